@@ -1,0 +1,1 @@
+"""The gateway: the site file that binds agents, field and control centres together."""

@@ -1,0 +1,1 @@
+"""The agents: IEC 61850 values, GOOSE, control, self-healing logic, plant and runtime."""

@@ -1,0 +1,1 @@
+"""What testers and newcomers run: command line, demo, campaign, captures."""

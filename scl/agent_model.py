@@ -1,8 +1,9 @@
 """What a flisr agent looks like in SCL: its logical nodes and the two data sets it publishes.
 
 The one description of the agents' wire format. The generator writes it into SCD files, the agents bind to it,
-and both refuse a file whose data sets differ from it. Members stand in wire order. Standard logical nodes carry
-what the standard has a place for; the private node ``AFSR`` (name space ``flisr:2026``) carries the rest.
+and both refuse a file whose data sets differ from it. Members stand in wire order. Standard logical nodes
+carry what the standard has a place for; the private node ``AFSR`` (name space ``flisr:2026``) carries the
+rest.
 
 Switch numbers are small integers, unique in the SCD, in ``AFSR1.SwNum.setVal``. ``0`` means "none".
 """
@@ -29,7 +30,8 @@ RESERVATIONS: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """One basic data attribute: name and SCL ``bType`` (``Enum`` with the literals of its EnumType, ord = index)."""
+    """One basic data attribute: name and SCL ``bType`` (``Enum`` with the literals of its EnumType, ord =
+    index)."""
 
     name: str
     bType: str
@@ -41,7 +43,8 @@ class Member:
     """One FCDA of a data set.
 
     Attributes:
-        ln: logical node class with instance, for example ``AFSR1``; ``SW1`` stands for ``XCBR1`` or ``XSWI1``.
+        ln: logical node class with instance, for example ``AFSR1``; ``SW1`` stands for ``XCBR1`` or
+        ``XSWI1``.
         do: data object name.
         da: data attribute name.
         fc: functional constraint.
@@ -122,14 +125,21 @@ def _side(letter: str) -> Member:
 
 
 def _claim(letter: str) -> tuple[Member, ...]:
-    """This agent's claim on the island at one side: identity, who is asked to promise, capacity asked, grants.
+    """This agent's claim on the island at one side: identity, who is asked to promise, capacity asked,
+    grants.
 
     ``bnd`` and ``grant`` hold switch number * 2 + side (0 = A, 1 = B), the side that looks into the island.
     """
     return (
         _struct("Clm" + letter, "id", _EPOCH, _NUMBER, *_EVENT),
         Member("AFSR1", "Clm" + letter, "bnd", "ST", (Attribute("bnd", "INT16U"),), BOUNDARY),
-        _struct("Clm" + letter, "req", Attribute("tie", "INT16U"), Attribute("owner", "INT16U"), Attribute("deciA", "INT32U")),
+        _struct(
+            "Clm" + letter,
+            "req",
+            Attribute("tie", "INT16U"),
+            Attribute("owner", "INT16U"),
+            Attribute("deciA", "INT32U"),
+        ),
         Member("AFSR1", "Clm" + letter, "grant", "ST", (Attribute("grant", "INT16U"),), GRANTS),
     )
 
@@ -174,17 +184,18 @@ FAST: Final[tuple[Member, ...]] = (
     _struct(
         "Rsv", "rsv", *_CLAIM_ID, Attribute("tie", "INT16U"), Attribute("deciA", "INT32U"), count=RESERVATIONS
     ),
-    _struct("Out", "st", *_CLAIM_ID, Attribute("reason", "Enum", REASON)),
+    _struct("Out", "st", *_CLAIM_ID, Attribute("tie", "INT16U"), Attribute("reason", "Enum", REASON)),
     _struct("Prg", "st", Attribute("prg", "Enum", PROGRESS), Attribute("reason", "Enum", REASON), *_EVENT),
 )
-"""The fast data set: every step of locating, isolating and restoring, as state. AFSR attributes by data object:
+"""The fast data set: every step of locating, isolating and restoring, as state. AFSR attributes by data
+object:
 
 Id.inc incarnation; Sw.clsOut close outstanding; Sw.rdy ready, Sw.tags bit 0 work tag, bit 1 hot-line tag,
-Sw.unprv locks unproven since the start; Pkp id of the last pickup and whether its direction is trusted; Ans answers
-to peers' pickups, by switch, incarnation and pickup id; Evt last event id seen; Vlt voltage per side; SideA/SideB
-section state, lock, clear request; Rec reclosing shots in progress; Clr event ids cleared; Hold held open, for which
-claim; ClmA/ClmB claims; PrmA/PrmB promises; Rsv reservations given as owner of capacity; Out claim refused or
-failed, and why; Prg how far this agent is with which event.
+Sw.unprv locks unproven since the start; Pkp id of the last pickup and whether its direction is trusted; Ans
+answers to peers' pickups, by switch, incarnation and pickup id; Evt last event id seen; Vlt voltage per side;
+SideA/SideB section state, lock, clear request; Rec reclosing shots in progress; Clr event ids cleared; Hold
+held open, for which claim; ClmA/ClmB claims; PrmA/PrmB promises; Rsv reservations given as owner of capacity;
+Out claim refused or failed, for which tie and why; Prg how far this agent is with which event.
 """
 
 SLOW: Final[tuple[Member, ...]] = (
@@ -195,6 +206,7 @@ SLOW: Final[tuple[Member, ...]] = (
     _one("AFSR1", "Spr", "sideA", "FLOAT32", fc="MX"),
     _one("AFSR1", "Spr", "sideB", "FLOAT32", fc="MX"),
 )
-"""The slow data set: Ld.flow load current in A, positive from A to B, with quality; Ld.gen local generation in A
-that the sections at both sides feed in; Spr what this switch, closing, could carry into the section at that side, in A.
+"""The slow data set: Ld.flow load current in A, positive from A to B, with quality; Ld.gen local generation
+in A that the sections at both sides feed in; Spr what this switch, closing, could carry into the section at
+that side, in A.
 """

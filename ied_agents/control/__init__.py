@@ -1,0 +1,1 @@
+"""What may be operated: one switch's modes, locks, tags and interlocks. Sans-IO, knows nothing of feeders."""

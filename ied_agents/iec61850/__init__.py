@@ -1,0 +1,1 @@
+"""What IEC 61850 knows of values: MMS Data, quality, switch positions, time."""

@@ -1,0 +1,217 @@
+"""Locate: own pickups, answers to peers' pickups, declaration and its withdrawal (design section 4, step 1).
+
+A section is faulted when fault current enters it through at least one of its switches and leaves through none.
+Silence is not an answer, nor is "unsure": they delay the declaration until the breaker's own delay, and the section
+is then suspect.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ied_agents.dflisr.records import Answer, AnswerKind
+from ied_agents.dflisr.views import entered_side
+from ied_agents.process.inputs import Direction, Voltage
+from scl.agent_model import ANSWERS
+
+if TYPE_CHECKING:
+    from ied_agents.dflisr.views import Situation
+
+RESET_PATIENCE_S: Final = 0.5
+"""How long after a pickup has reset without complete answers the voltage may take to show whether a breaker tripped."""
+
+
+@dataclass(slots=True)
+class Pickup:
+    """The last pickup of the own switch.
+
+    Attributes:
+        id: counts pickups of this incarnation.
+        direction, trusted: as the process said.
+        since, until: start and reset, s; ``until`` None while it lasts.
+        settled: nothing more will come of it: declared, passed on, or judged harmless.
+    """
+
+    id: int
+    direction: Direction
+    trusted: bool
+    since: float
+    until: float | None = None
+    settled: bool = False
+
+    @property
+    def entered(self) -> int | None:
+        """Side into which the current flows, if that can be said."""
+        return entered_side(self.direction) if self.trusted else None
+
+
+class Verdict(NamedTuple):
+    """What a pickup comes to now.
+
+    ``declare`` and ``suspect`` concern the section at side ``side``; ``withdraw`` an earlier declaration.
+    """
+
+    side: int
+    declare: bool = False
+    suspect: bool = False
+    withdraw: bool = False
+    trip: bool = False
+
+
+NOTHING: Final = Verdict(0)
+
+
+class Locator:
+    """One agent's part in locating."""
+
+    def __init__(self, situation: Situation) -> None:
+        self._now = situation
+        self.pickup: Pickup | None = None
+        self._count = 0
+        self._asked: dict[tuple[int, int, int], float] = {}
+        self._answers: dict[int, Answer] = {}
+
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        """Answers to publish, one per switch that asked last."""
+        return tuple(self._answers.values())
+
+    def observe(self, now: float) -> Pickup | None:
+        """Follow the own pickup; returns it when it is new."""
+        inputs = self._now.inputs
+        if inputs is None:
+            return None
+        pickup = self.pickup
+        if inputs.pickup and self._now.inputs_valid(now):
+            if (
+                pickup is None
+                or pickup.until is not None
+                or (pickup.direction, pickup.trusted) != (inputs.direction, inputs.direction_trusted)
+            ):
+                self._count += 1
+                self.pickup = Pickup(self._count, inputs.direction, inputs.direction_trusted, now)
+                return self.pickup
+        elif pickup is not None and pickup.until is None:
+            pickup.until = now
+        return None
+
+    def answer(self, now: float) -> tuple[list[Answer], float]:
+        """Answer every peer's pickup that enters a section of this switch.
+
+        Returns:
+            The answers that are new, and when to look again (infinity if nothing is due).
+        """
+        new: list[Answer] = []
+        wake = float("inf")
+        situation = self._now
+        for number in situation.views:
+            state = situation.heard(number)
+            if state is None:
+                continue
+            if state.unproven and self._answers.get(number, (0, 0))[1] != state.incarnation:
+                # A peer that has started asks for nothing but a sign that our flags are current.
+                new.append(self._give(Answer(number, state.incarnation, 0, AnswerKind.NOT_SEEN)))
+            if not state.pickup or state.pickup_quality or not state.direction_trusted:
+                continue
+            side = entered_side(state.direction)
+            if side is None:
+                continue
+            section = situation.feeder.by_number[number].sides[side]
+            if section not in situation.me.sides:
+                continue
+            key = (number, state.incarnation, state.pickup_id)
+            heard_at = self._asked.setdefault(key, now)
+            if len(self._asked) > 4 * ANSWERS:
+                del self._asked[next(iter(self._asked))]
+            given = self._answers.get(number)
+            if given is not None and given[:3] == key and given.kind is not AnswerKind.NOT_SEEN:
+                continue
+            kind = self._judge(section, heard_at, now)
+            if kind is AnswerKind.NONE:
+                wake = min(wake, heard_at + situation.config.detection_time_s)
+            elif given != (*key, kind):
+                new.append(self._give(Answer(*key, kind)))
+        return new, wake
+
+    def _give(self, answer: Answer) -> Answer:
+        self._answers.pop(answer.switch, None)
+        self._answers[answer.switch] = answer
+        if len(self._answers) > ANSWERS:
+            del self._answers[next(iter(self._answers))]
+        return answer
+
+    def _judge(self, section: int, heard_at: float, now: float) -> AnswerKind:
+        detection = self._now.config.detection_time_s
+        if not self._now.inputs_valid(now):
+            return AnswerKind.UNSURE
+        pickup = self.pickup
+        if pickup is not None and (pickup.until is None or pickup.until >= heard_at - detection):
+            if pickup.entered is None:
+                return AnswerKind.UNSURE
+            entered = self._now.me.sides[pickup.entered]
+            return AnswerKind.ENTERS_TOO if entered == section else AnswerKind.PASSES_ON
+        return AnswerKind.NOT_SEEN if now >= heard_at + detection else AnswerKind.NONE
+
+    def peers_missing(self, section: int) -> list[int]:
+        """Peers in the section that have not answered the present pickup with anything that settles it."""
+        return [
+            number
+            for number, kind in self._received(section).items()
+            if kind in (AnswerKind.NONE, AnswerKind.UNSURE)
+        ]
+
+    def _received(self, section: int) -> dict[int, AnswerKind]:
+        assert self.pickup is not None
+        me, key = self._now.me.number, (self._now.me.number, self._now.incarnation, self.pickup.id)
+        kinds: dict[int, AnswerKind] = {}
+        for bound in self._now.feeder.peers(me, section):
+            state = self._now.state(bound.switch)
+            given = () if state is None else state.answers
+            kinds[bound.switch] = next((a.kind for a in given if a[:3] == key), AnswerKind.NONE)
+        return kinds
+
+    def judge(self, now: float, declared_side: int | None) -> tuple[Verdict, float]:
+        """What the own pickup comes to.
+
+        Args:
+            now: s.
+            declared_side: side of an own declaration that came of the present pickup and still stands.
+
+        Returns:
+            The verdict, and when to look again.
+        """
+        pickup, never = self.pickup, float("inf")
+        if pickup is None:
+            return NOTHING, never
+        me = self._now.me
+        lasts = pickup.until is None
+        trip_at = pickup.since + me.trip_delay_s
+        trip = me.breaker and lasts and now >= trip_at
+        wake = trip_at if me.breaker and lasts and not trip else never
+        side = pickup.entered
+        if side is None:
+            return Verdict(0, trip=trip), wake
+        section = me.sides[side]
+        if self._now.feeder.is_source(section):
+            return Verdict(side, trip=trip), wake
+        kinds = self._received(section).values()
+        if AnswerKind.PASSES_ON in kinds:
+            pickup.settled = True
+            return Verdict(side, withdraw=declared_side is not None, trip=trip), wake
+        if declared_side is not None or pickup.settled:
+            return Verdict(side, trip=trip), wake
+        complete = all(kind in (AnswerKind.NOT_SEEN, AnswerKind.ENTERS_TOO) for kind in kinds)
+        if lasts:
+            return Verdict(side, declare=complete, suspect=trip and not complete, trip=trip), wake
+        # The current has gone: was it a breaker, or only an inrush or a fuse? The voltage tells.
+        inputs = self._now.inputs
+        assert inputs is not None
+        assert pickup.until is not None
+        voltage = inputs.voltage[side]
+        if voltage is Voltage.ABSENT:
+            return Verdict(side, declare=complete, suspect=not complete), wake
+        if now >= pickup.until + RESET_PATIENCE_S:
+            pickup.settled = True
+            return NOTHING, wake
+        return NOTHING, min(wake, pickup.until + RESET_PATIENCE_S)

@@ -1,0 +1,153 @@
+"""One agent with its GOOSE streams: frames and inputs in; frames, orders, records and notes out. Sans-IO.
+
+The same station runs on a packet socket in its own process and under virtual time in the campaign.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ied_agents.dflisr import wire
+from ied_agents.dflisr.agent import Agent, Note
+from ied_agents.goose.events import StateReceived, StreamLost, StreamResumed
+from ied_agents.goose.publisher import Publisher
+from ied_agents.goose.subscriber import Receiver, Subscriber
+from ied_agents.iec61850.utctime import UtcTime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ied_agents.dflisr.records import AgentState, LoadState
+    from ied_agents.dflisr.stored import Record
+    from ied_agents.goose.events import Event
+    from ied_agents.process.inputs import SwitchCommand, SwitchInputs
+    from ied_agents.runtime.settings import AgentSettings
+
+
+@dataclass(slots=True)
+class Output:
+    """What one turn sends out: frames first, for the reaction hangs on them."""
+
+    frames: list[bytes] = field(default_factory=list)
+    commands: list[SwitchCommand] = field(default_factory=list)
+    record: tuple[int, Record] | None = None
+    notes: list[Note] = field(default_factory=list)
+
+
+class Station:
+    """Publishers, subscribers and the agent between them.
+
+    Args:
+        settings: of this agent.
+        record: its durable state, already on disk as that of the new process.
+        unclean: the process before this one did not stop in order.
+        mac: own address.
+        now: s.
+    """
+
+    def __init__(self, settings: AgentSettings, record: Record, *, unclean: bool, mac: bytes, now: float) -> None:
+        self.agent = Agent(settings.config, record, unclean=unclean, now=now)
+        self.time_quality = 0
+        self._fast = Publisher(settings.own.fast.publisher(mac))
+        self._slow = Publisher(settings.own.slow.publisher(mac))
+        self._last: tuple[AgentState | None, LoadState | None] = (None, None)
+        self._streams: dict[str, tuple[int, bool]] = {}
+        subscribers: list[Subscriber[Any]] = []
+        for number, streams in settings.peers.items():
+            decode_fast: Callable[[bytes], AgentState] = partial(wire.decode_fast, switch=number)
+            subscribers.append(Subscriber(streams.fast.subscriber(), decode_fast, _incarnation))
+            subscribers.append(Subscriber(streams.slow.subscriber(), wire.decode_slow, _incarnation))
+            self._streams[streams.fast.gocbRef] = (number, True)
+            self._streams[streams.slow.gocbRef] = (number, False)
+        self.receiver = Receiver(subscribers)
+        self._notes: list[Note] = []
+        self._arrived = True
+
+    def multicast(self) -> list[bytes]:
+        """Addresses to listen to."""
+        return [subscriber.config.dst for subscriber in self.receiver.subscribers.values()]
+
+    @property
+    def next_deadline(self) -> float:
+        """When :meth:`turn` must be called even if nothing arrives, s."""
+        deadlines = (self._fast.next_deadline, self._slow.next_deadline, self.receiver.next_deadline)
+        return min([self.agent.next_deadline, *(d for d in deadlines if d is not None)])
+
+    def receive_frame(self, frame: bytes, now: float) -> None:
+        """A frame off the wire."""
+        for event in self.receiver.receive(frame, now):
+            self._take(event)
+
+    def receive_inputs(self, inputs: SwitchInputs, now: float) -> None:
+        """A snapshot of the process."""
+        self.agent.receive_inputs(inputs, now)
+        self._arrived = True
+
+    def stored(self, version: int, record: Record) -> None:
+        """A record is on disk."""
+        self.agent.stored(version, record)
+        self._arrived = True
+
+    def touch(self) -> None:
+        """Something else changed, an operator's request for example: decide anew in the next turn."""
+        self._arrived = True
+
+    def _take(self, event: Event[Any]) -> None:
+        self._arrived = True
+        switch, fast = self._streams[event.gocbRef]
+        match event:
+            case StateReceived():
+                if fast:
+                    self.agent.receive_state(switch, event.value)
+                else:
+                    self.agent.receive_load(switch, event.value)
+                return
+            case StreamLost():
+                self.agent.peer_lost(switch, fast=fast)
+            case StreamResumed():
+                self.agent.peer_resumed(switch, fast=fast)
+        self._notes.append(Note(type(event).__name__, {"gocbRef": event.gocbRef}))
+
+    def turn(self, now: float, utc_ns: int) -> Output:
+        """Decide, once, on all that has arrived, and do what is due.
+
+        Args:
+            now: s.
+            utc_ns: CLOCK_REALTIME, ns, for the time stamps of new states.
+        """
+        for lost in self.receiver.handle_timer(now):
+            self._take(lost)
+        output = Output()
+        if self._arrived or now >= self.agent.next_deadline:
+            self._arrived = False
+            self._decide(now, utc_ns, output)
+        for publisher in (self._fast, self._slow):
+            repetition = publisher.handle_timer(now)
+            if repetition is not None:
+                output.frames.append(repetition)
+        return output
+
+    def _decide(self, now: float, utc_ns: int, output: Output) -> None:
+        turn = self.agent.evaluate(now)
+        output.notes = [*self._notes, *turn.notes]
+        self._notes.clear()
+        output.commands, output.record = turn.commands, turn.record
+        fast, slow = self._last
+        if turn.fast != fast:
+            self._send(self._fast, wire.encode_fast(turn.fast), now, utc_ns, output.frames)
+        if turn.slow != slow:
+            self._send(self._slow, wire.encode_slow(turn.slow), now, utc_ns, output.frames)
+        self._last = (turn.fast, turn.slow)
+
+    def _send(self, publisher: Publisher, all_data: bytes, now: float, utc_ns: int, frames: list[bytes]) -> None:
+        frame = publisher.publish(all_data, now, UtcTime.from_ns(utc_ns, self.time_quality))
+        if frame is not None:
+            frames.append(frame)
+
+
+def _incarnation(state: AgentState | LoadState) -> int:
+    return state.incarnation
+
+

@@ -1,0 +1,162 @@
+"""One flisr agent as SCL text: its IED and its addresses."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+from scl import agent_model
+from scl.agent_model import FAST_CONTROL, FAST_DATASET, LDEVICE, SLOW_CONTROL, SLOW_DATASET
+from scl.agent_templates import SWITCH_CLASSES, TYPE_PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from scl.agent_model import Member
+    from scl.topology import Kind
+
+ACCESS_POINT: Final = "P1"
+CONF_REV: Final = 1
+"""Revision of the agents' data sets. Raise it with every change of ``agent_model``."""
+MIN_TIME_MS: Final = 4
+MAX_TIME_MS: Final = 1000
+_VLAN_PRIORITY: Final = 4
+_TRIP_APPID: Final = 0x8000
+
+_BLOCKS: Final = ((FAST_CONTROL, FAST_DATASET), (SLOW_CONTROL, SLOW_DATASET))
+
+_SERVICES: Final = """\
+    <Services nameLength="64">
+      <DynAssociation max="5"/>
+      <GetDirectory/>
+      <GetDataObjectDefinition/>
+      <DataObjectDirectory/>
+      <GetDataSetValue/>
+      <DataSetDirectory/>
+      <ConfDataSet max="2" maxAttributes="64" modify="false"/>
+      <ReadWrite/>
+      <GetCBValues/>
+      <GSESettings cbName="Fix" datSet="Fix" appID="Conf"/>
+      <GOOSE max="2" fixedOffs="true"/>
+      <ConfLNs fixPrefix="true" fixLnInst="true"/>
+      <ClientServices goose="true"/>
+    </Services>
+"""
+
+
+@cache
+def _data_sets(switch_class: str) -> str:
+    return "".join(
+        f'            <DataSet name="{name}">\n'
+        + "".join(_fcda(member, switch_class) for member in members)
+        + "            </DataSet>\n"
+        for name, members in ((FAST_DATASET, agent_model.FAST), (SLOW_DATASET, agent_model.SLOW))
+    )
+
+
+def _fcda(member: Member, switch_class: str) -> str:
+    ln = member.ln.replace("SW", switch_class)
+    node = 'lnClass="LLN0"' if ln == "LLN0" else f'lnClass="{ln[:-1]}" lnInst="{ln[-1]}"'
+    return (
+        f'              <FCDA ldInst="{LDEVICE}" {node}'
+        f' doName="{member.do}" daName="{member.da}" fc="{member.fc}"/>\n'
+    )
+
+
+def goose_id(iedName: str, data_set: str) -> str:
+    """The ``appID`` of a control block, goID in frames."""
+    return f"{iedName}_{data_set}"
+
+
+def agent_ied(iedName: str, number: int, kind: Kind, publishers: Iterable[str], desc: str = "") -> str:
+    """The ``IED`` element of an agent.
+
+    Args:
+        iedName: its name.
+        number: of its switch.
+        kind: of its switch.
+        publishers: names of the agents it hears, in order; one input stands for a whole stream, whose data
+        set
+            ``agent_model`` fixes.
+        desc: description.
+    """
+    switch_class = SWITCH_CLASSES[kind]
+    inputs = "".join(
+        f'              <ExtRef iedName="{publisher}" ldInst="{LDEVICE}" lnClass="AFSR" lnInst="1" doName="Id"'
+        f' daName="inc" serviceType="GOOSE" srcLDInst="{LDEVICE}" srcLNClass="LLN0" srcCBName="{control}"/>\n'
+        for publisher in publishers
+        for control, _ in _BLOCKS
+    )
+    if inputs:
+        inputs = f"            <Inputs>\n{inputs}            </Inputs>\n"
+    controls = "".join(
+        f'            <GSEControl name="{control}" appID="{goose_id(iedName, data_set)}" datSet="{data_set}"'
+        f' confRev="{CONF_REV}" type="GOOSE" fixedOffs="true"/>\n'
+        for control, data_set in _BLOCKS
+    )
+    nodes = "".join(
+        f'          <LN lnClass="{lnClass}" inst="1" lnType="{TYPE_PREFIX}{lnClass}"/>\n'
+        for lnClass in ("LPHD", switch_class, "PTOC", "PTRC", "RBRF")
+    )
+    described = f' desc="{desc}"' if desc else ""
+    return f"""\
+  <IED name="{iedName}" type="agent" manufacturer="flisr" configVersion="1"{described}\
+ originalSclVersion="2007" originalSclRevision="B" originalSclRelease="4">
+{_SERVICES}\
+    <AccessPoint name="{ACCESS_POINT}">
+      <Server>
+        <Authentication/>
+        <LDevice inst="{LDEVICE}">
+          <LN0 lnClass="LLN0" inst="" lnType="{TYPE_PREFIX}LLN0">
+{_data_sets(switch_class)}{controls}\
+          </LN0>
+{nodes}\
+          <LN lnClass="AFSR" inst="1" lnType="{TYPE_PREFIX}AFSR">
+            <DOI name="SwNum">
+              <DAI name="setVal">
+                <Val>{number}</Val>
+              </DAI>
+            </DOI>
+{inputs}\
+          </LN>
+        </LDevice>
+      </Server>
+    </AccessPoint>
+  </IED>
+"""
+
+
+def connected_access_point(iedName: str, number: int) -> str:
+    """The ``ConnectedAP`` element of an agent; all addresses follow from the number of its switch."""
+    high, low = divmod(number, 256)
+    streams = "".join(
+        f"""\
+        <GSE ldInst="{LDEVICE}" cbName="{control}">
+          <Address>
+            <P type="MAC-Address">{mac}</P>
+            <P type="APPID">{appid:04X}</P>
+            <P type="VLAN-ID">000</P>
+            <P type="VLAN-PRIORITY">{_VLAN_PRIORITY}</P>
+          </Address>
+          <MinTime unit="s" multiplier="m">{MIN_TIME_MS}</MinTime>
+          <MaxTime unit="s" multiplier="m">{MAX_TIME_MS}</MaxTime>
+        </GSE>
+"""
+        for control, mac, appid in (
+            (FAST_CONTROL, _mac(2 * number), _TRIP_APPID + number),
+            (SLOW_CONTROL, _mac(2 * number + 1), number),
+        )
+    )
+    return f"""\
+      <ConnectedAP iedName="{iedName}" apName="{ACCESS_POINT}">
+        <Address>
+          <P type="IP">10.61.{high}.{low}</P>
+          <P type="IP-SUBNET">255.255.0.0</P>
+        </Address>
+{streams}\
+      </ConnectedAP>
+"""
+
+
+def _mac(index: int) -> str:
+    return f"01-0C-CD-01-{index >> 8:02X}-{index & 0xFF:02X}"

@@ -1,0 +1,211 @@
+"""DataTypeTemplates of a flisr agent as SCL text, made from ``agent_model``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Final
+
+from scl import agent_model
+from scl.agent_model import DATA_NAME_SPACE, Attribute, Member
+from scl.document import escape_text
+
+TYPE_PREFIX: Final = "flisr_"
+SWITCH_CLASSES: Final = {"breaker": "XCBR", "load_break": "XSWI"}
+
+_ENUMERATIONS: Final[dict[tuple[str, ...], str]] = {
+    agent_model.DIRECTION: "FaultDirectionKind",
+    agent_model.BEHAVIOUR: "BehaviourModeKind",
+    agent_model.ANSWER: TYPE_PREFIX + "AnswerKind",
+    agent_model.VOLTAGE: TYPE_PREFIX + "VoltageKind",
+    agent_model.SECTION_STATE: TYPE_PREFIX + "SectionStateKind",
+    agent_model.LOCK_STATE: TYPE_PREFIX + "LockStateKind",
+    agent_model.PROGRESS: TYPE_PREFIX + "ProgressKind",
+    agent_model.REASON: TYPE_PREFIX + "ReasonKind",
+    ("", "Ok", "Warning", "Alarm"): "HealthKind",
+    ("", "Load Break", "Disconnector", "Earthing Switch", "High Speed Earthing Switch"): "SwitchFunctionKind",
+    (
+        "status-only",
+        "direct-with-normal-security",
+        "sbo-with-normal-security",
+        "direct-with-enhanced-security",
+        "sbo-with-enhanced-security",
+    ): "CtlModelKind",
+}
+_LITERALS: Final = {name: literals for literals, name in _ENUMERATIONS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _DA:
+    name: str
+    fc: str
+    bType: str
+    type: str = ""
+    value: str = ""
+    count: int = 0
+    trigger: str = ""
+
+
+def _status(bType: str, type_name: str = "", value: str = "") -> tuple[_DA, ...]:
+    return (
+        _DA("stVal", "ST", bType, type_name, value, trigger="dchg"),
+        _DA("q", "ST", "Quality", trigger="qchg"),
+        _DA("t", "ST", "Timestamp"),
+    )
+
+
+def _text(name: str, value: str = "", fc: str = "DC") -> _DA:
+    return _DA(name, fc, "VisString255", value=value)
+
+
+_CONTROL_MODEL: Final = _DA("ctlModel", "CF", "Enum", "CtlModelKind", "status-only")
+_GENERAL: Final = _DA("general", "ST", "BOOLEAN", trigger="dchg")
+_DIRECTION: Final = _DA("dirGeneral", "ST", "Enum", "FaultDirectionKind", trigger="dchg")
+_QUALITY_AND_TIME: Final = _status("BOOLEAN")[1:]
+_PLATE: Final = (_text("vendor", "flisr"), _text("swRev"), _text("d"))
+
+_STANDARD: Final[dict[str, tuple[str, tuple[_DA, ...]]]] = {
+    "Mod": ("ENC", (*_status("Enum", "BehaviourModeKind"), _CONTROL_MODEL)),
+    "Beh": ("ENS", _status("Enum", "BehaviourModeKind")),
+    "Health": ("ENS", _status("Enum", "HealthKind")),
+    "SPS": ("SPS", _status("BOOLEAN")),
+    "SPC": ("SPC", (*_status("BOOLEAN"), _CONTROL_MODEL)),
+    "INS": ("INS", _status("INT32")),
+    "Pos": ("DPC", (*_status("Dbpos"), _CONTROL_MODEL)),
+    "SwTyp": ("ENS", _status("Enum", "SwitchFunctionKind", "Load Break")),
+    "ACD": ("ACD", (_GENERAL, _DIRECTION, *_QUALITY_AND_TIME)),
+    "ACT": ("ACT", (_GENERAL, *_QUALITY_AND_TIME)),
+    "DPL": ("DPL", (_text("vendor", "flisr"),)),
+    "LPL": ("LPL", _PLATE),
+    "LPL0": ("LPL", (*_PLATE, _text("configRev", "1"), _text("ldNs", "IEC 61850-7-4:2007B4", "EX"))),
+    "LPLA": ("LPL", (*_PLATE, _text("lnNs", DATA_NAME_SPACE, "EX"))),
+    "SwNum": ("ING", (_DA("setVal", "SP", "INT32"), _text("dataNs", DATA_NAME_SPACE, "EX"))),
+}
+"""Standard data object types: common data class and attributes."""
+
+_BEHAVIOUR: Final = (("Beh", "Beh"),)
+_LNODES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
+    "LLN0": (("Mod", "Mod"), *_BEHAVIOUR, ("Health", "Health"), ("NamPlt", "LPL0")),
+    "LPHD": (("PhyNam", "DPL"), ("PhyHealth", "Health"), ("Proxy", "SPS")),
+    "XCBR": (
+        *_BEHAVIOUR,
+        ("Loc", "SPS"),
+        ("OpCnt", "INS"),
+        ("Pos", "Pos"),
+        ("BlkOpn", "SPC"),
+        ("BlkCls", "SPC"),
+    ),
+    "XSWI": (
+        *_BEHAVIOUR,
+        ("Loc", "SPS"),
+        ("OpCnt", "INS"),
+        ("Pos", "Pos"),
+        ("BlkOpn", "SPC"),
+        ("BlkCls", "SPC"),
+        ("SwTyp", "SwTyp"),
+    ),
+    "PTOC": (*_BEHAVIOUR, ("Str", "ACD"), ("Op", "ACT")),
+    "PTRC": (*_BEHAVIOUR, ("Tr", "ACT")),
+    "RBRF": (*_BEHAVIOUR, ("OpEx", "ACT")),
+    "AFSR": (*_BEHAVIOUR, ("NamPlt", "LPLA"), ("SwNum", "SwNum")),
+}
+"""Data objects of each logical node class with their standard type; AFSR gets those of ``agent_model``
+besides."""
+
+
+@dataclass(slots=True)
+class _Private:
+    """Types that ``agent_model`` asks for, collected."""
+
+    objects: dict[str, list[_DA]] = field(default_factory=dict)  # attributes by data object
+    structures: dict[str, tuple[Attribute, ...]] = field(default_factory=dict)  # components by DAType
+
+    def add(self, member: Member) -> None:
+        attributes = self.objects.setdefault(member.do, [])
+        if member.structured:
+            name = f"{TYPE_PREFIX}{member.do}_{member.da}"
+            self.structures[name] = member.attributes
+            attributes.append(_DA(member.da, member.fc, "Struct", name, count=member.count, trigger="dchg"))
+        else:
+            (attribute,) = member.attributes
+            trigger = "qchg" if attribute.bType == "Quality" else "dchg"
+            kind = _ENUMERATIONS.get(attribute.literals, "")
+            attributes.append(_DA(member.da, member.fc, attribute.bType, kind, "", member.count, trigger))
+
+
+@cache
+def data_type_templates(switch_classes: tuple[str, ...] = ("XCBR", "XSWI")) -> str:
+    """The ``DataTypeTemplates`` element with all types that agents of these switch classes use."""
+    private = _Private()
+    for member in (*agent_model.FAST, *agent_model.SLOW):
+        if member.ln == "AFSR1" and all(da.name != member.da for da in private.objects.get(member.do, ())):
+            private.add(member)
+    left_out = {"XCBR", "XSWI"} - set(switch_classes)
+    lnodes = {name: objects for name, objects in _LNODES.items() if name not in left_out}
+    parts = ["  <DataTypeTemplates>"]
+    for lnClass, objects in lnodes.items():
+        parts.append(f'    <LNodeType id="{TYPE_PREFIX}{lnClass}" lnClass="{lnClass}">')
+        parts.extend(f'      <DO name="{name}" type="{TYPE_PREFIX}{kind}"/>' for name, kind in objects)
+        if lnClass == "AFSR":
+            parts.extend(
+                f'      <DO name="{name}" type="{TYPE_PREFIX}AFSR_{name}"/>' for name in private.objects
+            )
+        parts.append("    </LNodeType>")
+    used = {kind for objects in lnodes.values() for _, kind in objects}
+    do_types = {TYPE_PREFIX + name: entry for name, entry in _STANDARD.items() if name in used}
+    for name, attributes in private.objects.items():
+        cdc = name.upper()
+        own = (
+            _text("cdcNs", DATA_NAME_SPACE, "EX"),
+            _text("cdcName", cdc, "EX"),
+            _text("dataNs", DATA_NAME_SPACE, "EX"),
+        )
+        do_types[f"{TYPE_PREFIX}AFSR_{name}"] = (cdc, (*attributes, *own))
+    for name, (cdc, attributes_of) in do_types.items():
+        parts.append(f'    <DOType id="{name}" cdc="{cdc}">')
+        parts.extend(_attribute("DA", da) for da in attributes_of)
+        parts.append("    </DOType>")
+    for name, components in private.structures.items():
+        parts.append(f'    <DAType id="{name}">')
+        parts.extend(
+            _attribute("BDA", _DA(part.name, "", part.bType, _ENUMERATIONS.get(part.literals, "")))
+            for part in components
+        )
+        parts.append("    </DAType>")
+    enumerations = {
+        da.type for _, attributes_of in do_types.values() for da in attributes_of if da.bType == "Enum"
+    }
+    enumerations |= {
+        _ENUMERATIONS[part.literals]
+        for components in private.structures.values()
+        for part in components
+        if part.literals
+    }
+    for name in sorted(enumerations):
+        parts.append(f'    <EnumType id="{name}">')
+        parts.extend(
+            f'      <EnumVal ord="{ordinal}">{escape_text(literal)}</EnumVal>'
+            for ordinal, literal in enumerate(_LITERALS[name])
+            if literal
+        )
+        parts.append("    </EnumType>")
+    parts.append("  </DataTypeTemplates>")
+    return "\n".join(parts) + "\n"
+
+
+def _attribute(tag: str, da: _DA) -> str:
+    parts = [f'      <{tag} name="{da.name}"']
+    if da.fc:
+        parts.append(f' fc="{da.fc}"')
+    if da.trigger:
+        parts.append(f' {da.trigger}="true"')
+    parts.append(f' bType="{da.bType}"')
+    if da.type:
+        parts.append(f' type="{da.type}"')
+    if da.count:
+        parts.append(f' count="{da.count}"')
+    if da.fc in {"DC", "EX", "CF"} and da.value:
+        parts.append(' valKind="RO"')
+    if not da.value:
+        return "".join(parts) + "/>"
+    return f"{''.join(parts)}><Val>{escape_text(da.value)}</Val></{tag}>"

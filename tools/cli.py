@@ -1,0 +1,36 @@
+"""The console command ``flisr``.
+
+Each subcommand is imported when it is called, so that none pays for another's libraries.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from cyclopts import App
+
+app = App(name="flisr", help="IEC 61850 / 60870-5-104 gateway with distributed-FLISR agents.")
+app.command("tools.demo.command:app", name="demo")
+app.command("tools.scl_command:app", name="scl")
+app.command("tools.campaign.command:app", name="campaign")
+
+_OUR_PACKAGES = ("scl", "ied_agents", "gateway", "tools")
+
+
+def main() -> None:
+    """Run the command line of this process.
+
+    An error that one of our packages defines, or the operating system reports, is a message to the user: one
+    line and exit status 2. Anything else is a defect and shows where it came from.
+    """
+    try:
+        app()
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in _OUR_PACKAGES and not isinstance(error, OSError):
+            raise
+        print(f"flisr: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+if __name__ == "__main__":
+    main()

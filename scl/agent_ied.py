@@ -82,8 +82,9 @@ def agent_ied(iedName: str, number: int, kind: Kind, publishers: Iterable[str], 
     """
     switch_class = SWITCH_CLASSES[kind]
     inputs = "".join(
-        f'              <ExtRef iedName="{publisher}" ldInst="{LDEVICE}" lnClass="AFSR" lnInst="1" doName="Id"'
-        f' daName="inc" serviceType="GOOSE" srcLDInst="{LDEVICE}" srcLNClass="LLN0" srcCBName="{control}"/>\n'
+        f'              <ExtRef iedName="{publisher}" ldInst="{LDEVICE}" lnClass="AFSR" lnInst="1"'
+        f' doName="Id" daName="inc" serviceType="GOOSE" srcLDInst="{LDEVICE}" srcLNClass="LLN0"'
+        f' srcCBName="{control}"/>\n'
         for publisher in publishers
         for control, _ in _BLOCKS
     )

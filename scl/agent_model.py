@@ -30,8 +30,7 @@ RESERVATIONS: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """One basic data attribute: name and SCL ``bType`` (``Enum`` with the literals of its EnumType, ord =
-    index)."""
+    """One basic data attribute: name and SCL ``bType``; an ``Enum`` with its literals, ord = index."""
 
     name: str
     bType: str
@@ -92,7 +91,7 @@ REASON: Final = (
 )
 
 
-def _one(ln: str, do: str, da: str, bType: str, literals: tuple[str, ...] = (), fc: str = "ST") -> Member:
+def _one(ln: str, do: str, da: str, bType: str, literals: tuple[str, ...] = (), *, fc: str = "ST") -> Member:
     return Member(ln, do, da, fc, (Attribute(da, bType, literals),))
 
 
@@ -125,8 +124,7 @@ def _side(letter: str) -> Member:
 
 
 def _claim(letter: str) -> tuple[Member, ...]:
-    """This agent's claim on the island at one side: identity, who is asked to promise, capacity asked,
-    grants.
+    """The claim on the island at one side: identity, who is asked to promise, capacity asked, grants.
 
     ``bnd`` and ``grant`` hold switch number * 2 + side (0 = A, 1 = B), the side that looks into the island.
     """

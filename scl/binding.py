@@ -14,10 +14,10 @@ import typing
 from dataclasses import MISSING, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from scl.document import Element, SclError  # noqa: TC001  Element is read at run time
+from scl.document import Element, SclError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 _TEXT: Final = "text"
@@ -40,6 +40,14 @@ class Node:
     def path(self) -> str:
         """Path of the element from the root."""
         return self.element.path
+
+    def walk(self) -> Iterator[Node]:
+        """This element and all typed elements below it."""
+        yield self
+        for child in _plan(type(self)).children.values():
+            value = getattr(self, child.name)
+            for node in value if child.many else () if value is None else (value,):
+                yield from node.walk()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -186,9 +186,8 @@ class _Parser:
             path = self._open[-1].path if self._open else ""
             raise SclError(message, file=self._file, line=error.lineno, path=path) from None
         except (LookupError, ValueError) as error:
-            # From the codec that the XML declaration names: unknown to Python, or not one octet per
-            # character. raise SclError(f"encoding that cannot be read: {error}", file=self._file, line=1)
-            # from None
+            # From the codec that the XML declaration names: unknown, or not one octet per character.
+            raise SclError(f"encoding that cannot be read: {error}", file=self._file, line=1) from None
         if self._root is None:  # expat reports "no element found"; kept for the type checker
             raise SclError("no element in the file", file=self._file, line=1)
         return Document(self._file, self._root, self._prolog, self._epilog)

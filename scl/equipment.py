@@ -1,5 +1,4 @@
-"""The primary equipment of a file in one list each, with full paths, from wherever it stands in the
-containers."""
+"""The primary equipment of a file in one list each, with full paths, from all containers."""
 
 from __future__ import annotations
 
@@ -38,8 +37,7 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class PlacedNode:
-    """A connectivity node with its path and the nominal voltage of its voltage level or line, None if
-    unknown."""
+    """A connectivity node with its path and nominal voltage, None where the file does not give it."""
 
     path: str
     node: ConnectivityNode

@@ -1,5 +1,4 @@
-"""SCD and site file of a feeder system: as many feeders, laterals and ties as one likes, one agent per
-switch."""
+"""SCD and site file of a feeder system of any size, with one agent per switch."""
 
 from __future__ import annotations
 
@@ -48,8 +47,7 @@ class SwitchSpec:
 
 @dataclass(frozen=True, slots=True)
 class LateralSpec:
-    """A lateral from the end of a section; behind a switch it is a section of its own,
-    ``<feeder>/<name>``."""
+    """A lateral from the end of a section; behind a switch it is a section, ``<feeder>/<name>``."""
 
     name: str
     section: str
@@ -174,6 +172,7 @@ class _Plan:
         self.level = f"V{spec.voltage_kv:g}".replace(".", "_")
         self.ends: dict[str, tuple[str, str]] = {}  # first and last node of each section
         self._taken: set[str] = set()
+        self._heads: dict[str, list[_Switch]] = {feeder.substation: [] for feeder in spec.feeders}
         self._name(spec.name, "network")
         for feeder in spec.feeders:
             self._feeder(feeder)
@@ -190,6 +189,13 @@ class _Plan:
                 f"{len(self.switches)} switches; at most {MAX_SWITCHES} have APPIDs of their own"
             )
         self._delays = self._graded()
+        self._sections: dict[str, list[str]] = {feeder.name: [] for feeder in spec.feeders}
+        for section in self.ends:
+            self._sections[section.partition("/")[0]].append(section)
+        self._along: dict[str, list[_Switch]] = {feeder.name: [] for feeder in spec.feeders}
+        for switch in self.switches:
+            if switch.path.count("/") == 1:
+                self._along[switch.path.partition("/")[0]].append(switch)
 
     def _name(self, name: str, what: str) -> None:
         if not _NAME.fullmatch(name):
@@ -212,7 +218,7 @@ class _Plan:
         self._unique("feeder " + feeder.name)
         if not feeder.switches:
             raise ValueError(f"feeder {feeder.name} without a switch")
-        if feeder.name == feeder.substation or feeder.name in {each.substation for each in self.spec.feeders}:
+        if feeder.name in self._heads:
             raise ValueError(f"feeder {feeder.name} is named like a substation")
         before, node = feeder.substation, f"{feeder.substation}/{self.level}/BB/N1"
         for index, switch in enumerate(feeder.switches, start=1):
@@ -222,6 +228,8 @@ class _Plan:
             self.ends[section] = first, f"{section}b"
             path = f"{bay if index == 1 else feeder.name}/{switch.name}"
             self._switch(switch, feeder.name + switch.name, path, (before, section), (node, first))
+            if index == 1:
+                self._heads[feeder.substation].append(self.switches[-1])
             before, node = section, f"{section}b"
         for lateral in feeder.laterals:
             self._name(lateral.name, "lateral")
@@ -271,21 +279,17 @@ class _Plan:
         return delays
 
     def scd(self) -> str:
-        ends = {switch.number: switch.sections for switch in self.switches}
         substations = dict.fromkeys(feeder.substation for feeder in self.spec.feeders)
         needed = needed_subscriptions(
-            {
-                number: tuple(map(self._section_index(substations).__getitem__, each))
-                for number, each in ends.items()
-            },
-            range(len(substations)),
+            {switch.number: switch.sections for switch in self.switches},
+            substations,
             {switch.number for switch in self.switches if switch.is_tie},
         )
         names = {switch.number: switch.iedName for switch in self.switches}
         parts = [
-            '<?xml version="1.0" encoding="UTF-8"?>\n'
-            '<SCL xmlns="http://www.iec.ch/61850/2003/SCL" version="2007" revision="B" release="4">\n'
-            f'  <Header id="{self.spec.name}" version="1" revision="1" toolID="flisr" nameStructure="IEDName"/>\n'
+            '<?xml version="1.0" encoding="UTF-8"?>\n',
+            '<SCL xmlns="http://www.iec.ch/61850/2003/SCL" version="2007" revision="B" release="4">\n',
+            f'  <Header id="{self.spec.name}" version="1" revision="1" toolID="flisr"/>\n',
         ]
         parts.extend(self._substation(substation) for substation in substations)
         parts.extend(self._line(feeder) for feeder in self.spec.feeders)
@@ -307,31 +311,22 @@ class _Plan:
         parts.append("</SCL>\n")
         return "".join(parts)
 
-    def _section_index(self, substations: Mapping[str, None]) -> dict[str, int]:
-        return {name: index for index, name in enumerate((*substations, *self.ends))}
-
     def _substation(self, name: str) -> str:
         busbar = f"{name}/{self.level}/BB/N1"
         bays = [
-            '      <Bay name="BB" desc="busbar">\n'
-            '        <ConductingEquipment name="INF" type="IFL" desc="infeed">\n'
-            f"{_terminal('T1', busbar)}"
-            "        </ConductingEquipment>\n"
-            f'        <ConnectivityNode name="N1" pathName="{busbar}"/>\n'
-            "      </Bay>\n"
+            '      <Bay name="BB" desc="busbar">\n',
+            _conductor("INF", "IFL", busbar),
+            f'        <ConnectivityNode name="N1" pathName="{busbar}"/>\n',
+            "      </Bay>\n",
         ]
-        for feeder in self.spec.feeders:
-            if feeder.substation == name:
-                path = f"{name}/{self.level}/{feeder.name}"
-                head = next(
-                    switch for switch in self.switches if switch.path == f"{path}/{feeder.switches[0].name}"
-                )
-                bays.append(
-                    f'      <Bay name="{feeder.name}">\n'
-                    f"{_equipment(head)}"
-                    f'        <ConnectivityNode name="N1" pathName="{path}/N1"/>\n'
-                    "      </Bay>\n"
-                )
+        for head in self._heads[name]:
+            bay = head.path.rpartition("/")[0]
+            bays += [
+                f'      <Bay name="{bay.rpartition("/")[2]}">\n',
+                _equipment(head),
+                f'        <ConnectivityNode name="N1" pathName="{bay}/N1"/>\n',
+                "      </Bay>\n",
+            ]
         return (
             f'  <Substation name="{name}">\n    <VoltageLevel name="{self.level}" nomFreq="50" numPhases="3">\n'
             f'      <Voltage unit="V" multiplier="k">{self.spec.voltage_kv:g}</Voltage>\n'
@@ -340,15 +335,15 @@ class _Plan:
 
     def _line(self, feeder: FeederSpec) -> str:
         parts = [
-            f'  <Line name="{feeder.name}" type="overhead" nomFreq="50" numPhases="3">\n'
-            f'      <Voltage unit="V" multiplier="k">{self.spec.voltage_kv:g}</Voltage>\n'
+            f'  <Line name="{feeder.name}" type="overhead" nomFreq="50" numPhases="3">\n',
+            f'      <Voltage unit="V" multiplier="k">{self.spec.voltage_kv:g}</Voltage>\n',
         ]
         nodes = []
         inside = feeder.name + "/"
-        for section, (first, last) in self.ends.items():
-            if section.startswith(inside):
-                parts.append(_conductor(section, "LIN", first, last))
-                nodes += [node for node in (first, last) if node.startswith(inside)]
+        for section in self._sections[feeder.name]:
+            first, last = self.ends[section]
+            parts.append(_conductor(section, "LIN", first, last))
+            nodes += [node for node in (first, last) if node.startswith(inside)]
         for lateral in feeder.laterals:
             if lateral.switch is None:
                 node = f"{inside}{lateral.name}b"
@@ -358,7 +353,7 @@ class _Plan:
             _conductor(f"{inside}DER{index}", "GEN", self.ends[section][1])
             for index, section in enumerate(feeder.ders, start=1)
         )
-        parts.extend(_equipment(switch) for switch in self.switches if switch.path.startswith(inside))
+        parts.extend(_equipment(switch) for switch in self._along[feeder.name])
         parts.extend(
             f'        <ConnectivityNode name="{node.partition("/")[2]}" pathName="{node}"/>\n'
             for node in nodes
@@ -369,7 +364,8 @@ class _Plan:
     def site(self) -> str:
         spec = self.spec
         parts = [
-            f'[site]\nname = "{spec.name}"\nscd = "{spec.name}.scd"\ndetection_time_ms = {spec.detection_time_ms}\n'
+            f'[site]\nname = "{spec.name}"\nscd = "{spec.name}.scd"\n',
+            f"detection_time_ms = {spec.detection_time_ms}\n",
         ]
         for switch in self.switches:
             breaking_a = switch.spec.breaking_a
@@ -403,7 +399,11 @@ def _terminal(name: str, node: str) -> str:
 def _conductor(path: str, kind: str, *nodes: str) -> str:
     terminals = "".join(_terminal(f"T{index}", node) for index, node in enumerate(nodes, start=1))
     name = path.rpartition("/")[2]
-    return f'        <ConductingEquipment name="{name}" type="{kind}">\n{terminals}        </ConductingEquipment>\n'
+    start, end = (
+        f'        <ConductingEquipment name="{name}" type="{kind}">\n',
+        "        </ConductingEquipment>\n",
+    )
+    return start + terminals + end
 
 
 def _equipment(switch: _Switch) -> str:

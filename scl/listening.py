@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Hashable, Mapping
 
     from scl.topology import PrimaryNetwork
 
@@ -25,7 +25,9 @@ def needed_in(network: PrimaryNetwork, normally_open: Collection[int]) -> dict[i
 
 
 def needed_subscriptions(
-    switches: Mapping[int, Sequence[int]], sources: Collection[int], normally_open: Collection[int]
+    switches: Mapping[int, tuple[Hashable, Hashable]],
+    sources: Collection[Hashable],
+    normally_open: Collection[int],
 ) -> dict[int, frozenset[int]]:
     """The switches that each switch must subscribe to.
 
@@ -45,24 +47,29 @@ class _Feeders:
     """Sections joined by normally closed switches, source sections left out."""
 
     def __init__(
-        self, switches: Mapping[int, Sequence[int]], sources: frozenset[int], normally_open: frozenset[int]
+        self,
+        switches: Mapping[int, tuple[Hashable, Hashable]],
+        sources: frozenset[Hashable],
+        normally_open: frozenset[int],
     ) -> None:
         self._switches = switches
         self._sources = sources
         self._open = normally_open
-        self._joined = {section: section for ends in switches.values() for section in ends}
+        self._joined: dict[Hashable, Hashable] = {
+            section: section for ends in switches.values() for section in ends
+        }
         for number, (a, b) in switches.items():
             if number not in normally_open and a not in sources and b not in sources:
                 self._joined[self._feeder(a)] = self._feeder(b)
-        self._members: dict[int, set[int]] = {}
-        self._heads: dict[int, set[int]] = {source: set() for source in sources}
+        self._members: dict[Hashable, set[int]] = {}
+        self._heads: dict[Hashable, set[int]] = {source: set() for source in sources}
         for number, ends in switches.items():
             for section in ends:
                 if section in sources:
                     self._heads[section].add(number)
                 else:
                     self._members.setdefault(self._feeder(section), set()).add(number)
-        self._neighbourhoods: dict[int, frozenset[int]] = {}
+        self._neighbourhoods: dict[Hashable, frozenset[int]] = {}
 
     def heard_by(self, number: int) -> frozenset[int]:
         heard: set[int] = set()
@@ -77,15 +84,15 @@ class _Feeders:
         heard.discard(number)
         return frozenset(heard)
 
-    def _feeder(self, section: int) -> int:
+    def _feeder(self, section: Hashable) -> Hashable:
         while self._joined[section] != section:
             self._joined[section] = section = self._joined[self._joined[section]]
         return section
 
-    def _feeders_of(self, number: int) -> set[int]:
+    def _feeders_of(self, number: int) -> set[Hashable]:
         return {self._feeder(section) for section in self._switches[number] if section not in self._sources}
 
-    def _neighbourhood(self, feeder: int) -> frozenset[int]:
+    def _neighbourhood(self, feeder: Hashable) -> frozenset[int]:
         """Switches of a feeder and of those that its ties lead to."""
         known = self._neighbourhoods.get(feeder)
         if known is None:

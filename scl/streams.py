@@ -172,8 +172,7 @@ class GooseIndex:
         return subscriptions, tuple(unresolved)
 
     def _source(self, extref: ExtRef, subscriber: str) -> _Block | str:
-        """Control block of an input, else why there is none; an empty text where it need not come by
-        GOOSE."""
+        """Control block of an input, else why there is none; empty where it need not come by GOOSE."""
         publisher = subscriber if extref.iedName == "@" else extref.iedName
         blocks = self._blocks.get(publisher)
         if blocks is None:

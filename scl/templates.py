@@ -1,5 +1,6 @@
-"""DataTypeTemplates: the types of logical nodes, data objects, attributes and enumerations (IEC 61850-6
-clause 9.5)."""
+"""DataTypeTemplates: types of logical nodes, data objects and attributes (IEC 61850-6 clause 9.5)."""
+
+# ruff: noqa: TC001  types of fields: the binding reads them at run time
 
 from __future__ import annotations
 
@@ -31,8 +32,7 @@ class LNodeType(Described):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SDO(Described):
-    """A sub data object; ``count`` is a number or the name of an attribute that holds it, empty for no
-    array."""
+    """A sub data object; ``count`` as in ``AnyDA``."""
 
     name: str
     type: str

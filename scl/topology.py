@@ -295,8 +295,7 @@ class _Builder:
         return None
 
     def _fed(self, item: PlacedTransformer) -> list[int]:
-        """Nodes that a transformer feeds: those of all windings but the one known to be of the highest
-        voltage.
+        """Nodes that a transformer feeds: those of all windings but that of the highest voltage.
 
         Where voltages do not tell, a transformer in a substation feeds all its nodes, one along a line (it
         steps down to customers) none.

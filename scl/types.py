@@ -1,18 +1,15 @@
-"""Types of data: from a reference such as ``XCBR1.Pos.stVal`` to its basic type, literals, array size and
-structure."""
+"""Types of data: from a reference such as ``XCBR1.Pos.stVal`` to its type."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from scl.document import SclError
 from scl.templates import BDA, DA, SDO, DataTypeTemplates, DOType, EnumType, LNodeType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from scl.binding import Node
 
 MAX_LEAVES: Final = 10_000
 """Most basic attributes that one reference may stand for. Types can multiply like entities; this bounds
@@ -139,7 +136,7 @@ class Types:
             found = next((bda for bda in siblings if bda.name == component), None)
             if found is None:
                 raise TypeResolutionError(f"{doName}.{daName}: no component {component}")
-        return self._attribute(found, siblings, constraint, budget, 0, indexed)
+        return self._attribute(found, siblings, constraint, budget, 0, indexed=indexed)
 
     def data_object(self, lnType: str, doName: str) -> tuple[DOType, int]:
         """Type of a data object or sub data object and, where it is an array, its size.
@@ -178,14 +175,13 @@ class Types:
         return components
 
     def _object(self, do_type: DOType, fc: str, budget: _Budget, depth: int) -> tuple[TypedAttribute, ...]:
-        """All of a data object that has the functional constraint; sub data objects that have none of it are
-        out."""
+        """All of a data object that has the functional constraint."""
         budget.check_depth(depth)
         found = []
         for part in do_type.parts():
             if isinstance(part, DA):
                 if part.fc == fc:
-                    found.append(self._attribute(part, do_type.da, fc, budget, depth, False))
+                    found.append(self._attribute(part, do_type.da, fc, budget, depth))
                 continue
             inner = self._object(self._do_type(part.type, part.name), fc, budget, depth + 1)
             if inner:
@@ -199,16 +195,15 @@ class Types:
         fc: str,
         budget: _Budget,
         depth: int,
-        indexed: bool,
+        *,
+        indexed: bool = False,
     ) -> TypedAttribute:
         budget.check_depth(depth)
         literals: tuple[tuple[int, str], ...] = ()
         inner: tuple[TypedAttribute, ...] = ()
         if item.bType == STRUCTURE:
             components = self._components(item)
-            inner = tuple(
-                self._attribute(bda, components, fc, budget, depth + 1, False) for bda in components
-            )
+            inner = tuple(self._attribute(bda, components, fc, budget, depth + 1) for bda in components)
             if not inner:
                 raise TypeResolutionError(f"DAType {item.type} of {item.name} has no components")
         else:

@@ -304,7 +304,9 @@ class Agent:
         situation.frozen = None
         self._opened_for = NO_EVENT
         own_closed = [situation.me.number] if self._position(now) == (Dbpos.ON, 0) else []
-        self._quiet_closed = frozenset([*own_closed, *(n for n in situation.views if situation.known_closed(n))])
+        # Who is silent for a moment has not moved: this picture says who fed whom, and permits nothing.
+        others = [number for number, state in situation.states() if state.position is Dbpos.ON]
+        self._quiet_closed = frozenset([*own_closed, *(n for n in others if n != situation.me.number)])
 
     def _prove(self) -> None:
         """Locks are proven when every peer of both sections has seen this start and its flags have been adopted."""

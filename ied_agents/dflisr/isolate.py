@@ -25,7 +25,7 @@ class SideDuty(NamedTuple):
 def side_duties(situation: Situation) -> tuple[SideDuty, SideDuty]:
     """What is known about the sections at both sides of the own switch; a flagged one means: lock that side."""
     a, b = situation.me.sides
-    return SideDuty(*situation.flag(a)), SideDuty(*situation.flag(b))
+    return SideDuty(*situation.flag(a, to_operate=True)), SideDuty(*situation.flag(b, to_operate=True))
 
 
 def carries_fault(pickup: Pickup | None) -> bool:

@@ -126,11 +126,16 @@ class Situation:
         view = self.views.get(switch)
         return view.state if view is not None else None
 
-    def flag(self, section: int) -> tuple[SectionState, EventId]:
-        """What anybody who bounds the section holds it for; faulted outweighs suspect."""
+    def flag(self, section: int, *, to_operate: bool = False) -> tuple[SectionState, EventId]:
+        """What anybody who bounds the section holds it for; faulted outweighs suspect.
+
+        Args:
+            section: its index.
+            to_operate: count only what may cause an operation: said by a switch that is alive and not in test.
+        """
         worst, event = SectionState.NONE, NO_EVENT
         for bound in self.feeder.around[section]:
-            state = self.state(bound.switch)
+            state = self.heard(bound.switch) if to_operate else self.state(bound.switch)
             if state is None:
                 continue
             side = state.sides[bound.side]

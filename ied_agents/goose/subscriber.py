@@ -5,8 +5,8 @@ What makes a frame newer than the last one of its stream:
 * A higher stNum (in serial arithmetic: after 4294967295 comes 1) is a new state.
 * The same stNum with the same members is a repetition if its sqNum is higher, else a duplicate or a late one.
 * A stNum that is not higher, with other content, is a restart of the publisher if its ``t`` is later than the
-  last one. Where the two times cannot be compared (a clock failed, or only one of them is synchronised), stNum 1
-  with sqNum 0 or 1 is a restart. Anything else is an old state or a conflict: reported, not applied, and the
+  last one. Where the two times cannot be compared (a clock failed, or only one of them is synchronised), stNum
+  1 with sqNum 0 or 1 is a restart. Anything else is an old state or a conflict: reported, not applied, and the
   time to live is not renewed. Once that has run out the next frame is taken whatever its numbers are, as a
   restart if they went back: a publisher that came back with a wrong clock is heard after one time to live.
 

@@ -5,12 +5,12 @@ r"""An agent's state on disk: what it has published as durable survives a kill o
 A file is a header and a row of records, each a full snapshot of the state as JSON; the last one counts::
 
     header  8s "FLISRST\n"   u16 version   u16 0   8s identity   u32 CRC of the octets before
-    record  4s marker   u32 index   u32 length   u32 CRC   payload
+    record  u32 index   u32 length   u32 CRC   payload   zeros up to the next block of 4,096 octets
 
 A record's CRC runs over identity, index, length and payload, so that neither a record of a former file whose
 blocks are used again nor one out of its turn passes for one of this file. Each record is on disk before the
-next is begun: only the last can be torn. A bad record with a good one behind it is damage that no power cut
-explains, and refused.
+next is begun, and they share no block, so that writing one cannot damage the one before: only the last can be
+torn. A bad record with a good one behind it is damage that no power cut explains, and refused.
 
 A file is only ever appended to by the process that wrote its header, and only while every write to it
 succeeded. Otherwise the state goes to a new file that takes the old one's place once it is on disk whole.
@@ -41,11 +41,11 @@ Record = dict[str, Any]
 _VERSION: Final = 1
 _MAGIC: Final = b"FLISRST\n"
 _HEADER: Final = struct.Struct(">8sHH8sI")
-# Octets above 127, which JSON as written here never holds: a marker found in a file begins a record.
-_MARKER: Final = b"\xf5\x9a\xc3\xe1"
-_RECORD: Final = struct.Struct(">4sIII")
+_RECORD: Final = struct.Struct(">III")
 _CHECKED: Final = struct.Struct(">8sII")
 
+# Octets: the page, and the largest sector in use.
+_BLOCK: Final = 4096
 COMPACT_ABOVE: Final = 1 << 20
 """Octets. A file larger than this is replaced by one that holds only the newest record."""
 
@@ -212,7 +212,8 @@ class DurableFile:
 
     def _append(self, file: int, payload: bytes) -> None:
         crc = _record_crc(self._identity, self._index, payload)
-        self._write_all(file, _RECORD.pack(_MARKER, self._index, len(payload), crc) + payload)
+        record = _RECORD.pack(self._index, len(payload), crc) + payload
+        self._write_all(file, record + bytes(_block_end(self._size + len(record)) - self._size - len(record)))
         self._index += 1
 
     def _write_all(self, file: int, octets: bytes) -> None:
@@ -248,6 +249,11 @@ def _lock(path: Path) -> int:
     return lock
 
 
+def _block_end(offset: int) -> int:
+    """Where the block ends in which a record ends."""
+    return -(-offset // _BLOCK) * _BLOCK
+
+
 def _record_crc(identity: bytes, index: int, payload: bytes) -> int:
     return zlib.crc32(payload, zlib.crc32(_CHECKED.pack(identity, index, len(payload))))
 
@@ -260,19 +266,20 @@ def _read(path: Path, content: bytes) -> tuple[Record, int]:
     last: bytes | None = None
     while (payload := _record_at(content, offset, identity, index)) is not None:
         last = payload
-        offset += _RECORD.size + len(payload)
+        offset = _block_end(offset + _RECORD.size + len(payload))
         index += 1
+    for later in range(_block_end(offset + 1), len(content), _BLOCK):
+        if _record_at(content, later, identity) is not None:
+            raise StateDamaged(path, offset, "damaged record with a whole one behind it")
     if last is None:
         raise StateDamaged(path, offset, "no whole record")
-    if _holds_later_record(content, offset, identity, index):
-        raise StateDamaged(path, offset, "damaged record with whole ones behind it")
     try:
         record = json.loads(last)
     except (ValueError, RecursionError) as error:
-        raise StateDamaged(path, offset - len(last), f"record is no JSON: {error}") from None
+        raise StateDamaged(path, 0, f"last record is no JSON: {error}") from None
     if not isinstance(record, dict):
-        raise StateDamaged(path, offset - len(last), "record is no JSON object")
-    return record, len(content) - offset
+        raise StateDamaged(path, 0, "last record is no JSON object")
+    return record, max(0, len(content) - offset)
 
 
 def _read_header(path: Path, content: bytes) -> bytes:
@@ -292,27 +299,15 @@ def _read_header(path: Path, content: bytes) -> bytes:
     return identity
 
 
-def _record_at(content: bytes, offset: int, identity: bytes, index: int) -> bytes | None:
-    """Payload of the record with this index at this offset; None if it is not whole."""
+def _record_at(content: bytes, offset: int, identity: bytes, index: int | None = None) -> bytes | None:
+    """Payload of the record of this file, with this index or any, at this offset; None if it is not whole."""
     if offset + _RECORD.size > len(content):
         return None
-    marker, found, length, crc = _RECORD.unpack_from(content, offset)
+    found, length, crc = _RECORD.unpack_from(content, offset)
     payload = content[offset + _RECORD.size : offset + _RECORD.size + length]
-    if marker != _MARKER or found != index or len(payload) != length:
-        return None
-    if crc != _record_crc(identity, index, payload):
+    if len(payload) != length or index not in (None, found) or crc != _record_crc(identity, found, payload):
         return None
     return payload
-
-
-def _holds_later_record(content: bytes, offset: int, identity: bytes, index: int) -> bool:
-    """Whether a whole record of this file that came after record ``index`` stands behind ``offset``."""
-    while (offset := content.find(_MARKER, offset + 1)) >= 0:
-        if offset + _RECORD.size <= len(content):
-            later = _RECORD.unpack_from(content, offset)[1]
-            if later > index and _record_at(content, offset, identity, later) is not None:
-                return True
-    return False
 
 
 class DurableWriter:
@@ -392,9 +387,11 @@ class DurableWriter:
 
     def _run(self) -> None:
         with self._file:
-            more = False
-            while not self._closing or self._pending or more:
-                self._wait(0.0 if more or self._closing else self._background_every_s)
+            more = closing = False
+            while not closing or self._pending or more:
+                # Taken before the look for work: what was handed in before closing is still done.
+                closing = self._closing
+                self._wait(0.0 if more or closing else self._background_every_s)
                 if self._pending:
                     self._write()
                 elif self._background is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from ied_agents.dflisr.feeder import Feeder, FeederSection, FeederSwitch
@@ -89,7 +89,31 @@ def random_system(rng: Random, most_switches: int = 14, detection_time_s: float 
             closed=False,
             rating_a=rng.choice((200.0, 400.0)),
         )
-    return assemble(draft.switches, draft.sections, detection_time_s)
+    return assemble(_rated(draft), draft.sections, detection_time_s)
+
+
+def _rated(draft: _Draft) -> list[FeederSwitch]:
+    """The switches, none of them overloaded in normal operation."""
+    behind: dict[int, list[FeederSwitch]] = {}
+    for switch in draft.switches:
+        if switch.normally_closed:
+            for section in switch.sides:
+                behind.setdefault(section, []).append(switch)
+    load: dict[int, float] = {}
+
+    def collect(section: int, came_by: int) -> float:
+        total = draft.sections[section].load_a
+        for switch in behind.get(section, ()):
+            if switch.number != came_by:
+                beyond = switch.sides[1 - switch.sides.index(section)]
+                load[switch.number] = collect(beyond, switch.number)
+                total += load[switch.number]
+        return total
+
+    for section in draft.sections:
+        if section.is_source:
+            collect(section.index, 0)
+    return [replace(s, rating_a=max(s.rating_a, load.get(s.number, 0.0))) for s in draft.switches]
 
 
 def _feeder(draft: _Draft, feeder: int, line_switches: int) -> list[int]:

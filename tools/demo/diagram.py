@@ -33,7 +33,7 @@ _TRACK: Final = 24
 _CONTACT: Final = 11  # half of a switch's symbol
 _CHARACTER: Final = 7.3  # width at 12 px, on the safe side
 _LEAST_SWITCH: Final = 60
-_LEAST_SECTION: Final = 96
+_LEAST_SECTION: Final = 104
 _LEAST_WIDTH: Final = 920
 
 
@@ -164,7 +164,7 @@ class _Drawing:
         start, goal = (self._channel[end.mirrored] for end in (first, second))
         toward = -1 if first.mirrored else 1
         band = self._switch + _TRACK
-        x = (left + right) / 2 if link.track is None else start + toward * band / 2
+        x = start + toward * band / 2 if self._layout.tracks else (left + right) / 2
         self._wire(_colour(first.branch.section), (start, y), (x - toward * _CONTACT, y))
         after: list[Point] = [(x + toward * _CONTACT, y)]
         if link.track is not None:
@@ -179,7 +179,7 @@ def _room(names: Iterable[str], least: float) -> float:
     return max(least, max(map(len, names), default=0) * _CHARACTER + 12)
 
 
-def _y(lane: float) -> float:
+def _y(lane: int) -> float:
     return _TOP + lane * _LANE
 
 
@@ -191,7 +191,7 @@ def _colour(section: SectionState) -> str:
 
 def _line(colour: str, *points: Point, width: float) -> str:
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    return f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width:g}" stroke-linejoin="round"/>'
+    return f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width:g}" stroke-linejoin="miter" stroke-linecap="square"/>'
 
 
 def _text(
@@ -312,7 +312,7 @@ def _legend(width: float, top: float) -> tuple[list[str], float]:
         (_text(0, 4, "n.o.", size=10, colour=_FAINT), "normally open"),
     ]
     drawn = [_line("#e5e7eb", (_MARGIN, top), (width - _MARGIN, top), width=1)]
-    x, y = float(_MARGIN), top + 34
+    x, y = float(_MARGIN), top + 42
     for picture, name in entries:
         needed = 64 + len(name) * _CHARACTER * 0.9
         if x + needed > width - _MARGIN:

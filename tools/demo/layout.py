@@ -27,7 +27,7 @@ class Branch:
         depth: number of switches up to the root.
         children: sections fed through it, the one with the longest way below it first.
         ties: switches from it that belong to no tree.
-        lane: vertical position, in lanes from the top.
+        lane: vertical position.
         tie_lanes: vertical positions at which its ties leave, in their order.
     """
 
@@ -36,8 +36,8 @@ class Branch:
     depth: int
     children: list[Branch] = field(default_factory=list)
     ties: list[SwitchState] = field(default_factory=list)
-    lane: float = 0.0
-    tie_lanes: list[float] = field(default_factory=list)
+    lane: int = 0
+    tie_lanes: list[int] = field(default_factory=list)
 
     def walk(self) -> list[Branch]:
         """Return this branch and all below it, each before its children."""
@@ -54,7 +54,7 @@ class End:
     """Where a tie leaves a branch: at which lane, and whether of a tree that grows to the left."""
 
     branch: Branch
-    lane: float
+    lane: int
     mirrored: bool
 
 
@@ -91,7 +91,7 @@ class Layout:
     right: list[Branch]
     links: list[Link]
     tracks: int
-    lanes: float
+    lanes: int
 
 
 def grow_trees(state: FeederState) -> list[Branch]:
@@ -184,38 +184,63 @@ def _take_sides(trees: list[Branch]) -> tuple[list[Branch], list[Branch]]:
     )
 
 
-def _mean_wanted(root: Branch, wanted: dict[str, float]) -> float:
+def _mean_wanted(root: Branch, wanted: dict[str, int]) -> float:
     """Return the mean lane that the ties of a branch and all below it lead to; infinity without any."""
     lanes = [wanted[switch.name] for branch in root.walk() for switch in branch.ties if switch.name in wanted]
     return sum(lanes) / len(lanes) if lanes else math.inf
 
 
-def _assign_lanes(roots: list[Branch], wanted: dict[str, float]) -> float:
+def _assign_lanes(roots: list[Branch], wanted: dict[str, int]) -> int:
     """Give every branch and tie the topmost lane that is free in all columns it spans; return the next free one.
 
     A trunk goes straight on in its lane, and with it a tie from its end. What leaves it goes below all that leaves
-    it further on, so that no way out crosses another one. A tie is placed no higher than the lane it wants.
+    it further on, so that no way out crosses another one.
+
+    Args:
+        roots: the trees, from the top.
+        wanted: lanes that ties are to share with their other ends, across the channel. They are placed no higher,
+            and no other tie into the channel gets such a lane.
     """
     columns = 2 + max((branch.depth for root in roots for branch in root.walk()), default=0)
-    free = 0.0
+    free = 0
     for root in roots:
         free_in = [free] * columns
 
-        def claim(first: int, last: int, least: float, free_in: list[float] = free_in) -> float:
-            lane = max(least, *free_in[first : last + 1])
+        def claim(first: int, last: int, tie: SwitchState | None, free_in: list[int] = free_in) -> int:
+            lane = max(free_in[first : last + 1])
+            if tie is not None:
+                own = wanted.get(tie.name, 0)
+                taken = set(wanted.values()) - {own}
+                lane = max(lane, own)
+                while lane in taken:
+                    lane += 1
             free_in[first : last + 1] = [lane + 1] * (last + 1 - first)
             return lane
 
-        starts = [root]
-        while starts:
-            trunk = [starts.pop()]
+        work: list[tuple[Branch, bool]] = [(root, False)]
+        while work:
+            start, ties_only = work.pop()
+            if ties_only:
+                for tie in start.ties[len(start.tie_lanes) :]:
+                    start.tie_lanes.append(claim(start.depth + 1, columns - 1, tie))
+                continue
+            trunk = [start]
             while trunk[-1].children:
                 trunk.append(trunk[-1].children[0])
-            straight = trunk[-1].ties[:1]
-            last = columns - 1 if straight else trunk[-1].depth
-            lane = claim(trunk[0].depth, last, max((wanted.get(tie.name, 0.0) for tie in straight), default=0.0))
-            for branch in reversed(trunk):
+            end = trunk[-1]
+            if end.ties:
+                lane = claim(start.depth, columns - 1, end.ties[0])
+                end.tie_lanes.append(lane)
+            else:
+                lane = claim(start.depth, end.depth, None)
+            for branch in trunk:
                 branch.lane = lane
+                work.append((branch, True))
+                work += [(child, False) for child in reversed(branch.children[1:])]
+        free = max(free_in)
+    return free
+
+
 def _link(left: list[Branch], right: list[Branch]) -> tuple[list[Link], int]:
     """Pair the ends of each tie, and give those that are not level a track on which no other one passes."""
     ends: dict[str, list[End]] = {}
@@ -226,7 +251,7 @@ def _link(left: list[Branch], right: list[Branch]) -> tuple[list[Link], int]:
                 ties[switch.name] = switch
                 ends.setdefault(switch.name, []).append(End(branch, lane, mirrored=root in right))
     links = []
-    taken: list[list[tuple[float, float]]] = []
+    taken: list[list[tuple[int, int]]] = []
     for name, (first, second) in ends.items():
         track = None
         if first.lane != second.lane or first.mirrored == second.mirrored:

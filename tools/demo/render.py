@@ -55,12 +55,12 @@ def feeder_text(state: FeederState) -> Table:
         table.add_column(heading, no_wrap=True)
     table.add_column("load / A", justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
-    ties: dict[str, SwitchState] = {}
+    ties: set[str] = set()
     for root in grow_trees(state):
         for rule, branch in _outline(root):
             section = branch.section
             style, condition = _condition(section)
-            ties |= {switch.name: switch for switch in branch.ties}
+            ties |= {switch.name for switch in branch.ties}
             table.add_row(
                 Text(rule) + (_switch_text(branch.switch) if branch.switch else Text("══", style)),
                 _position_text(branch.switch) if branch.switch else Text("source" if section.source else ""),
@@ -69,7 +69,7 @@ def feeder_text(state: FeederState) -> Table:
                 Text(condition, style),
             )
         table.add_row()
-    for switch in ties.values():
+    for switch in (switch for switch in state.switches if switch.name in ties):
         ends = Text(f"{switch.section_a} \N{EN DASH} {switch.section_b}")
         table.add_row(_switch_text(switch), _position_text(switch), ends, "", "tie" if switch.tie else "")
     return table

@@ -1,4 +1,4 @@
-"""The state file and the thread that writes it. Crashes at every step are the subject of test_durable_crash."""
+"""The state file and the thread that writes it; test_durable_crash has the crashes at every step."""
 
 import asyncio
 import errno
@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -67,10 +68,10 @@ def reopened_elsewhere_is_refused(path):
 def test_the_lock_outlives_the_exchange_of_the_file(path, monkeypatch):
     monkeypatch.setattr(durable, "COMPACT_ABOVE", 100)
     with DurableFile.create(path, {"n": 0}) as file:
-        inode = path.stat().st_ino
-        for n in range(20):
-            file.write({"n": n})
-        assert path.stat().st_ino != inode
+        with path.open("rb") as former:
+            for n in range(20):
+                file.write({"n": n})
+            assert not os.path.samestat(path.stat(), os.fstat(former.fileno()))
         assert reopened_elsewhere_is_refused(path)
     assert reopened(path) == ({"n": 19}, 0)
 
@@ -209,13 +210,13 @@ def test_garbage_is_refused(tmp_path_factory, garbage):
 
 def test_after_opening_nothing_is_appended_to_what_others_wrote(path):
     records_written(path, 3)
-    inode = path.stat().st_ino
-    with path.open("ab") as file:
-        file.write(b"torn")
-    with DurableFile.open(path) as file:
-        assert file.torn_octets == 4
-        file.write({"n": 7})
-    assert path.stat().st_ino != inode
+    with path.open("ab") as former:
+        former.write(b"torn")
+        former.flush()
+        with DurableFile.open(path) as file:
+            assert file.torn_octets == 4
+            file.write({"n": 7})
+        assert not os.path.samestat(path.stat(), os.fstat(former.fileno()))
     assert reopened(path) == ({"n": 7}, 0)
 
 
@@ -409,11 +410,7 @@ async def test_misuse_is_refused_where_it_happens(path):
 
 def test_the_files_descriptors_are_not_inherited(path):
     with DurableFile.create(path, {"n": 0}):
-        links = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
-        ours = [
-            int(link.rsplit("/", 1)[1])
-            for link in links
-            if os.path.exists(link) and str(path) in os.readlink(link)
-        ]
+        open_files = {int(each.name): each for each in Path("/proc/self/fd").iterdir() if each.exists()}
+        ours = [number for number, each in open_files.items() if str(each.readlink()).startswith(str(path))]
         assert len(ours) == 2
-        assert not any(os.get_inheritable(each) for each in ours)
+        assert not any(os.get_inheritable(number) for number in ours)

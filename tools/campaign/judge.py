@@ -1,0 +1,208 @@
+"""Judges a run by the plant's truth. Shares no code with the agents' logic: its own graph search, its own books.
+
+I1  a faulted, suspect or locked section is never energised by a command that was let through
+I2  two sources are never connected with each other
+I3  nothing closes a locked or tagged switch
+I4  no element carries more than its rating because of a restoration
+I5  stale, invalid, test or simulated input never causes an operation (see ``scenario``)
+I6  all of it under loss, duplication, reordering, replay, crash and restart: I1 to I5 are judged after every step
+I7  with communication alive, no healthy section stays dark that one closable switch could serve within all ratings
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from ied_agents.iec61850.dbpos import Dbpos
+from ied_agents.process.plant_events import CommandReceived, PositionChanged, SourcesParalleled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ied_agents.process.plant_events import PlantEvent
+    from tools.campaign.world import World
+
+_TOLERANCE_A = 0.2
+
+
+class Violation(NamedTuple):
+    """A broken invariant: which, when in virtual seconds, and what happened."""
+
+    invariant: str
+    t: float
+    what: str
+
+
+class _Line(NamedTuple):
+    """A switch as the judge sees it."""
+
+    number: int
+    a: int
+    b: int
+
+
+@dataclass(slots=True)
+class _Lock:
+    """A lock or tag that an agent has published."""
+
+    section: int
+    event: tuple[int, int]
+
+
+class Judge:
+    """Watches one world; ``look`` is its ``observe``."""
+
+    def __init__(self, ratings_a: dict[int, float]) -> None:
+        self.violations: list[Violation] = []
+        self.events: list[PlantEvent] = []
+        self._ratings = ratings_a
+        self._flow_before: dict[int, float] | None = None
+        self._locks: dict[int, list[_Lock]] = {}
+        self._ever_closed: set[int] = set()
+
+    # -- after every step -----------------------------------------------------------------------------------------
+
+    def look(self, world: World) -> None:
+        """Judge what the last step did."""
+        if self._flow_before is None:
+            self._flow_before = {n: abs(a) for n, a in world.plant.load_flow().items()}
+        self._read_locks(world)
+        events = world.plant.events()
+        if not events:
+            return
+        self.events.extend(events)
+        for event in events:
+            if isinstance(event, CommandReceived) and event.operation == "close":
+                self._judge_close(world, event.switch)
+            elif isinstance(event, SourcesParalleled):
+                self._break(world, "I2", f"sources {event.sources} are connected")
+            elif isinstance(event, PositionChanged) and event.position is Dbpos.ON:
+                self._judge_closed(world, event.switch)
+        self._judge_sources(world)
+        self._judge_loads(world)
+
+    def _break(self, world: World, invariant: str, what: str) -> None:
+        self.violations.append(Violation(invariant, world.now, what))
+
+    def _read_locks(self, world: World) -> None:
+        """Note what the agents hold locked, and forget what has been cleared by its own declarer."""
+        for number, host in world.hosts.items():
+            if host.station is None:
+                continue  # a lock of an agent that is down stays what it was
+            state = host.station.agent.situation.own
+            sides = next(s.sides for s in world.plant_network.switches if s.number == number)
+            self._locks[number] = [
+                _Lock(section, (side.lock_event.switch, side.lock_event.counter))
+                for section, side in zip(sides, state.sides, strict=True)
+                if side.lock
+            ]
+
+    def _judge_close(self, world: World, switch: int) -> None:
+        self._ever_closed.add(switch)
+        locks = self._locks.get(switch)
+        if locks:
+            self._break(world, "I3", f"switch {switch} was ordered to close while locked for {locks}")
+
+    def _judge_closed(self, world: World, switch: int) -> None:
+        """A switch has closed: nothing faulted or locked may hang on it now."""
+        if switch not in self._ever_closed:
+            return
+        lines = self._lines(world)
+        live = _reach(lines, world.plant.conducting(), self._sources(world))
+        hanging = _reach(
+            lines, world.plant.conducting(), {lines[switch].a, lines[switch].b}
+        )
+        if not hanging & live:
+            return
+        for section in hanging & world.plant.faults():
+            self._break(world, "I1", f"switch {switch} energised faulted section {section}")
+        held = {lock.section for locks in self._locks.values() for lock in locks}
+        for section in hanging & held:
+            self._break(world, "I1", f"switch {switch} energised section {section}, which agents hold locked")
+
+    def _judge_sources(self, world: World) -> None:
+        sources = self._sources(world)
+        for source in sources:
+            if len(_reach(self._lines(world), world.plant.conducting(), {source}) & sources) > 1:
+                self._break(world, "I2", f"source {source} is connected with another")
+
+    def _judge_loads(self, world: World) -> None:
+        assert self._flow_before is not None
+        for number, flow in world.plant.load_flow().items():
+            rating = self._ratings[number]
+            if abs(flow) > rating + _TOLERANCE_A and abs(flow) > self._flow_before.get(number, 0.0) + _TOLERANCE_A:
+                self._break(world, "I4", f"switch {number} carries {abs(flow):.1f} A, rating {rating:.1f} A")
+
+    # -- at the end -----------------------------------------------------------------------------------------------
+
+    def unserved(self, world: World) -> list[str]:
+        """Healthy islands that one closable switch could have served (I7), with the loads now connected."""
+        lines, conducting = self._lines(world), world.plant.conducting()
+        sources, faults = self._sources(world), world.plant.faults()
+        live = _reach(lines, conducting, sources)
+        loads = {section.index: section.load_a for section in world.plant_network.sections}
+        missed = []
+        seen: set[int] = set()
+        for section in loads:
+            if section in live or section in seen:
+                continue
+            island = _reach(lines, conducting, {section})
+            seen |= island
+            if island & faults or not sum(loads[s] for s in island):
+                continue
+            missed.extend(
+                f"sections {sorted(island)} could be served by switch {line.number}"
+                for line in lines.values()
+                if self._could_serve(world, line, island, live)
+            )
+        return missed
+
+    def _could_serve(self, world: World, line: _Line, island: set[int], live: set[int]) -> bool:
+        faults = world.plant.faults()
+        if line.number in world.plant.conducting() or {line.a, line.b} & faults:
+            return False
+        if not ((line.a in island and line.b in live) or (line.b in island and line.a in live)):
+            return False
+        loads = {section.index: section.load_a for section in world.plant_network.sections}
+        carried = _tree_flows(self._lines(world), world.plant.conducting() | {line.number}, self._sources(world), loads)
+        return all(flow <= self._ratings[number] + 1e-6 for number, flow in carried.items())
+
+    def served_a(self, world: World) -> float:
+        """Load under voltage now, A."""
+        live = _reach(self._lines(world), world.plant.conducting(), self._sources(world))
+        return sum(section.load_a for section in world.plant_network.sections if section.index in live)
+
+    def _lines(self, world: World) -> dict[int, _Line]:
+        return {
+            s.number: _Line(s.number, s.sides[0], s.sides[1])
+            for s in world.plant_network.switches
+        }
+
+    def _sources(self, world: World) -> set[int]:
+        return {section.index for section in world.plant_network.sections if section.is_source}
+
+
+def _reach(lines: dict[int, _Line], conducting: Iterable[int], start: set[int]) -> set[int]:
+    """Sections connected with any of ``start``: repeated relaxation, nothing clever."""
+    reached = set(start)
+    edges = [(lines[n].a, lines[n].b) for n in conducting]
+    grew = True
+    while grew:
+        grew = False
+        for a, b in edges:
+            if (a in reached) != (b in reached):
+                reached |= {a, b}
+                grew = True
+    return reached
+
+
+def _tree_flows(
+    lines: dict[int, _Line], conducting: Iterable[int], sources: set[int], loads: dict[int, float]
+) -> dict[int, float]:
+    """Load current of each conducting switch of a radial network, A: what lies beyond it, seen from the sources."""
+    closed = set(conducting)
+    return {
+        n: sum(loads[s] for s in _reach(lines, closed, sources) - _reach(lines, closed - {n}, sources))
+        for n in closed
+    }

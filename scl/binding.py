@@ -25,6 +25,15 @@ GIVEN: Final = {"given": True}
 """Metadata of a field that does not come from the element: ``bind`` is told its value."""
 
 
+def text(default: Any = MISSING) -> Any:
+    """A field that holds the element's character data."""
+    return (
+        field(metadata={_TEXT: True})
+        if default is MISSING
+        else field(default=default, metadata={_TEXT: True})
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """What every typed element has: the XML element it was made from, with its line and path."""
@@ -59,23 +68,23 @@ class Private(Node):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Text(Node):
+    """Free text."""
+
+    value: str = text("")
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Described(Node):
-    """An element with a description and private data, as nearly all have them."""
+    """An element with a description, a text and private data, as nearly all have them."""
 
     desc: str = ""
+    note: Text | None = None
     privates: tuple[Private, ...] = ()
 
 
 N = TypeVar("N", bound=Node)
-
-
-def text(default: Any = MISSING) -> Any:
-    """A field that holds the element's character data."""
-    return (
-        field(metadata={_TEXT: True})
-        if default is MISSING
-        else field(default=default, metadata={_TEXT: True})
-    )
 
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)

@@ -328,7 +328,8 @@ class _Plan:
                 "      </Bay>\n",
             ]
         return (
-            f'  <Substation name="{name}">\n    <VoltageLevel name="{self.level}" nomFreq="50" numPhases="3">\n'
+            f'  <Substation name="{name}">\n'
+            f'    <VoltageLevel name="{self.level}" nomFreq="50" numPhases="3">\n'
             f'      <Voltage unit="V" multiplier="k">{self.spec.voltage_kv:g}</Voltage>\n'
             f"{''.join(bays)}    </VoltageLevel>\n  </Substation>\n"
         )

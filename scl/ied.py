@@ -101,12 +101,18 @@ class AnyLN(Described):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SCLControl(Described):
+    """SCL file transfer control of a logical device."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LN0(AnyLN):
     """Logical node zero of a logical device."""
 
     gse_controls: tuple[GSEControl, ...] = ()
     sv_controls: tuple[SampledValueControl, ...] = ()
     setting_control: SettingControl | None = None
+    scl_control: SCLControl | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +218,35 @@ class Services(Described):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Subject(Node):
+    """Whom a certificate is for."""
+
+    commonName: str = ""
+    idHierarchy: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuerName(Subject):
+    """Who issued a certificate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GOOSESecurity(Described):
+    """Certificate for GOOSE."""
+
+    name: str = ""
+    xferNumber: int | None = None
+    serialNumber: str = ""
+    subject: Subject | None = None
+    issuer: IssuerName | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SMVSecurity(GOOSESecurity):
+    """Certificate for sampled values."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AccessPoint(Described):
     """An access point, with a server or with client logical nodes."""
 
@@ -223,6 +258,8 @@ class AccessPoint(Described):
     server_at: tuple[ServerAt, ...] = ()
     services: Services | None = None
     lns: tuple[LN, ...] = ()
+    goose_security: tuple[GOOSESecurity, ...] = ()
+    smv_security: tuple[SMVSecurity, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

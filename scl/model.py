@@ -6,20 +6,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from scl.binding import GIVEN, Described, Node, Private, text
+from scl.binding import GIVEN, Described, Node, Text
 from scl.communication import Communication
 from scl.document import Document, SclError
 from scl.ied import IED
 from scl.substation import Line, Process, Substation
 from scl.templates import DataTypeTemplates
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Text(Node):
-    """Free text."""
-
-    value: str = text("")
-    source: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +42,7 @@ class Header(Node):
     revision: str = ""
     toolID: str = ""
     nameStructure: str = "IEDName"
-    text: Text | None = None
+    note: Text | None = None
     history: History | None = None
 
 
@@ -87,6 +79,3 @@ class SCL(Described):
     def error(self, message: str, node: Node) -> SclError:
         """An error located at an element of this file."""
         return SclError(message, file=self.file, line=node.line, path=node.path)
-
-
-__all__ = ["SCL", "Header", "History", "Hitem", "Private", "Text"]

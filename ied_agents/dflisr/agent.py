@@ -578,7 +578,7 @@ class Agent:
             detail = {"claim": claim.id, "tie": request.tie, "amperes": request.deciamperes / 10}
             if refused is Reason.NONE:
                 self._note("reserved", {**detail, "for": claimant})
-            elif self._outcome[:2] != (claim.id, request.tie):
+            elif refused is not Reason.PEER_SILENT and self._outcome[:2] != (claim.id, request.tie):
                 self._outcome = Outcome(claim.id, request.tie, refused)
                 self._note("capacity refused", {**detail, "reason": refused.name})
         self._record = replace(self._record, reservations=ledger.entries)

@@ -96,20 +96,24 @@ class Ledger:
         return all(promised_higher(bound) for bound in entry.boundary)
 
     def judge(self, claim: Claim) -> Reason:
-        """Reserve what ``claim`` requests, or say why not."""
+        """Reserve what ``claim`` requests, or say why not; PEER_SILENT if it cannot be known now."""
         request = claim.request
         bound = next((b for b in claim.boundary if b.switch == request.tie), None)
         if bound is None or request.tie not in self._now.feeder.by_number:
             return Reason.BEYOND_RELEASE
         path = supply_path(self._now, bound)
-        if path is None or path[-1] != self._now.me.number:
+        if path is None:
+            return Reason.PEER_SILENT
+        if not path or path[-1] != self._now.me.number:
             return Reason.NO_SUPPLY
         others = [entry for entry in self.entries if entry.reservation.claim != claim.id]
         reserved = sum(self._outstanding_a(entry) for entry in others)
         for number in (*path, request.tie):
             load = 0.0 if number == request.tie else load_a(self._now, number)
+            if load is None:
+                return Reason.PEER_SILENT
             # Every reservation runs through this head; counting all of them on every element errs to the safe side.
-            if load is None or load + reserved + request.deciamperes / 10 > self._now.feeder.by_number[number].rating_a:
+            if load + reserved + request.deciamperes / 10 > self._now.feeder.by_number[number].rating_a:
                 return Reason.NO_CAPACITY
         if len(others) == RESERVATIONS:
             return Reason.NO_CAPACITY

@@ -177,8 +177,6 @@ class Restorer:
         if campaign.finished:
             return Progress(Stage.FINISHED, Reason.NONE, event)
         reason = self._advance(side, campaign, stored)
-        if campaign.finished:
-            return Progress(Stage.FINISHED, Reason.NONE, event)
         final = reason in (Reason.NO_SUPPLY, Reason.NO_CAPACITY, Reason.BEYOND_RELEASE, Reason.SECTION_SUSPECT)
         if reason is not Reason.NONE and (final or now >= campaign.since + PATIENCE_S):
             return Progress(Stage.STOPPED, reason, event)
@@ -211,6 +209,7 @@ class Restorer:
             return state.outcome.reason
         if self._now.known_closed(granted) and self._now.own.voltage[side] is Voltage.PRESENT:
             campaign.finished = True
+            return Reason.NONE
         return Reason.DID_NOT_CLOSE
 
     def _supply(self, side: int, campaign: Campaign, stored: Record) -> Reason:
@@ -222,18 +221,20 @@ class Restorer:
                 campaign.claim = claim._replace(grants=(own,))
             return Reason.SUPPLY_NOT_LIVE
         request = claim.request
-        if request.tie and request.tie not in campaign.excluded:
+        if request.tie:
             owner = situation.heard(request.owner)
             if owner is None:
                 return Reason.PEER_SILENT
+            # A request stands: what was refused is judged again when capacity frees.
             if own_request_granted(claim, owner.reservations):
                 campaign.claim = claim._replace(
                     grants=tuple(bound for bound in claim.boundary if bound.switch == request.tie)[:1]
                 )
                 return Reason.NONE
-            if (owner.outcome.claim, owner.outcome.tie) != (claim.id, request.tie):
-                return Reason.PEER_SILENT
-            campaign.excluded[request.tie] = owner.outcome.reason
+            if request.tie not in campaign.excluded:
+                if (owner.outcome.claim, owner.outcome.tie) != (claim.id, request.tie):
+                    return Reason.PEER_SILENT
+                campaign.excluded[request.tie] = owner.outcome.reason
         return self._ask_next(campaign, self._amount_deciamperes(side))
 
     def _ask_next(self, campaign: Campaign, amount: int) -> Reason:

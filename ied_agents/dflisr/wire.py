@@ -109,9 +109,7 @@ class Layout:
         if int.from_bytes(raw) & self._mask != self._constant:
             expected, mask = self._constant.to_bytes(self.size), self._mask.to_bytes(self.size)
             offset = next(i for i in range(self.size) if raw[i] & mask[i] != expected[i])
-            raise WireError(
-                f"allData octet {offset} is 0x{raw[offset]:02x}, expected 0x{expected[offset]:02x}"
-            )
+            raise GooseDecodeError("allData", offset, f"0x{raw[offset]:02x}, expected 0x{expected[offset]:02x}")
         return self._format.unpack(raw)
 
 

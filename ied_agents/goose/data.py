@@ -35,7 +35,6 @@ from ied_agents.iec61850.data import (
     BooleanArray,
     Data,
     Float64,
-    GeneralizedTime,
     MMSString,
     ObjectId,
     Structure,
@@ -167,7 +166,6 @@ _ENCODERS: Final[dict[type, Callable[..., bytes]]] = {
     Bcd: lambda value: _encode_unsigned(0x8D, value),
     Float64: lambda value: b"\x87\x09\x0b" + _FLOAT64.pack(value),
     MMSString: lambda value: _encode_text(0x90, "utf-8", value),
-    GeneralizedTime: lambda value: _encode_text(0x8B, "ascii", value),
     ObjectId: _encode_object_id,
     BitString: lambda value: _encode_bits(0x84, value),
     BooleanArray: lambda value: _encode_bits(0x8E, value),
@@ -278,8 +276,8 @@ class _Decoder:
                 return _unusual_float(content, offset, start, field, strict=strict)
             case 0x89:
                 return content
-            case 0x8A | 0x8B:
-                return _visible(str if tag == 0x8A else GeneralizedTime, content, start, field, strict=strict)
+            case 0x8A:
+                return _visible(content, start, field, strict=strict)
             case 0x8C:
                 if size not in (4, 6):
                     raise GooseDecodeError(field, offset, f"binary time of {size} octets, not 4 or 6")
@@ -329,13 +327,12 @@ def _unusual_float(content: bytes, offset: int, start: int, field: str, *, stric
     return Float64(_FLOAT64.unpack(content[-8:])[0])
 
 
-def _visible(kind: type[str], content: bytes, start: int, field: str, *, strict: bool) -> str:
-    text = content.decode("latin-1")
+def _visible(content: bytes, start: int, field: str, *, strict: bool) -> str:
     if strict:
         for index, octet in enumerate(content):
             if not 0x20 <= octet <= 0x7E:
                 raise GooseDecodeError(field, start + index, f"octet 0x{octet:02X} in a visible string")
-    return kind(text)
+    return content.decode("latin-1")
 
 
 def _object_id(content: bytes, start: int, field: str) -> ObjectId:

@@ -1,10 +1,11 @@
 """IECGoosePdu (IEC 61850-8-1, annex A), to octets and back.
 
 Strict reading takes exactly what the standard describes. Lenient reading is for looking at what devices
-really send: besides what :mod:`ied_agents.goose.data` lists it takes the fields in any order, skips unknown
-ones, takes a numDatSetEntries that does not fit allData, any text in the references, and octets after the
-PDU. Both need every mandatory field once, a timeAllowedtoLive above 0 and counters of 32 bits, in whatever
-width they are written.
+really
+send: besides what :mod:`ied_agents.goose.data` lists it takes the fields in any order, skips unknown ones,
+    and takes a missing allData as empty, a numDatSetEntries that does not fit it, any text in the references,
+    and octets after the PDU. Both need every other mandatory field, none twice, a timeAllowedtoLive above 0
+    and counters of 32 bits, in whatever width they are written.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ _NAMES: Final = (
 )
 _TAGS: Final = (*range(0x80, 0x8B), 0xAB)
 _NUMBER_OF_TAG: Final = {tag: number for number, tag in enumerate(_TAGS)}
+_ALL_DATA: Final = 11
 _OPTIONAL: Final = frozenset({"goID", "simulation", "ndsCom"})  # DEFAULT FALSE for the two booleans
 _ABSENT: Final = (-1, -1)
 _VISIBLE: Final = bytes(range(0x20, 0x7F))
@@ -256,6 +258,8 @@ def _field_spans(raw: bytes, position: int, stop: int, *, strict: bool) -> list[
             spans[number] = (start, following)
             last = number
         position = following
+    if not strict and spans[_ALL_DATA] is _ABSENT:
+        spans[_ALL_DATA] = (stop, stop)
     for number, name in enumerate(_NAMES):
         if spans[number] is _ABSENT and name not in _OPTIONAL:
             raise GooseDecodeError(name, stop, "missing")

@@ -86,12 +86,6 @@ class MMSString(_Text):
     __slots__ = ()
 
 
-class GeneralizedTime(_Text):
-    """Generalized time, tag 0x8B, in its own notation, for example ``20240229123000Z``."""
-
-    __slots__ = ()
-
-
 class ObjectId(_Text):
     """Object identifier, tag 0x8F, in dotted decimal, for example ``1.0.9506.2.3``."""
 
@@ -183,7 +177,6 @@ Data: TypeAlias = (
     | Bcd
     | Float64
     | MMSString
-    | GeneralizedTime
     | ObjectId
     | BitString
     | BooleanArray

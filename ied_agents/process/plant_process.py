@@ -75,6 +75,7 @@ class PlantProcess:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         self._socket.bind(settings.socket)
+        self._sections = {section.index for section in settings.network.sections}
         self._scheduled: list[tuple[int, str, int]] = []
         self._control = b""
         self._stopping = False
@@ -205,7 +206,7 @@ class PlantProcess:
             self._stopping = True
         elif command in ("inject_fault", "clear_fault"):
             section = control.get("section")
-            if section not in {each.index for each in self._settings.network.sections}:
+            if type(section) is not int or section not in self._sections:
                 raise ValueError(f"section: there is no section {section!r}")
             at_ns = control.get("at_ns", 0)
             if type(at_ns) is not int:

@@ -107,7 +107,7 @@ class DurableFile:
         Raises:
             FileExistsError: there is one already.
             StateLocked: another process uses it.
-            OSError: it could not be written.
+            OSError: it is not known to be on disk; try again, or open the file if it is there.
         """
         lock = _lock(path)
         if path.exists():
@@ -124,6 +124,9 @@ class DurableFile:
     @classmethod
     def open(cls, path: Path) -> Self:
         """Open the state file and read its last whole record.
+
+        That record was read, not written: a crash may still take it back if it was never reported durable. It
+        is safe from then on when the next record is.
 
         Raises:
             StateMissing: there is none.

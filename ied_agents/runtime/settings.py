@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from ied_agents.dflisr.feeder import Feeder, FeederSection, FeederSwitch
 from ied_agents.dflisr.views import AgentConfig
@@ -142,6 +142,57 @@ class AgentSettings:
             raise AgentSettingsError(f"{error.args[0]}: missing") from None
         except (TypeError, ValueError, IndexError) as error:
             raise AgentSettingsError(str(error)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentProcessSettings:
+    """One agent process: the agent, and where on this machine everything is.
+
+    Attributes:
+        agent: see :class:`AgentSettings`.
+        interface: Ethernet interface for GOOSE.
+        state: file of the durable state.
+        journal: file of the journal.
+        inputs: path of the datagram socket on which the process's snapshots arrive.
+        process: path of the datagram socket that takes the orders to the switch.
+        operator: path of the datagram socket for an operator's requests.
+    """
+
+    agent: AgentSettings
+    interface: str
+    state: str
+    journal: str
+    inputs: str
+    process: str
+    operator: str
+
+    def to_json(self) -> str:
+        """The document that :meth:`from_json` reads."""
+        places = {name: getattr(self, name) for name in _PLACES}
+        return json.dumps({**places, "agent": json.loads(self.agent.to_json())}, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> AgentProcessSettings:
+        """Read the document.
+
+        Raises:
+            AgentSettingsError: it is no JSON, or a member is missing or wrong.
+        """
+        try:
+            data = json.loads(text)
+            places = {name: data[name] for name in _PLACES}
+            agent = data["agent"]
+        except KeyError as error:
+            raise AgentSettingsError(f"{error.args[0]}: missing") from None
+        except (TypeError, ValueError) as error:
+            raise AgentSettingsError(f"no settings document: {error}") from None
+        wrong = [name for name, value in places.items() if not isinstance(value, str) or not value]
+        if wrong:
+            raise AgentSettingsError(f"{wrong[0]}: expected a name or path")
+        return cls(agent=AgentSettings.from_json(json.dumps(agent)), **places)
+
+
+_PLACES: Final = ("interface", "state", "journal", "inputs", "process", "operator")
 
 
 def _streams(data: dict[str, Any]) -> SwitchStreams:

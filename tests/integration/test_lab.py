@@ -67,8 +67,8 @@ def unprivileged(require):
     trial = subprocess.run([*nobody, sys.executable, "-c", "import tools"], check=False, capture_output=True)
     if trial.returncode == 0:
         return nobody
-    # Nobody may not read this interpreter: stay root in name, with the one capability that the kernel wants to
-    # see in whoever maps root into a user namespace, and with which no network namespace can be made.
+    # Nobody may not read this interpreter: stay root in name, with the one capability that the kernel wants
+    # to see in whoever maps root into a user namespace, and with which no network namespace can be made.
     return ["setpriv", "--bounding-set=-all,+setfcap", "--inh-caps=-all"]
 
 

@@ -110,9 +110,8 @@ def _rated(draft: _Draft) -> list[FeederSwitch]:
                 total += load[switch.number]
         return total
 
-    for section in draft.sections:
-        if section.is_source:
-            collect(section.index, 0)
+    for source in [section.index for section in draft.sections if section.is_source]:
+        collect(source, 0)
     return [replace(s, rating_a=max(s.rating_a, load.get(s.number, 0.0))) for s in draft.switches]
 
 

@@ -142,7 +142,7 @@ class Judge:
         sources, faults = self._sources(world), world.plant.faults()
         live = _reach(lines, conducting, sources)
         loads = {section.index: section.load_a for section in world.plant_network.sections}
-        missed = []
+        missed: list[str] = []
         seen: set[int] = set()
         for section in loads:
             if section in live or section in seen:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from ied_agents.process.inputs import SwitchInputs
+    from ied_agents.process.inputs import SwitchCommand, SwitchInputs
     from ied_agents.process.plant_network import PlantNetwork
     from ied_agents.runtime.settings import AgentSettings
 
@@ -162,11 +163,14 @@ class World:
         for frame in output.frames:
             self.network.send(host.link, frame, self.now)
         for command in output.commands:
-            self.at(self.now + PROCESS_DELAY_S, lambda c=command: self.plant.command(c, self.now))
+            self.at(self.now + PROCESS_DELAY_S, partial(self._obey, command))
         if output.record is not None:
             self._write(host, *output.record)
         for note in output.notes:
             self.tell(host.settings.ied, note.kind, note.detail)
+
+    def _obey(self, command: SwitchCommand) -> None:
+        self.plant.command(command, self.now)
 
     def _write(self, host: Host, version: int, record: Record) -> None:
         life = host.life

@@ -83,10 +83,10 @@ class _Drawing:
             self._draw_link(link)
         legend, height = _legend(self._width, _TOP + self._layout.lanes * _LANE)
         served = f"load served: {self._state.served_a:.0f} A of {self._state.load_a:.0f} A"
+        size = f'width="{self._width:.0f}" height="{height:.0f}" viewBox="0 0 {self._width:.0f} {height:.0f}"'
         return "\n".join(
             (
-                f'<svg xmlns="http://www.w3.org/2000/svg" width="{self._width:.0f}" height="{height:.0f}" '
-                f'viewBox="0 0 {self._width:.0f} {height:.0f}" font-family="Helvetica, Arial, sans-serif">',
+                f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="Helvetica, Arial, sans-serif">',
                 f"<title>{html.escape(title)}</title>",
                 f'<rect width="100%" height="100%" fill="{_PAPER}"/>',
                 _text(_MARGIN, 46, title, size=21, anchor="start", weight="bold"),
@@ -116,6 +116,8 @@ class _Drawing:
         self._marks.append(name)
         if root.section.load_a:
             self._marks.append(_load(root.section, bus, bottom))
+        if root.section.faulted:
+            self._marks.append(_bolt(bus, top))
         if not root.section.source:
             return
         y = _y(root.lane)
@@ -135,14 +137,14 @@ class _Drawing:
         if branch.switch is not None:
             start = end - toward * self._column
             contact = start + toward * self._switch / 2
-            stop = end if ways else end - toward * 10
+            stop = end if ways else end - toward * 16
             self._wire(colour, (contact + toward * _CONTACT, y), (stop, y))
-            middle = (start + toward * self._switch + end) / 2
+            middle = (start + end + toward * self._switch) / 2
             self._marks.append(_section(branch.section, middle, y))
             self._marks.append(_switch(branch.switch, contact, y))
-            for lane in {min(ways, default=branch.lane), max(ways, default=branch.lane)}:
-                self._wire(colour, (end, y), (end, _y(lane)))
             outermost = {min([branch.lane, *ways]), max([branch.lane, *ways])}
+            for lane in outermost - {branch.lane}:
+                self._wire(colour, (end, y), (end, _y(lane)))
             dots = [lane for lane in {branch.lane, *ways} if lane not in outermost]
             if len(ways) > 1 and branch.lane in ways:
                 dots.append(branch.lane)
@@ -191,7 +193,8 @@ def _colour(section: SectionState) -> str:
 
 def _line(colour: str, *points: Point, width: float) -> str:
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    return f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width:g}" stroke-linejoin="miter" stroke-linecap="square"/>'
+    stroke = f'stroke="{colour}" stroke-width="{width:g}" stroke-linecap="square"'
+    return f'<polyline points="{path}" fill="none" {stroke}/>'
 
 
 def _text(
@@ -274,9 +277,10 @@ def _load_break(switch: SwitchState, x: float, y: float) -> str:
     return (
         f'<rect x="{hinge:.1f}" y="{y - 4:.1f}" width="{2 * _CONTACT}" height="8" fill="{_PAPER}"/>'
         f'<circle cx="{hinge:.1f}" cy="{y:.1f}" r="2.8" fill="{_INK}"/>'
-        f'<line x1="{hinge:.1f}" y1="{y:.1f}" x2="{tip[0]:.1f}" y2="{tip[1]:.1f}" stroke="{_INK}" stroke-width="2.8"'
-        f'{dashes}/><circle cx="{contact - 4:.1f}" cy="{y:.1f}" r="3.6" fill="{_PAPER}" stroke="{_INK}" stroke-width="2"/>'
-        f'<line x1="{contact:.1f}" y1="{y - 8:.1f}" x2="{contact:.1f}" y2="{y + 8:.1f}" stroke="{_INK}" stroke-width="2.5"/>'
+        f'<g stroke="{_INK}" stroke-width="2.5">'
+        f'<path d="M{hinge:.1f},{y:.1f} L{tip[0]:.1f},{tip[1]:.1f}"{dashes}/>'
+        f'<circle cx="{contact - 4:.1f}" cy="{y:.1f}" r="3.6" fill="{_PAPER}" stroke-width="2"/>'
+        f'<path d="M{contact:.1f},{y - 8:.1f} v16"/></g>'
         + (_text(x, y + 16, "?", weight="bold") if switch.position == "unknown" else "")
     )
 
@@ -284,7 +288,8 @@ def _load_break(switch: SwitchState, x: float, y: float) -> str:
 def _padlock(x: float, y: float) -> str:
     return (
         f'<rect x="{x - 6.5:.1f}" y="{y - 5:.1f}" width="13" height="10" rx="2" fill="{_LOCKED}"/>'
-        f'<path d="M{x - 4:.1f},{y - 5:.1f} v-3 a4,4 0 0 1 8,0 v3" fill="none" stroke="{_LOCKED}" stroke-width="2"/>'
+        f'<path d="M{x - 4:.1f},{y - 5:.1f} v-3 a4,4 0 0 1 8,0 v3" fill="none" stroke="{_LOCKED}"'
+        ' stroke-width="2"/>'
     )
 
 

@@ -191,15 +191,15 @@ def _mean_wanted(root: Branch, wanted: dict[str, int]) -> float:
 
 
 def _assign_lanes(roots: list[Branch], wanted: dict[str, int]) -> int:
-    """Give every branch and tie the topmost lane that is free in all columns it spans; return the next free one.
+    """Give every branch and tie the topmost lane that is free in all columns it spans; return the next free.
 
-    A trunk goes straight on in its lane, and with it a tie from its end. What leaves it goes below all that leaves
-    it further on, so that no way out crosses another one.
+    A trunk goes straight on in its lane, and with it a tie from its end. What leaves it goes below all that
+    leaves it further on, so that no way out crosses another one.
 
     Args:
         roots: the trees, from the top.
-        wanted: lanes that ties are to share with their other ends, across the channel. They are placed no higher,
-            and no other tie into the channel gets such a lane.
+        wanted: lanes that ties are to share with their other ends, across the channel. They are placed no
+            higher, and no other tie into the channel gets such a lane.
     """
     columns = 2 + max((branch.depth for root in roots for branch in root.walk()), default=0)
     free = 0

@@ -48,7 +48,7 @@ def timeline(rows: Iterable[TimelineRow]) -> Table:
 def feeder_text(state: FeederState) -> Table:
     """Return the feeders as a table for the terminal.
 
-    A line per switch, downward from the source, laterals indented before their trunk goes on; ties at the end.
+    A line per switch, downward from the source, laterals indented before their trunk goes on; then the ties.
     """
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for heading in ("switch", "position", "section"):

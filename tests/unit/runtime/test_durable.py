@@ -36,15 +36,23 @@ def reopened(path):
         return file.record, file.torn_octets
 
 
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Blocks of 64 octets, so that every octet of a file can be tried."""
+    monkeypatch.setattr(durable, "_BLOCK", 64)
+
+
 def records_written(path, count):
-    """A file with ``count`` records ``{"n": 0}``, ``{"n": 1}``, …; where each record ends."""
-    ends = []
+    """Write records ``{"n": 0}``, ``{"n": 1}``, …; for each, where it starts and where its last octet is."""
+    spans = []
+    start = HEADER
     with DurableFile.create(path, {"n": 0}) as file:
-        ends.append(path.stat().st_size)
-        for n in range(1, count):
-            file.write({"n": n})
-            ends.append(path.stat().st_size)
-    return ends
+        for n in range(count):
+            if n:
+                file.write({"n": n})
+            spans.append((start, start + 12 + len('{"n":0}')))
+            start = path.stat().st_size
+    return spans
 
 
 def test_the_last_record_is_the_state(path):
@@ -66,7 +74,7 @@ def reopened_elsewhere_is_refused(path):
 
 
 def test_the_lock_outlives_the_exchange_of_the_file(path, monkeypatch):
-    monkeypatch.setattr(durable, "COMPACT_ABOVE", 100)
+    monkeypatch.setattr(durable, "COMPACT_ABOVE", 20000)
     with DurableFile.create(path, {"n": 0}) as file:
         with path.open("rb") as former:
             for n in range(20):
@@ -99,7 +107,7 @@ def test_killed_at_any_moment_the_file_holds_at_least_what_was_acknowledged(path
     script = (
         "import sys, pathlib\n"
         "from ied_agents.runtime import durable\n"
-        "durable.COMPACT_ABOVE = 2000\n"
+        "durable.COMPACT_ABOVE = 20000\n"
         "with durable.DurableFile.open(pathlib.Path(sys.argv[1])) as file:\n"
         "    n = file.record['n']\n"
         "    while True:\n"
@@ -137,57 +145,74 @@ def test_a_missing_file_is_no_empty_state(path):
         DurableFile.open(path / "no" / "folder")
 
 
+@pytest.mark.usefixtures("small_blocks")
 def test_cut_anywhere_the_last_whole_record_counts(path):
-    ends = records_written(path, 4)
+    spans = records_written(path, 4)
     whole = path.read_bytes()
+    assert len(whole) == 4 * 64
     for size in range(len(whole) + 1):
         path.write_bytes(whole[:size])
-        complete = [n for n, end in enumerate(ends) if end <= size]
+        complete = [n for n, (_, end) in enumerate(spans) if end <= size]
         if complete:
-            assert reopened(path) == ({"n": complete[-1]}, size - ends[complete[-1]])
+            assert reopened(path) == ({"n": complete[-1]}, max(0, size - 64 * len(complete)))
         else:
             with pytest.raises(StateDamaged, match=str(path)):
                 DurableFile.open(path)
 
 
-@pytest.mark.parametrize("filler", [b"\0", b"\xff", b"\xf5\x9a\xc3\xe1"])
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("filler", [b"\0", b"\xff"])
 def test_a_tail_that_the_disk_never_got_is_ignored(path, filler):
-    ends = records_written(path, 3)
+    spans = records_written(path, 3)
     whole = path.read_bytes()
-    for kept in range(ends[1], len(whole)):
+    for kept in range(spans[2][0], spans[2][1]):
         # The size is on disk, some of the octets are not.
-        path.write_bytes((whole[:kept] + filler * len(whole))[: len(whole)])
-        assert reopened(path) == ({"n": 1}, len(whole) - ends[1])
+        path.write_bytes(whole[:kept] + filler * (len(whole) - kept))
+        assert reopened(path) == ({"n": 1}, 64)
+
+
+def test_no_two_records_share_a_block(path):
+    with DurableFile.create(path, {"n": 0}) as file:
+        assert path.stat().st_size == 4096
+        file.write({"pad": "x" * 5000})
+        assert path.stat().st_size == 3 * 4096
+        file.write({"n": 2})
+        assert path.stat().st_size == 4 * 4096
+    assert reopened(path) == ({"n": 2}, 0)
 
 
 def test_a_record_of_a_former_file_in_reused_blocks_does_not_count(path):
-    ends = records_written(path, 3)
+    records_written(path, 3)
     former = path.read_bytes()
     path.unlink()
     records_written(path, 1)
-    path.write_bytes(path.read_bytes() + former[ends[0] :])
-    assert reopened(path) == ({"n": 0}, len(former) - ends[0])
+    path.write_bytes(path.read_bytes() + former[4096:])
+    assert reopened(path) == ({"n": 0}, 2 * 4096)
 
 
+@pytest.mark.usefixtures("small_blocks")
 def test_a_damaged_record_with_whole_ones_behind_it_is_refused_with_its_offset(path):
-    ends = records_written(path, 4)
+    spans = records_written(path, 4)
     whole = path.read_bytes()
     for place in range(len(whole)):
         damaged = bytearray(whole)
         damaged[place] ^= 0x10
         path.write_bytes(damaged)
+        hit = [n for n, (start, end) in enumerate(spans) if start <= place < end]
         if place < HEADER:
             with pytest.raises((StateDamaged, StateTooNew), match=str(path)):
                 DurableFile.open(path)
-        elif place < ends[2]:
-            start = max(end for end in [HEADER, *ends] if end <= place)
+        elif not hit:
+            assert reopened(path) == ({"n": 3}, 0), "padding means nothing"
+        elif hit[0] < 3:
+            start = spans[hit[0]][0]
             with pytest.raises(StateDamaged) as caught:
                 DurableFile.open(path)
             assert caught.value.offset == start
             assert str(caught.value).startswith(f"{path}: offset {start}: ")
         else:
             # Not to be told from a record that was never finished: reported, not refused.
-            assert reopened(path) == ({"n": 2}, len(whole) - ends[2])
+            assert reopened(path) == ({"n": 2}, 64)
 
 
 def test_a_newer_format_is_refused_by_name(path):
@@ -221,13 +246,13 @@ def test_after_opening_nothing_is_appended_to_what_others_wrote(path):
 
 
 def test_the_file_stays_small(path, monkeypatch):
-    monkeypatch.setattr(durable, "COMPACT_ABOVE", 1000)
+    monkeypatch.setattr(durable, "COMPACT_ABOVE", 5 * 4096)
     with DurableFile.create(path, {"n": 0}) as file:
-        for n in range(300):
+        for n in range(20):
             file.write({"n": n, "pad": "x" * 50})
-            assert path.stat().st_size <= 1000
-        file.write({"n": 300, "pad": "x" * 5000})
-    assert reopened(path)[0]["n"] == 300
+            assert path.stat().st_size <= 5 * 4096
+        file.write({"n": 20, "pad": "x" * 50_000})
+    assert reopened(path)[0]["n"] == 20
     assert {each.name for each in path.parent.iterdir()} == {"agent.state", "agent.state.lock"}
 
 

@@ -1,0 +1,292 @@
+"""The site file: one TOML beside the SCDs that says what SCL has no place for, and what it resolves to.
+
+``read_site`` reads both, checks one against the other, reports every error at once with its path, and yields what
+the parts of a site are told: the agents' settings, and the equipment for a simulated plant.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ied_agents.dflisr.feeder import Feeder, FeederSection, FeederSwitch
+from ied_agents.dflisr.views import AgentConfig
+from ied_agents.process.plant_network import PlantNetwork, PlantSection, PlantSwitch
+from ied_agents.runtime.settings import AgentSettings, StreamSettings, SwitchStreams
+from scl import agent_model
+from scl.document import SclError
+from scl.reader import read
+from scl.streams import GooseIndex
+from scl.topology import primary_network
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from scl.streams import GooseStream
+    from scl.topology import PrimaryNetwork, Switch
+
+_Positive = Annotated[float, Field(gt=0)]
+_NotNegative = Annotated[float, Field(ge=0)]
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SiteHead(_Strict):
+    """``[site]``: name, SCD beside this file, and what holds for all agents."""
+
+    name: str
+    scd: str
+    detection_time_ms: _Positive = 3.0
+    pickup_factor: Annotated[float, Field(ge=1)] = 1.0
+
+
+class SiteSwitch(_Strict):
+    """``[switch."equipment path"]``: what SCL has no place for. Times in ms, currents in A."""
+
+    normal: Literal["closed", "open"]
+    rating_a: _Positive
+    breaking_a: _Positive
+    operating_time_ms: _Positive
+    trip_delay_ms: _NotNegative = 0.0
+
+
+class SiteSection(_Strict):
+    """``[section."name"]``: what hangs on a section."""
+
+    load_a: _NotNegative = 0.0
+    generation_a: _NotNegative = 0.0
+    customers: Annotated[int, Field(ge=0)] = 0
+    priority: Annotated[int, Field(ge=0)] = 0
+
+
+class SiteFile(_Strict):
+    """The whole file."""
+
+    site: SiteHead
+    switch: dict[str, SiteSwitch]
+    section: dict[str, SiteSection] = {}
+
+
+class SiteError(ValueError):
+    """Everything that is wrong with a site, one message per line; each names file, path and what was expected."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A site that has been read and resolved.
+
+    Attributes:
+        file: the site file.
+        name: of the site.
+        settings: the site file's content.
+        network: switches and sections of the SCD.
+        agents: settings of each agent, by switch number.
+    """
+
+    file: Path
+    name: str
+    settings: SiteFile
+    network: PrimaryNetwork
+    agents: dict[int, AgentSettings]
+
+    def plant(self) -> PlantNetwork:
+        """The primary equipment for a simulated plant; its switches take 0.8 of their longest operating time."""
+        sections = self.settings.section
+        switches = []
+        for switch in self.network.switches:
+            given = self.settings.switch[switch.path]
+            typical_s = 0.8 * given.operating_time_ms / 1000
+            switches.append(
+                PlantSwitch(
+                    number=switch.number,
+                    name=switch.name,
+                    sides=switch.sections,
+                    kind=switch.kind,
+                    closed=given.normal == "closed",
+                    breaking_a=given.breaking_a,
+                    opening_time_s=typical_s,
+                    closing_time_s=typical_s,
+                )
+            )
+        empty = SiteSection()
+        return PlantNetwork(
+            tuple(
+                PlantSection(
+                    index=section.index,
+                    name=section.name,
+                    is_source=section.is_source,
+                    load_a=sections.get(section.name, empty).load_a,
+                    generation_a=sections.get(section.name, empty).generation_a,
+                )
+                for section in self.network.sections
+            ),
+            tuple(switches),
+        )
+
+
+def read_site(file: Path) -> Site:
+    """Read a site file and its SCD.
+
+    Raises:
+        SiteError: with every problem found.
+    """
+    try:
+        content = SiteFile.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise SiteError([f"{file}: {error.strerror}"]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SiteError([f"{file}: no TOML: {error}"]) from None
+    except ValidationError as error:
+        raise SiteError([f"{file}: {_path(e['loc'])}: {e['msg']}" for e in error.errors()]) from None
+    scd = file.parent / content.site.scd
+    try:
+        scl = read(scd)
+        network = primary_network(scl)
+        problems = [f"{file}: {problem}" for problem in _differences(content, network, scd)]
+        if problems:
+            raise SiteError(problems)
+        agents = _agents(content, network, GooseIndex(scl))
+    except OSError as error:
+        raise SiteError([f"{scd}: {error.strerror}"]) from None
+    except SclError as error:
+        raise SiteError([str(error)]) from None
+    return Site(file, content.site.name, content, network, agents)
+
+
+def _path(location: Iterable[int | str]) -> str:
+    return ".".join(f'"{step}"' if "/" in str(step) else str(step) for step in location)
+
+
+def _differences(content: SiteFile, network: PrimaryNetwork, scd: Path) -> list[str]:
+    """What the site file says of equipment that the SCD does not have, and the reverse."""
+    switches = {switch.path: switch for switch in network.switches}
+    problems = [
+        f'switch."{path}": {scd.name} has no switch with an agent there; it has {", ".join(switches) or "none"}'
+        for path in content.switch.keys() - switches.keys()
+    ]
+    problems += [f'switch."{path}": missing; {scd.name} has it' for path in switches.keys() - content.switch.keys()]
+    names = [section.name for section in network.sections]
+    problems += [
+        f'section."{name}": {scd.name} has no such section; it has {", ".join(names)}'
+        for name in content.section.keys() - set(names)
+    ]
+    for path in content.switch.keys() & switches.keys():
+        given = content.switch[path]
+        if switches[path].kind == "breaker" and given.normal == "closed" and not given.trip_delay_ms:
+            problems.append(f'switch."{path}".trip_delay_ms: missing; a breaker needs its own delay, above 0')
+        if switches[path].kind == "load_break" and given.trip_delay_ms:
+            problems.append(f'switch."{path}".trip_delay_ms: a load-break switch has none')
+    return sorted(problems)
+
+
+def _agents(content: SiteFile, network: PrimaryNetwork, index: GooseIndex) -> dict[int, AgentSettings]:
+    feeder = Feeder(
+        tuple(_feeder_switch(switch, content.switch[switch.path]) for switch in network.switches),
+        tuple(FeederSection(s.index, s.name, s.is_source) for s in network.sections),
+    )
+    by_ied = {switch.iedName: switch for switch in network.switches}
+    own = {switch.iedName: _own_streams(switch, index) for switch in network.switches}
+    agents = {}
+    for switch in network.switches:
+        subscriptions, _ = index.subscriptions(switch.iedName)
+        heard = {subscription.stream.gocbRef for subscription in subscriptions}
+        # Who is heard only by half is not heard: a decision needs his state and his load.
+        peers = {
+            by_ied[ied].number: streams
+            for ied, streams in own.items()
+            if ied != switch.iedName and {streams.fast.gocbRef, streams.slow.gocbRef} <= heard
+        }
+        agents[switch.number] = AgentSettings(
+            ied=switch.iedName,
+            config=AgentConfig(
+                number=switch.number,
+                feeder=feeder,
+                subscribed=frozenset(peers),
+                detection_time_s=content.site.detection_time_ms / 1000,
+                pickup_factor=content.site.pickup_factor,
+            ),
+            own=own[switch.iedName],
+            peers=peers,
+        )
+    return agents
+
+
+def _feeder_switch(switch: Switch, given: SiteSwitch) -> FeederSwitch:
+    return FeederSwitch(
+        number=switch.number,
+        name=switch.path,
+        ied=switch.iedName,
+        breaker=switch.kind == "breaker",
+        sides=switch.sections,
+        normally_closed=given.normal == "closed",
+        rating_a=given.rating_a,
+        breaking_a=given.breaking_a,
+        trip_delay_s=given.trip_delay_ms / 1000,
+        operating_time_s=given.operating_time_ms / 1000,
+    )
+
+
+def _own_streams(switch: Switch, index: GooseIndex) -> SwitchStreams:
+    streams = []
+    for control, expected in (
+        (agent_model.FAST_CONTROL, agent_model.FAST),
+        (agent_model.SLOW_CONTROL, agent_model.SLOW),
+    ):
+        stream = index.stream(switch.iedName, switch.ldInst, control)
+        if stream is None:
+            raise SclError(f"IED {switch.iedName} has no GOOSE control block {control}; an agent publishes it")
+        _check_members(stream, expected)
+        streams.append(_stream_settings(stream))
+    return SwitchStreams(streams[0], streams[1])
+
+
+def _check_members(stream: GooseStream, expected: tuple[agent_model.Member, ...]) -> None:
+    """The data set must be the agents' wire format, member by member."""
+    found = [
+        (
+            f"{m.fcda.lnClass or ''}{m.fcda.lnInst or ''}".replace("XCBR1", "SW1").replace("XSWI1", "SW1"),
+            m.doName,
+            m.daName,
+            m.fc,
+            m.type.count,
+            tuple(a.bType for a in m.type.attributes) or (m.type.bType,),
+        )
+        for m in stream.members
+    ]
+    wanted = [(m.ln, m.do, m.da, m.fc, m.count, tuple(a.bType for a in m.attributes)) for m in expected]
+    if found == wanted:
+        if not stream.fixedOffs:
+            raise SclError(f"{stream.gocbRef}: fixedOffs is not true; agents publish with fixed lengths")
+        return
+    for number, (have, want) in enumerate(zip(found, wanted, strict=False), 1):
+        if have != want:
+            raise SclError(f"{stream.datSet}: member {number} is {have}, expected {want}")
+    raise SclError(f"{stream.datSet}: {len(found)} members, expected {len(wanted)}")
+
+
+def _stream_settings(stream: GooseStream) -> StreamSettings:
+    if stream.address is None:
+        raise SclError(f"{stream.gocbRef}: no GSE address in the Communication section")
+    address = stream.address
+    return StreamSettings(
+        mac=address.mac.hex(),
+        appid=address.appid,
+        vlan_id=address.vlan_id,
+        vlan_priority=address.vlan_priority,
+        gocbRef=stream.gocbRef,
+        datSet=stream.datSet,
+        goID=stream.goID,
+        confRev=stream.confRev,
+        entries=len(stream.members),
+        min_time_ms=round(stream.min_time_ms or 4),
+        max_time_ms=round(stream.max_time_ms or 1000),
+    )

@@ -1,0 +1,290 @@
+"""One agent in its own process: ``python -m ied_agents.runtime.agent_process SETTINGS.json``.
+
+A thin driver: whatever is readable is fetched, the station decides once, and what it decided is sent; then one timer
+is armed. Beside the loop there is one thread, which makes state durable and writes the journal.
+
+An operator's requests are JSON datagrams: ``{"request": "confirm"}``, ``{"request": "unlock", "event": [1, 5]}``,
+``{"request": "tag", "tags": 1}``, ``{"request": "close"}``; each is answered to its sender.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ied_agents.dflisr.records import EventId
+from ied_agents.dflisr.stored import Record, StoredRecordError, from_json, to_json
+from ied_agents.process.inputs import MAX_DATAGRAM, ProcessMessageError, decode_inputs, encode_command
+from ied_agents.runtime.af_packet import AfPacketLink
+from ied_agents.runtime.clock import time_quality
+from ied_agents.runtime.durable import DurableFile, DurableFileError, DurableWriter, StateMissing
+from ied_agents.runtime.journal import Journal
+from ied_agents.runtime.link import Link, LinkError
+from ied_agents.runtime.settings import AgentProcessSettings, AgentSettingsError
+from ied_agents.runtime.station import Station
+
+if TYPE_CHECKING:
+    from ied_agents.runtime.station import Output
+
+_DATAGRAMS_AT_ONCE: Final = 32
+_RETRY_WRITE_S: Final = 0.2
+_CLOCK_CHECK_S: Final = 10.0
+
+
+class AgentProcess:
+    """Drives one station with the real clock, link, disk and process.
+
+    Args:
+        settings: of this process.
+        link: already open.
+        file: durable state; the record of this process is already in it.
+        record: that record.
+        unclean: the process before this one did not stop in order.
+        loop: to run on.
+    """
+
+    def __init__(
+        self,
+        settings: AgentProcessSettings,
+        link: Link,
+        file: DurableFile,
+        record: Record,
+        *,
+        unclean: bool,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._settings = settings
+        self._link = link
+        self._loop = loop
+        self._inputs = _datagram_socket(settings.inputs)
+        self._operator = _datagram_socket(settings.operator)
+        self._journal = Journal(Path(settings.journal))
+        self._writer = DurableWriter(
+            file, loop, self._on_durable, self._on_failed, background=self._journal.write_some
+        )
+        self._pending: dict[int, tuple[int, Record]] = {}
+        self._sequence = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._link_down = False
+        self._station = Station(
+            settings.agent, record, unclean=unclean, mac=link.mac, now=loop.time()
+        )
+        self._check_clock()
+
+    def start(self) -> None:
+        """Begin to listen and to speak."""
+        self._journal.record("started", self._loop.time(), ied=self._settings.agent.ied)
+        self._loop.add_reader(self._inputs, self._pump)
+        self._loop.add_reader(self._operator, self._serve_operator)
+        with contextlib.suppress(AttributeError):  # only a real link has a file descriptor
+            self._loop.add_reader(self._link.fileno(), self._pump)  # type: ignore[attr-defined]
+        self._pump()
+
+    def stop(self) -> None:
+        """Stop in order: mark the state as clean, write everything, close everything."""
+        self._station.agent.stop()
+        self._station.touch()
+        self._pump()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._journal.record("stopped", self._loop.time(), ied=self._settings.agent.ied)
+        self._writer.close()
+        self._journal.close()
+        self._link.close()
+        for endpoint, path in ((self._inputs, self._settings.inputs), (self._operator, self._settings.operator)):
+            endpoint.close()
+            Path(path).unlink(missing_ok=True)
+
+    def _pump(self) -> None:
+        """Fetch all that is there, decide once, send. Also the timer's work: what has arrived goes first."""
+        now = self._loop.time()
+        self._fetch(now)
+        output = self._station.turn(now, time.time_ns())
+        self._carry_out(output, now)
+        self._arm()
+
+    def _fetch(self, now: float) -> None:
+        try:
+            for frame in self._link.receive():
+                self._station.receive_frame(frame, now)
+        except LinkError as error:
+            self._link_failed(error, now)
+        for _ in range(_DATAGRAMS_AT_ONCE):
+            try:
+                message = self._inputs.recv(MAX_DATAGRAM)
+            except BlockingIOError:
+                return
+            try:
+                self._station.receive_inputs(decode_inputs(message), now)
+            except ProcessMessageError as error:
+                self._journal.record("inputs refused", now, why=str(error))
+
+    def _carry_out(self, output: Output, now: float) -> None:
+        for frame in output.frames:
+            try:
+                self._link.send(frame)
+                self._link_down = False
+            except LinkError as error:
+                self._link_failed(error, now)
+        for command in output.commands:
+            try:
+                self._inputs.sendto(encode_command(command), self._settings.process)
+            except OSError as error:
+                self._journal.record("order not delivered", now, order=command.operation, why=str(error))
+        if output.record is not None:
+            self._write(*output.record)
+        for note in output.notes:
+            self._journal.record(note.kind, now, **note.detail)
+
+    def _link_failed(self, error: LinkError, now: float) -> None:
+        # A link that is down is reported once; the publishers go on and are heard as soon as it is up again.
+        if not self._link_down:
+            self._link_down = True
+            self._journal.record("link failed", now, why=str(error))
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._station.next_deadline, self._pump)
+
+    # -- durable state --------------------------------------------------------------------------------------------
+
+    def _write(self, version: int, record: Record) -> None:
+        self._sequence += 1
+        self._pending[self._sequence] = (version, record)
+        self._writer.submit(self._sequence, to_json(record))
+
+    def _on_durable(self, sequence: int) -> None:
+        self._station.stored(*self._pending.pop(sequence))
+        self._pump()
+
+    def _on_failed(self, sequence: int, error: OSError) -> None:
+        version, record = self._pending.pop(sequence)
+        self._journal.record("state not durable", self._loop.time(), why=str(error))
+        if not self._pending:
+            # The newest record is tried again until the disk takes it; until then nothing relies on it.
+            self._loop.call_later(_RETRY_WRITE_S, self._retry, version, record)
+
+    def _retry(self, version: int, record: Record) -> None:
+        if not self._pending:
+            self._write(version, record)
+
+    # -- clock and operator ---------------------------------------------------------------------------------------
+
+    def _check_clock(self) -> None:
+        self._station.time_quality = time_quality()
+        self._loop.call_later(_CLOCK_CHECK_S, self._check_clock)
+
+    def _serve_operator(self) -> None:
+        for _ in range(_DATAGRAMS_AT_ONCE):
+            try:
+                message, sender = self._operator.recvfrom(MAX_DATAGRAM)
+            except BlockingIOError:
+                break
+            answer = self._answer(message)
+            self._journal.record("operator", self._loop.time(), request=message.decode("utf-8", "replace"), **answer)
+            if sender:
+                with contextlib.suppress(OSError):  # who asks and does not wait gets no answer
+                    self._operator.sendto(json.dumps(answer).encode(), sender)
+        self._station.touch()
+        self._pump()
+
+    def _answer(self, message: bytes) -> dict[str, Any]:
+        agent = self._station.agent
+        try:
+            data = json.loads(message)
+            match data["request"]:
+                case "confirm":
+                    agent.confirm()
+                case "unlock":
+                    agent.unlock(EventId(int(data["event"][0]), int(data["event"][1])))
+                case "tag":
+                    agent.tag(int(data["tags"]) & 0xFF)
+                case "close":
+                    return {"done": False, "why": agent.request_close(self._loop.time()).name}
+                case other:
+                    return {"done": False, "why": f"unknown request {other!r}"}
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            return {"done": False, "why": f"request not understood: {error!r}"}
+        return {"done": True}
+
+
+def _datagram_socket(path: str) -> socket.socket:
+    Path(path).unlink(missing_ok=True)
+    endpoint = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    endpoint.bind(path)
+    return endpoint
+
+
+def open_state(path: Path, clock_s: int) -> tuple[DurableFile, Record, bool]:
+    """Open an agent's state and begin a new incarnation, which is on disk on return.
+
+    An agent without a state file starts held, until an operator confirms.
+
+    Returns:
+        The file, the record of the new process, and whether the one before stopped without order.
+
+    Raises:
+        DurableFileError, StoredRecordError, OSError: the state cannot be used.
+    """
+    try:
+        file = DurableFile.open(path)
+    except StateMissing:
+        record = Record().started(clock_s)
+        return DurableFile.create(path, to_json(record)), record, True
+    before = from_json(file.record)
+    record = before.started(clock_s)
+    file.write(to_json(record))
+    return file, record, not before.clean
+
+
+def main(arguments: list[str]) -> int:
+    """Run one agent until SIGTERM or SIGINT."""
+    if len(arguments) != 1:
+        print("usage: python -m ied_agents.runtime.agent_process SETTINGS.json", file=sys.stderr)
+        return 2
+    try:
+        settings = AgentProcessSettings.from_json(Path(arguments[0]).read_text(encoding="utf-8"))
+        file, record, unclean = open_state(Path(settings.state), int(time.time()))
+        multicast = [
+            bytes.fromhex(stream.mac)
+            for streams in settings.agent.peers.values()
+            for stream in (streams.fast, streams.slow)
+        ]
+        link = AfPacketLink(settings.interface, multicast)
+    except (AgentSettingsError, DurableFileError, StoredRecordError, OSError) as error:
+        print(f"{arguments[0]}: {error}", file=sys.stderr)
+        return 2
+    with asyncio.Runner() as runner:
+        runner.run(_serve(settings, link, file, record, unclean=unclean))
+    return 0
+
+
+async def _serve(
+    settings: AgentProcessSettings, link: Link, file: DurableFile, record: Record, *, unclean: bool
+) -> None:
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    process = AgentProcess(settings, link, file, record, unclean=unclean, loop=loop)
+    # All that lives now lives to the end: the collector need not look at it in the middle of a reaction.
+    gc.collect()
+    gc.freeze()
+    process.start()
+    print(json.dumps({"kind": "AgentReady", "ied": settings.agent.ied, "pid": os.getpid()}), flush=True)
+    await ended.wait()
+    process.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

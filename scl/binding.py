@@ -50,6 +50,11 @@ class Node:
         """Path of the element from the root."""
         return self.element.path
 
+    @classmethod
+    def known_attributes(cls) -> frozenset[str]:
+        """Names of the attributes that the element may have."""
+        return _plan(cls).names
+
     def walk(self) -> Iterator[Node]:
         """This element and all typed elements below it."""
         yield self
@@ -149,6 +154,7 @@ class _Child:
 @dataclass(frozen=True, slots=True)
 class _Plan:
     attributes: tuple[_Attribute, ...]
+    names: frozenset[str]
     text: _Attribute | None
     children: dict[str, _Child]  # by tag
 
@@ -184,7 +190,7 @@ def _make_plan(cls: type[Node]) -> _Plan:
             content = entry
         else:
             attributes.append(entry)
-    return _Plan(tuple(attributes), content, children)
+    return _Plan(tuple(attributes), frozenset(each.name for each in attributes), content, children)
 
 
 def bind(cls: type[N], element: Element, problems: list[SclError], **values: Any) -> N:
@@ -206,7 +212,9 @@ def bind(cls: type[N], element: Element, problems: list[SclError], **values: Any
         if raw is not None:
             values[entry.name] = _convert(entry, raw, element, problems)
         elif entry.required:
-            problems.append(_problem(f"{element.tag} without the attribute {entry.name}", element))
+            problems.append(
+                _problem("attribute-missing", f"{element.tag} without the attribute {entry.name}", element)
+            )
             values[entry.name] = entry.substitute
     if plan.text is not None:
         raw = "".join([element.text, *(child.tail for child in element.children)])
@@ -222,14 +230,16 @@ def bind(cls: type[N], element: Element, problems: list[SclError], **values: Any
             if target.many:
                 many.setdefault(target.name, []).append(bind(target.cls, child, problems))
             elif target.name in values:
-                problems.append(_problem(f"second {child.tag}; {element.tag} has at most one", child))
+                problems.append(
+                    _problem("element-second", f"second {child.tag}; {element.tag} has at most one", child)
+                )
             else:
                 values[target.name] = bind(target.cls, child, problems)
         for name, nodes in many.items():
             values[name] = tuple(nodes)
         for tag, target in plan.children.items():
             if target.required and target.name not in values:
-                problems.append(_problem(f"{element.tag} without {tag}", element))
+                problems.append(_problem("element-missing", f"{element.tag} without {tag}", element))
                 values[target.name] = bind(target.cls, _absent(tag, element), [])
     return cls(**values)
 
@@ -244,9 +254,9 @@ def _convert(entry: _Attribute, raw: str, element: Element, problems: list[SclEr
         return entry.convert(raw)
     except ValueError as error:
         place = f"{element.tag}@{entry.name}" if entry.name in element.attributes else element.tag
-        problems.append(_problem(f"{place}: {error}", element))
+        problems.append(_problem("value", f"{place}: {error}", element))
         return entry.substitute
 
 
-def _problem(message: str, element: Element) -> SclError:
-    return SclError(message, line=element.line, path=element.path)
+def _problem(rule: str, message: str, element: Element) -> SclError:
+    return SclError(message, line=element.line, path=element.path, rule=rule)

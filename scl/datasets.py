@@ -57,17 +57,21 @@ def resolve_member(scl: SCL, types: Types, ied: IED, fcda: FCDA) -> Member:
     """One member with its type; as ``resolve_data_set``."""
     ldevice = ied.ldevice(fcda.ldInst)
     if ldevice is None:
-        raise scl.error(f"IED {ied.name} has no logical device {fcda.ldInst!r}", fcda)
+        raise scl.error("member", f"IED {ied.name} has no logical device {fcda.ldInst!r}", fcda)
     node: LN0 | LN | None = ldevice.node(fcda.prefix, fcda.lnClass, fcda.lnInst)
     name = fcda.prefix + fcda.lnClass + fcda.lnInst
     if node is None:
-        raise scl.error(f"logical device {fcda.ldInst} of {ied.name} has no logical node {name!r}", fcda)
+        raise scl.error(
+            "member", f"logical device {fcda.ldInst} of {ied.name} has no logical node {name!r}", fcda
+        )
     if not fcda.doName:
-        raise scl.error("data set member without doName; members are data objects or attributes", fcda)
+        raise scl.error(
+            "member", "data set member without doName; members are data objects or attributes", fcda
+        )
     try:
         found = types.resolve(node.lnType, fcda.doName, fcda.daName, fcda.fc, indexed=fcda.ix is not None)
     except TypeResolutionError as error:
-        raise scl.error(str(error), fcda) from None
+        raise scl.error("types" if error.in_types else "member", str(error), fcda) from None
     index = "" if fcda.ix is None else f"({fcda.ix})"
     attribute = f".{fcda.daName}" if fcda.daName else ""
     reference = f"{ldevice.domain(ied.name)}/{name}.{fcda.doName}{index}{attribute}"

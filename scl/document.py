@@ -48,14 +48,18 @@ class SclError(ValueError):
         file: name of the file, as given to the reader.
         line: line the element starts in, from 1; 0 where there is none (a missing file).
         path: path of the element, ``/SCL/IED[@name="F1Q1"]/AccessPoint[@name="P1"]``.
+        rule: the rule of ``scl.validation`` that it breaks.
     """
 
-    def __init__(self, message: str, *, file: str = "", line: int = 0, path: str = "") -> None:
+    def __init__(
+        self, message: str, *, file: str = "", line: int = 0, path: str = "", rule: str = "unreadable"
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.file = file
         self.line = line
         self.path = path
+        self.rule = rule
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file

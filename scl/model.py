@@ -76,6 +76,6 @@ class SCL(Described):
         """The IED of that name, None where there is none."""
         return next((ied for ied in self.ieds if ied.name == name), None)
 
-    def error(self, message: str, node: Node) -> SclError:
-        """An error located at an element of this file."""
-        return SclError(message, file=self.file, line=node.line, path=node.path)
+    def error(self, rule: str, message: str, node: Node) -> SclError:
+        """An error located at an element of this file, against a rule of ``scl.validation``."""
+        return SclError(message, file=self.file, line=node.line, path=node.path, rule=rule)

@@ -10,6 +10,8 @@ from scl.datasets import Member, resolve_data_set
 from scl.types import Types
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from scl.communication import GSE, Address, MaxTime, MinTime, P
     from scl.control_blocks import FCDA, DataSet, ExtRef, GSEControl
     from scl.ied import IED, AccessPoint, LDevice
@@ -93,8 +95,8 @@ class UnresolvedInput:
 
 
 @dataclass(frozen=True, slots=True)
-class _Block:
-    """A control block and what it hangs on."""
+class ControlBlock:
+    """A GOOSE control block and what it hangs on."""
 
     ied: IED
     access_point: AccessPoint
@@ -111,8 +113,9 @@ class GooseIndex:
     def __init__(self, scl: SCL, types: Types | None = None) -> None:
         self.scl = scl
         self.types = types or Types(scl.templates)
-        self._blocks: dict[str, dict[tuple[str, str], _Block]] = {}
-        self._by_data: dict[str, dict[tuple[str, ...], list[_Block]]] = {}
+        self._blocks: dict[str, dict[tuple[str, str], ControlBlock]] = {}
+        self._by_data: dict[str, dict[tuple[str, ...], list[ControlBlock]]] = {}
+        self._contents: dict[int, dict[tuple[str, ...], set[str]]] = {}
         self._streams: dict[int, GooseStream] = {}
         for ied in scl.ieds:
             blocks = self._blocks.setdefault(ied.name, {})
@@ -120,7 +123,7 @@ class GooseIndex:
                 for control in ldevice.ln0.gse_controls:
                     if control.type == "GOOSE":
                         blocks.setdefault(
-                            (ldevice.inst, control.name), _Block(ied, access_point, ldevice, control)
+                            (ldevice.inst, control.name), ControlBlock(ied, access_point, ldevice, control)
                         )
         self._gse: dict[tuple[str, str, str], dict[str, GSE]] = {}
         for subnetwork in scl.communication.subnetworks if scl.communication else ():
@@ -139,6 +142,16 @@ class GooseIndex:
         blocks = self._blocks.get(iedName, {}).values()
         return tuple(self._stream(block) for block in blocks if block.control.datSet)
 
+    def blocks(self) -> Iterator[ControlBlock]:
+        """All GOOSE control blocks, in the order of the file."""
+        for blocks in self._blocks.values():
+            yield from blocks.values()
+
+    def gse(self, block: ControlBlock) -> GSE | None:
+        """Where the Communication section gives a block its address, None where it does not."""
+        places = self._gse.get((block.ied.name, block.ldevice.inst, block.control.name), {})
+        return places.get(block.access_point.name) or next(iter(places.values()), None)
+
     def stream(self, iedName: str, ldInst: str, cbName: str) -> GooseStream | None:
         """One stream, None where there is no such control block; raises as ``published_by``."""
         block = self._blocks.get(iedName, {}).get((ldInst, cbName))
@@ -156,13 +169,13 @@ class GooseIndex:
             SclError: a stream that is subscribed to cannot be resolved.
         """
         ied = self.scl.ied(iedName)
-        found: dict[int, tuple[_Block, list[ExtRef]]] = {}
+        found: dict[int, tuple[ControlBlock, list[ExtRef]]] = {}
         unresolved: list[UnresolvedInput] = []
         for extref in inputs_of(ied) if ied else ():
             if not extref.iedName or extref.serviceType not in {"", "GOOSE"}:
                 continue
-            block = self._source(extref, iedName)
-            if isinstance(block, _Block):
+            block = self.find(extref, iedName)
+            if isinstance(block, ControlBlock):
                 found.setdefault(id(block.control), (block, []))[1].append(extref)
             elif block:
                 unresolved.append(UnresolvedInput(extref, block))
@@ -171,8 +184,12 @@ class GooseIndex:
         )
         return subscriptions, tuple(unresolved)
 
-    def _source(self, extref: ExtRef, subscriber: str) -> _Block | str:
-        """Control block of an input, else why there is none; empty where it need not come by GOOSE."""
+    def find(self, extref: ExtRef, subscriber: str) -> ControlBlock | str:
+        """Control block that an input of a subscriber comes from.
+
+        Returns:
+            The block, else why there is none; empty where the input need not come by GOOSE.
+        """
         publisher = subscriber if extref.iedName == "@" else extref.iedName
         blocks = self._blocks.get(publisher)
         if blocks is None:
@@ -187,8 +204,7 @@ class GooseIndex:
                 if extref.serviceType
                 else ""
             )
-        candidates = self._data_of(publisher).get(_key(extref), [])
-        candidates = [block for block in candidates if _carries(block, extref)]
+        candidates = [block for block in self._holding(publisher, extref) if self.carries(block, extref)]
         listed = [
             b for b in candidates if any(name.value.strip() == subscriber for name in b.control.subscribers)
         ]
@@ -196,34 +212,51 @@ class GooseIndex:
             return (listed or candidates)[0]
         return f"no GOOSE data set of {publisher} holds this data" if extref.serviceType else ""
 
-    def _data_of(self, iedName: str) -> dict[tuple[str, ...], list[_Block]]:
-        """Control blocks of an IED by the data objects that their data sets hold."""
+    def carries(self, block: ControlBlock, extref: ExtRef) -> bool:
+        """Whether the block's data set has the attribute itself or the whole data object."""
+        attributes = self._sent(block).get(_key(extref))
+        return attributes is not None and (
+            not extref.daName or not attributes.isdisjoint(("", extref.daName))
+        )
+
+    def _sent(self, block: ControlBlock) -> dict[tuple[str, ...], set[str]]:
+        """Attributes by data object that a block's data set has; an empty name stands for the whole object."""
+        known = self._contents.get(id(block.control))
+        if known is None:
+            known = self._contents[id(block.control)] = {}
+            data_set = data_set_of(block)
+            for fcda in data_set.members if data_set else ():
+                known.setdefault(_key(fcda), set()).add(fcda.daName)
+        return known
+
+    def _holding(self, iedName: str, extref: ExtRef) -> list[ControlBlock]:
+        """Control blocks of an IED whose data sets hold something of a data object."""
         known = self._by_data.get(iedName)
         if known is None:
             known = self._by_data[iedName] = {}
             for block in self._blocks[iedName].values():
-                data_set = _data_set(block)
-                for key in dict.fromkeys(_key(fcda) for fcda in data_set.members) if data_set else ():
+                for key in self._sent(block):
                     known.setdefault(key, []).append(block)
-        return known
+        return known.get(_key(extref), [])
 
-    def _stream(self, block: _Block) -> GooseStream:
+    def _stream(self, block: ControlBlock) -> GooseStream:
         known = self._streams.get(id(block.control))
         if known is None:
             known = self._streams[id(block.control)] = self._resolve(block)
         return known
 
-    def _resolve(self, block: _Block) -> GooseStream:
+    def _resolve(self, block: ControlBlock) -> GooseStream:
         control, ied, ldevice = block.control, block.ied, block.ldevice
-        data_set = _data_set(block)
+        data_set = data_set_of(block)
         if data_set is None:
             raise self.scl.error(
-                f"GSEControl {control.name}: its logical node has no DataSet {control.datSet!r}", control
+                "data-set-missing",
+                f"GSEControl {control.name}: its logical node has no DataSet {control.datSet!r}",
+                control,
             )
         if control.confRev is None:
-            raise self.scl.error(f"GSEControl {control.name} without confRev", control)
-        places = self._gse.get((ied.name, ldevice.inst, control.name), {})
-        gse = places.get(block.access_point.name) or next(iter(places.values()), None)
+            raise self.scl.error("conf-rev-missing", f"GSEControl {control.name} without confRev", control)
+        gse = self.gse(block)
         node = f"{ldevice.domain(ied.name)}/LLN0$"
         return GooseStream(
             iedName=ied.name,
@@ -250,21 +283,13 @@ def inputs_of(ied: IED) -> list[ExtRef]:
     return [extref for node in nodes if node.inputs for extref in node.inputs.extrefs]
 
 
-def _data_set(block: _Block) -> DataSet | None:
+def data_set_of(block: ControlBlock) -> DataSet | None:
+    """Data set of a control block, None where its logical node has none of that name."""
     return next((item for item in block.ldevice.ln0.datasets if item.name == block.control.datSet), None)
 
 
 def _key(data: ExtRef | FCDA) -> tuple[str, ...]:
     return data.ldInst, data.prefix, data.lnClass, data.lnInst, data.doName
-
-
-def _carries(block: _Block, extref: ExtRef) -> bool:
-    """Whether the block's data set has the attribute itself or the whole data object."""
-    data_set = _data_set(block)
-    return data_set is not None and any(
-        _key(fcda) == _key(extref) and (not extref.daName or fcda.daName in {"", extref.daName})
-        for fcda in data_set.members
-    )
 
 
 def multicast_address(scl: SCL, address: Address) -> MulticastAddress:
@@ -276,10 +301,12 @@ def multicast_address(scl: SCL, address: Address) -> MulticastAddress:
     mac = address.get("MAC-Address")
     appid = address.get("APPID")
     if mac is None or appid is None:
-        raise scl.error(f"address without {'MAC-Address' if mac is None else 'APPID'}", address)
+        raise scl.error("address", f"address without {'MAC-Address' if mac is None else 'APPID'}", address)
     octets = mac.value.strip()
     if not _MAC.fullmatch(octets):
-        raise scl.error(f"MAC-Address {octets[:40]!r}; expected six octets such as 01-0C-CD-01-00-01", mac)
+        raise scl.error(
+            "address", f"MAC-Address {octets[:40]!r}; expected six octets such as 01-0C-CD-01-00-01", mac
+        )
     vlan_id = address.get("VLAN-ID")
     priority = address.get("VLAN-PRIORITY")
     return MulticastAddress(
@@ -299,7 +326,7 @@ def _number(scl: SCL, parameter: P, base: int, limit: int) -> int:
     ):
         return int(text, base)
     top = f"{limit:X}" if base == 16 else str(limit)
-    raise scl.error(f"{parameter.type} {text[:40]!r}; expected {digits} up to {top}", parameter)
+    raise scl.error("address", f"{parameter.type} {text[:40]!r}; expected {digits} up to {top}", parameter)
 
 
 def milliseconds(scl: SCL, duration: MinTime | MaxTime) -> float:
@@ -311,8 +338,12 @@ def milliseconds(scl: SCL, duration: MinTime | MaxTime) -> float:
     factor = _MULTIPLIERS.get(duration.multiplier)
     if duration.unit != "s" or factor is None:
         raise scl.error(
-            f"{duration.element.local} in {duration.multiplier}{duration.unit}; expected ms or s", duration
+            "times",
+            f"{duration.element.local} in {duration.multiplier}{duration.unit}; expected ms or s",
+            duration,
         )
     if not duration.value > 0:
-        raise scl.error(f"{duration.element.local} {duration.value:g}; expected more than 0", duration)
+        raise scl.error(
+            "times", f"{duration.element.local} {duration.value:g}; expected more than 0", duration
+        )
     return duration.value * factor

@@ -187,7 +187,7 @@ class _Builder:
     def build(self) -> PrimaryNetwork:
         for placed in self._primary.nodes:
             if placed.path in self._nodes:
-                self._problem(f"second connectivity node {placed.path}", placed.node)
+                self._problem("node-duplicate", f"second connectivity node {placed.path}", placed.node)
             else:
                 self._nodes[placed.path] = len(self._nodes)
                 self._voltages.append(placed.voltage_v)
@@ -207,8 +207,8 @@ class _Builder:
         sources.update(self._root(end) for item in self._primary.transformers for end in self._fed(item))
         return self._network(candidates, others, sources)
 
-    def _problem(self, message: str, node: Node) -> None:
-        self._problems.append(SclError(message, line=node.line, path=node.path))
+    def _problem(self, rule: str, message: str, node: Node) -> None:
+        self._problems.append(SclError(message, line=node.line, path=node.path, rule=rule))
 
     def _root(self, node: int) -> int:
         while self._joined[node] != node:
@@ -226,7 +226,11 @@ class _Builder:
             return None
         if len(agents) > 1:
             names = " and ".join(f"{iedName}/{ldInst}" for iedName, ldInst in agents)
-            self._problem(f"{item.path} is linked to the agents {names}; a switch has one", item.equipment)
+            self._problem(
+                "switch-agents",
+                f"{item.path} is linked to the agents {names}; a switch has one",
+                item.equipment,
+            )
         return next(iter(agents.values()))
 
     def _ends(self, terminals: tuple[Terminal, ...]) -> list[int]:
@@ -246,7 +250,9 @@ class _Builder:
             node = self._nodes.get(terminal.connectivityNode, self._nodes.get(path))
             if node is None:
                 self._problem(
-                    f"terminal names no connectivity node: {terminal.connectivityNode or path!r}", terminal
+                    "terminal",
+                    f"terminal names no connectivity node: {terminal.connectivityNode or path!r}",
+                    terminal,
                 )
             else:
                 ends.append(node)
@@ -258,13 +264,17 @@ class _Builder:
         if len(equipment.terminals) != 2 or any(map(_grounded, equipment.terminals)):
             live = sum(not _grounded(terminal) for terminal in equipment.terminals)
             self._problem(
-                f"switch {item.path} has an agent and {live} terminals in the network; expected 2", equipment
+                "switch-terminals",
+                f"switch {item.path} has an agent and {live} terminals in the network; expected 2",
+                equipment,
             )
             return None
         guarded = self._guards.get(agent.iedName)
         if guarded is not None:
             self._problem(
-                f"IED {agent.iedName} guards {guarded} and {item.path}; an agent has one switch", equipment
+                "switch-agents",
+                f"IED {agent.iedName} guards {guarded} and {item.path}; an agent has one switch",
+                equipment,
             )
             return None
         self._guards[agent.iedName] = item.path
@@ -273,7 +283,9 @@ class _Builder:
             return None
         other = self._numbers.get(number)
         if other is not None:
-            self._problem(f"switch number {number} of {item.path} is also that of {other}", agent.ln)
+            self._problem(
+                "switch-number", f"switch number {number} of {item.path} is also that of {other}", agent.ln
+            )
             return None
         self._numbers[number] = item.path
         return _Candidate(item, agent, number, _kind(item, agent), (ends[0], ends[1]))
@@ -284,14 +296,20 @@ class _Builder:
             try:
                 text = self._types.resolve(agent.ln.lnType, "SwNum", "setVal").default
             except TypeResolutionError as error:
-                self._problem(f"no switch number: {error}", agent.ln)
+                self._problem("switch-number", f"no switch number: {error}", agent.ln)
                 return None
         if text is None:
-            self._problem(f"agent {agent.iedName} without a switch number in SwNum.setVal", agent.ln)
+            self._problem(
+                "switch-number", f"agent {agent.iedName} without a switch number in SwNum.setVal", agent.ln
+            )
             return None
         if re.fullmatch("[0-9]{1,5}", text, re.ASCII) and 1 <= int(text) <= MAX_NUMBER:
             return int(text)
-        self._problem(f"switch number {text[:40]!r} of {agent.iedName}; expected 1 to {MAX_NUMBER}", agent.ln)
+        self._problem(
+            "switch-number",
+            f"switch number {text[:40]!r} of {agent.iedName}; expected 1 to {MAX_NUMBER}",
+            agent.ln,
+        )
         return None
 
     def _fed(self, item: PlacedTransformer) -> list[int]:
@@ -332,7 +350,9 @@ class _Builder:
             item = candidate.placed
             if first == second:
                 self._problem(
-                    f"switch {item.path} lies with both sides in one section: bypassed", item.equipment
+                    "switch-bypassed",
+                    f"switch {item.path} lies with both sides in one section: bypassed",
+                    item.equipment,
                 )
                 continue
             ends_of[first].append((candidate.number, A))

@@ -53,7 +53,15 @@ class TypedAttribute:
 
 
 class TypeResolutionError(ValueError):
-    """A reference that the type templates do not know; says which part of it."""
+    """A reference that the type templates do not know; says which part of it.
+
+    Attributes:
+        in_types: the reference is well, but the types that it leads to are not.
+    """
+
+    def __init__(self, message: str, *, in_types: bool = False) -> None:
+        super().__init__(message)
+        self.in_types = in_types
 
 
 class Types:
@@ -146,7 +154,7 @@ class Types:
         """
         lnode_type = self._lnode_types.get(lnType)
         if lnode_type is None:
-            raise TypeResolutionError(f"LNodeType {lnType} is unknown")
+            raise TypeResolutionError(f"LNodeType {lnType} is unknown", in_types=True)
         first, *others = doName.split(".")
         data_object = next((do for do in lnode_type.data_objects if do.name == first), None)
         if data_object is None:
@@ -163,7 +171,7 @@ class Types:
     def _do_type(self, name: str, user: str) -> DOType:
         do_type = self._do_types.get(name)
         if do_type is None:
-            raise TypeResolutionError(f"DOType {name} of {user} is unknown")
+            raise TypeResolutionError(f"DOType {name} of {user} is unknown", in_types=True)
         return do_type
 
     def _components(self, attribute: DA | BDA) -> tuple[BDA, ...]:
@@ -171,7 +179,9 @@ class Types:
             raise TypeResolutionError(f"{attribute.name} is a {attribute.bType} and has no components")
         components = self._da_types.get(attribute.type)
         if components is None:
-            raise TypeResolutionError(f"DAType {attribute.type} of {attribute.name} is unknown")
+            raise TypeResolutionError(
+                f"DAType {attribute.type} of {attribute.name} is unknown", in_types=True
+            )
         return components
 
     def _object(self, do_type: DOType, fc: str, budget: _Budget, depth: int) -> tuple[TypedAttribute, ...]:
@@ -205,13 +215,17 @@ class Types:
             components = self._components(item)
             inner = tuple(self._attribute(bda, components, fc, budget, depth + 1) for bda in components)
             if not inner:
-                raise TypeResolutionError(f"DAType {item.type} of {item.name} has no components")
+                raise TypeResolutionError(
+                    f"DAType {item.type} of {item.name} has no components", in_types=True
+                )
         else:
             budget.spend()
             if item.bType == ENUMERATION:
                 enumeration = self._enum_types.get(item.type)
                 if enumeration is None:
-                    raise TypeResolutionError(f"EnumType {item.type} of {item.name} is unknown")
+                    raise TypeResolutionError(
+                        f"EnumType {item.type} of {item.name} is unknown", in_types=True
+                    )
                 literals = tuple((literal.ord, literal.value.strip()) for literal in enumeration.values)
         count = 0 if indexed else _count(item, siblings)
         default = item.values[0].value.strip() if item.values else None
@@ -227,12 +241,14 @@ class _Budget:
     def spend(self) -> None:
         self._leaves += 1
         if self._leaves > MAX_LEAVES:
-            raise TypeResolutionError(f"types that stand for more than {MAX_LEAVES} values")
+            raise TypeResolutionError(f"types that stand for more than {MAX_LEAVES} values", in_types=True)
 
     @staticmethod
     def check_depth(depth: int) -> None:
         if depth > _MAX_DEPTH:
-            raise TypeResolutionError(f"types nested deeper than {_MAX_DEPTH}; do they contain themselves?")
+            raise TypeResolutionError(
+                f"types nested deeper than {_MAX_DEPTH}; do they contain themselves?", in_types=True
+            )
 
 
 def _count(item: DA | BDA | SDO, siblings: Iterable[DA | BDA]) -> int:
@@ -244,9 +260,12 @@ def _count(item: DA | BDA | SDO, siblings: Iterable[DA | BDA]) -> int:
         named = next((da for da in siblings if da.name == count), None)
         if named is None or not named.values:
             raise TypeResolutionError(
-                f"array size {count!r} of {item.name} is neither a number nor an attribute with a value"
+                f"array size {count!r} of {item.name} is neither a number nor an attribute with a value",
+                in_types=True,
             )
         count = named.values[0].value.strip()
     if not count.isascii() or not count.isdigit() or len(count) > 6 or int(count) > MAX_COUNT:
-        raise TypeResolutionError(f"array size {count[:40]!r} of {item.name}; expected 0 to {MAX_COUNT}")
+        raise TypeResolutionError(
+            f"array size {count[:40]!r} of {item.name}; expected 0 to {MAX_COUNT}", in_types=True
+        )
     return int(count)

@@ -160,6 +160,8 @@ class Subscriber(Generic[T]):
 
     def repeat(self, sqNum: int, now: float) -> Sequence[Event[T]]:
         """A frame that differs from the remembered one in nothing but, maybe, its sqNum."""
+        if self.simulation and not self.accept_simulation:
+            return self._refuse_simulation()
         if not _later(sqNum, self.sqNum):
             if sqNum == self.sqNum:
                 self.counters.duplicates += 1
@@ -179,8 +181,7 @@ class Subscriber(Generic[T]):
         """A readable frame with this stream's gocbRef."""
         simulation = frame.simulated or pdu.simulation
         if simulation and not self.accept_simulation:
-            self.counters.simulation_refused += 1
-            return self._report(SimulationRefused(self.config.gocbRef))
+            return self._refuse_simulation()
         if self.simulation and self.accept_simulation and not simulation:
             self.counters.real_ignored += 1
             return ()
@@ -250,6 +251,10 @@ class Subscriber(Generic[T]):
         self.deadline = None
         self.counters.lost += 1
         return StreamLost(self.config.gocbRef, round(self._live_s * 1000))
+
+    def _refuse_simulation(self) -> Sequence[Event[T]]:
+        self.counters.simulation_refused += 1
+        return self._report(SimulationRefused(self.config.gocbRef))
 
     def _mismatch(self, frame: FrameHeader, pdu: PduHeader) -> ConfigurationMismatch | None:
         config = self.config

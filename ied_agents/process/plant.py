@@ -47,6 +47,9 @@ _REFRESH: Final = "refresh"
 class PlantSettings:
     """How the plant behaves.
 
+    Raises:
+        ValueError: a time is negative, or there is no time between refreshes.
+
     Attributes:
         fault_current_a: current into a fault, A.
         pickup_spread_s: the protection of a switch picks up after a delay drawn uniformly from 0 to this, s.
@@ -69,6 +72,12 @@ class PlantSettings:
     fail_to_close: frozenset[int] = frozenset()
     slowness: Mapping[int, float] = field(default_factory=dict)
     untrusted_direction: frozenset[int] = frozenset()
+
+    def __post_init__(self) -> None:
+        if min(self.pickup_spread_s, self.pickup_reset_s, *self.slowness.values()) < 0:
+            raise ValueError("pickup_spread_s, pickup_reset_s and slowness must not be negative")
+        if self.refresh_s <= 0:
+            raise ValueError(f"refresh_s must be above 0, not {self.refresh_s}")
 
 
 class _Switch:

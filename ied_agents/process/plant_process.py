@@ -40,7 +40,7 @@ from ied_agents.process.plant import Plant
 from ied_agents.process.plant_events import event_record
 from ied_agents.process.plant_settings import PlantProcessSettings, PlantSettingsError, read_plant_settings
 
-# How long before a pickup is due the process stops sleeping and spins: a few times what a sleep comes late by.
+# How long before a pickup is due the process stops sleeping and spins: a few times what a sleep is late by.
 # More gains nothing and keeps a processor from the agents that are to react.
 _SPIN_S: Final = 0.0005
 # A full queue of an agent is tried again after this.
@@ -106,7 +106,8 @@ class PlantProcess:
                 check_clock = now + _CLOCK_CHECK_S
             self._run_scheduled()
             self._deliver()
-            self._write_log()
+            if self._plant.next_pickup() is None:  # the disk must not hold up a pickup
+                self._write_log()
             ready, _, _ = select.select(waiting, (), (), self._pause(check_clock))
             if self._socket.fileno() in ready:
                 self._receive()
@@ -238,8 +239,8 @@ class PlantProcess:
         self._log_lines.append({"kind": kind, "stamp_ns": time.time_ns(), **fields})
 
     def _say(self, entry: dict[str, Any]) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            print(json.dumps(entry), flush=True)  # noqa: T201 - the channel to whoever started it
+        with contextlib.suppress(BrokenPipeError):  # nobody listens any more
+            os.write(sys.stdout.fileno(), (json.dumps(entry) + "\n").encode("ascii"))
 
 
 def _clock_offset_ns() -> int:

@@ -201,7 +201,7 @@ def _filter_program(addresses: Sequence[bytes]) -> list[tuple[int, int, int, int
     """Classic BPF: keep GOOSE, tagged or not, for these destinations; of too many destinations, for all."""
     program = [
         (_LOAD_HALF, 0, 0, 12),
-        (_JUMP_EQUAL, 3, 0, _ETHERTYPE_GOOSE),
+        (_JUMP_EQUAL, 4, 0, _ETHERTYPE_GOOSE),
         (_JUMP_EQUAL, 0, 1, _ETHERTYPE_VLAN),
         (_LOAD_HALF, 0, 0, 16),
         (_JUMP_EQUAL, 1, 0, _ETHERTYPE_GOOSE),

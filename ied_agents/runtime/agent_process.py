@@ -3,7 +3,7 @@
 A thin driver: whatever is readable is fetched, the station decides once, and what it decided is sent; then one timer
 is armed. Beside the loop there is one thread, which makes state durable and writes the journal.
 
-An operator's requests are JSON datagrams: ``{"request": "confirm"}``, ``{"request": "unlock", "event": [1, 5]}``,
+An operator's requests are JSON datagrams: ``{"request": "status"}``, ``{"request": "confirm"}``, ``{"request": "unlock", "event": [1, 5]}``,
 ``{"request": "tag", "tags": 1}``, ``{"request": "close"}``; each is answered to its sender.
 """
 
@@ -28,7 +28,8 @@ from ied_agents.runtime.af_packet import AfPacketLink
 from ied_agents.runtime.clock import time_quality
 from ied_agents.runtime.durable import DurableFile, DurableFileError, DurableWriter, StateMissing
 from ied_agents.runtime.journal import Journal
-from ied_agents.runtime.link import Link, LinkError
+from ied_agents.runtime.link import LinkError
+from ied_agents.runtime.lossy_link import LossyLink
 from ied_agents.runtime.settings import AgentProcessSettings, AgentSettingsError
 from ied_agents.runtime.station import Station
 
@@ -55,7 +56,7 @@ class AgentProcess:
     def __init__(
         self,
         settings: AgentProcessSettings,
-        link: Link,
+        link: AfPacketLink | LossyLink,
         file: DurableFile,
         record: Record,
         *,
@@ -75,6 +76,7 @@ class AgentProcess:
         self._sequence = 0
         self._timer: asyncio.TimerHandle | None = None
         self._link_down = False
+        self._stopped = False
         self._station = Station(
             settings.agent, record, unclean=unclean, mac=link.mac, now=loop.time()
         )
@@ -85,8 +87,7 @@ class AgentProcess:
         self._journal.record("started", self._loop.time(), ied=self._settings.agent.ied)
         self._loop.add_reader(self._inputs, self._pump)
         self._loop.add_reader(self._operator, self._serve_operator)
-        with contextlib.suppress(AttributeError):  # only a real link has a file descriptor
-            self._loop.add_reader(self._link.fileno(), self._pump)  # type: ignore[attr-defined]
+        self._loop.add_reader(self._link.fileno(), self._pump)
         self._pump()
 
     def stop(self) -> None:
@@ -94,6 +95,7 @@ class AgentProcess:
         self._station.agent.stop()
         self._station.touch()
         self._pump()
+        self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
         self._journal.record("stopped", self._loop.time(), ied=self._settings.agent.ied)
@@ -165,7 +167,8 @@ class AgentProcess:
 
     def _on_durable(self, sequence: int) -> None:
         self._station.stored(*self._pending.pop(sequence))
-        self._pump()
+        if not self._stopped:
+            self._pump()
 
     def _on_failed(self, sequence: int, error: OSError) -> None:
         version, record = self._pending.pop(sequence)
@@ -191,7 +194,10 @@ class AgentProcess:
             except BlockingIOError:
                 break
             answer = self._answer(message)
-            self._journal.record("operator", self._loop.time(), request=message.decode("utf-8", "replace"), **answer)
+            if "position" not in answer:  # who only looks leaves no trace
+                self._journal.record(
+                    "operator", self._loop.time(), request=message.decode("utf-8", "replace"), **answer
+                )
             if sender:
                 with contextlib.suppress(OSError):  # who asks and does not wait gets no answer
                     self._operator.sendto(json.dumps(answer).encode(), sender)
@@ -203,6 +209,8 @@ class AgentProcess:
         try:
             data = json.loads(message)
             match data["request"]:
+                case "status":
+                    return {"done": True, **self._status()}
                 case "confirm":
                     agent.confirm()
                 case "unlock":
@@ -216,6 +224,20 @@ class AgentProcess:
         except (ValueError, TypeError, KeyError, IndexError) as error:
             return {"done": False, "why": f"request not understood: {error!r}"}
         return {"done": True}
+
+
+    def _status(self) -> dict[str, Any]:
+        situation = self._station.agent.situation
+        own = situation.own
+        return {
+            "ready": own.ready,
+            "position": own.position.name,
+            "heard": sum(view.alive and view.load_alive for view in situation.views.values()),
+            "subscribed": len(situation.views),
+            "stage": own.progress.stage.name,
+            "reason": own.progress.reason.name,
+            "locked": [side.lock.name for side in own.sides],
+        }
 
 
 def _datagram_socket(path: str) -> socket.socket:
@@ -260,7 +282,8 @@ def main(arguments: list[str]) -> int:
             for streams in settings.agent.peers.values()
             for stream in (streams.fast, streams.slow)
         ]
-        link = AfPacketLink(settings.interface, multicast)
+        packets = AfPacketLink(settings.interface, multicast)
+        link = LossyLink(packets, settings.receive_loss) if settings.receive_loss else packets
     except (AgentSettingsError, DurableFileError, StoredRecordError, OSError) as error:
         print(f"{arguments[0]}: {error}", file=sys.stderr)
         return 2
@@ -270,7 +293,7 @@ def main(arguments: list[str]) -> int:
 
 
 async def _serve(
-    settings: AgentProcessSettings, link: Link, file: DurableFile, record: Record, *, unclean: bool
+    settings: AgentProcessSettings, link: AfPacketLink | LossyLink, file: DurableFile, record: Record, *, unclean: bool
 ) -> None:
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()

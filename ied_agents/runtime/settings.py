@@ -156,6 +156,7 @@ class AgentProcessSettings:
         inputs: path of the datagram socket on which the process's snapshots arrive.
         process: path of the datagram socket that takes the orders to the switch.
         operator: path of the datagram socket for an operator's requests.
+        receive_loss: share of the frames that are dropped on arrival, 0 to 1; for trials only.
     """
 
     agent: AgentSettings
@@ -165,11 +166,12 @@ class AgentProcessSettings:
     inputs: str
     process: str
     operator: str
+    receive_loss: float = 0.0
 
     def to_json(self) -> str:
         """The document that :meth:`from_json` reads."""
         places = {name: getattr(self, name) for name in _PLACES}
-        return json.dumps({**places, "agent": json.loads(self.agent.to_json())}, indent=1)
+        return json.dumps({**places, "receive_loss": self.receive_loss, "agent": json.loads(self.agent.to_json())}, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> AgentProcessSettings:
@@ -182,6 +184,7 @@ class AgentProcessSettings:
             data = json.loads(text)
             places = {name: data[name] for name in _PLACES}
             agent = data["agent"]
+            receive_loss = float(data["receive_loss"])
         except KeyError as error:
             raise AgentSettingsError(f"{error.args[0]}: missing") from None
         except (TypeError, ValueError) as error:
@@ -189,7 +192,7 @@ class AgentProcessSettings:
         wrong = [name for name, value in places.items() if not isinstance(value, str) or not value]
         if wrong:
             raise AgentSettingsError(f"{wrong[0]}: expected a name or path")
-        return cls(agent=AgentSettings.from_json(json.dumps(agent)), **places)
+        return cls(agent=AgentSettings.from_json(json.dumps(agent)), receive_loss=receive_loss, **places)
 
 
 _PLACES: Final = ("interface", "state", "journal", "inputs", "process", "operator")

@@ -211,6 +211,17 @@ def test_it_stops_cleanly(start, how):
     assert stopped["kind"] == "PlantStopped"
 
 
+def test_it_outlives_a_reader_that_went_away(start):
+    plant = start()
+    plant.process.stdout.close()
+    plant.process.stdin.write('{"command": "inject_fault", "section": 2}\n')
+    plant.process.stdin.flush()
+    plant.until(1, lambda inputs: inputs.pickup)
+    plant.process.terminate()
+    assert plant.process.wait(PATIENCE_S) == 0
+    assert plant.process.stderr.read() == ""
+
+
 @pytest.mark.parametrize(
     ("line", "error"),
     [

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ied_agents.process.plant_events import PlantEvent
+    from ied_agents.process.plant_network import PlantNetwork
     from tools.campaign.world import World
 
 _TOLERANCE_A = 0.2
@@ -108,8 +109,8 @@ class Judge:
         """A switch has closed: nothing faulted or locked may hang on it now."""
         if switch not in self._ever_closed:
             return
-        lines = self._lines(world)
-        live = _reach(lines, world.plant.conducting(), self._sources(world))
+        lines = _lines(world.plant_network)
+        live = _reach(lines, world.plant.conducting(), _sources(world.plant_network))
         hanging = _reach(
             lines, world.plant.conducting(), {lines[switch].a, lines[switch].b}
         )
@@ -122,9 +123,9 @@ class Judge:
             self._break(world, "I1", f"switch {switch} energised section {section}, which agents hold locked")
 
     def _judge_sources(self, world: World) -> None:
-        sources = self._sources(world)
+        sources = _sources(world.plant_network)
         for source in sources:
-            if len(_reach(self._lines(world), world.plant.conducting(), {source}) & sources) > 1:
+            if len(_reach(_lines(world.plant_network), world.plant.conducting(), {source}) & sources) > 1:
                 self._break(world, "I2", f"source {source} is connected with another")
 
     def _judge_loads(self, world: World) -> None:
@@ -134,53 +135,50 @@ class Judge:
             if abs(flow) > rating + _TOLERANCE_A and abs(flow) > self._flow_before.get(number, 0.0) + _TOLERANCE_A:
                 self._break(world, "I4", f"switch {number} carries {abs(flow):.1f} A, rating {rating:.1f} A")
 
-    # -- at the end -----------------------------------------------------------------------------------------------
 
-    def unserved(self, world: World) -> list[str]:
-        """Healthy islands that one closable switch could have served (I7), with the loads now connected."""
-        lines, conducting = self._lines(world), world.plant.conducting()
-        sources, faults = self._sources(world), world.plant.faults()
-        live = _reach(lines, conducting, sources)
-        loads = {section.index: section.load_a for section in world.plant_network.sections}
-        missed: list[str] = []
-        seen: set[int] = set()
-        for section in loads:
-            if section in live or section in seen:
+def unserved(network: PlantNetwork, ratings_a: dict[int, float], conducting: Iterable[int], faults: Iterable[int]) -> list[str]:
+    """Healthy dark islands that one closable switch could serve within all ratings (I7), in words."""
+    lines, closed, faulted = _lines(network), set(conducting), set(faults)
+    sources = _sources(network)
+    live = _reach(lines, closed, sources)
+    loads = {section.index: section.load_a for section in network.sections}
+    missed: list[str] = []
+    seen: set[int] = set()
+    for section in loads:
+        if section in live or section in seen:
+            continue
+        island = _reach(lines, closed, {section})
+        seen |= island
+        if island & faulted or not sum(loads[s] for s in island):
+            continue
+        for line in lines.values():
+            if line.number in closed or {line.a, line.b} & faulted:
                 continue
-            island = _reach(lines, conducting, {section})
-            seen |= island
-            if island & faults or not sum(loads[s] for s in island):
+            if not ((line.a in island and line.b in live) or (line.b in island and line.a in live)):
                 continue
-            missed.extend(
-                f"sections {sorted(island)} could be served by switch {line.number}"
-                for line in lines.values()
-                if self._could_serve(world, line, island, live)
-            )
-        return missed
+            carried = _tree_flows(lines, closed | {line.number}, sources, loads)
+            if all(flow <= ratings_a[number] + 1e-6 for number, flow in carried.items()):
+                missed.append(f"sections {sorted(island)} could be served by switch {line.number}")
+    return missed
 
-    def _could_serve(self, world: World, line: _Line, island: set[int], live: set[int]) -> bool:
-        faults = world.plant.faults()
-        if line.number in world.plant.conducting() or {line.a, line.b} & faults:
-            return False
-        if not ((line.a in island and line.b in live) or (line.b in island and line.a in live)):
-            return False
-        loads = {section.index: section.load_a for section in world.plant_network.sections}
-        carried = _tree_flows(self._lines(world), world.plant.conducting() | {line.number}, self._sources(world), loads)
-        return all(flow <= self._ratings[number] + 1e-6 for number, flow in carried.items())
 
-    def served_a(self, world: World) -> float:
-        """Load under voltage now, A."""
-        live = _reach(self._lines(world), world.plant.conducting(), self._sources(world))
-        return sum(section.load_a for section in world.plant_network.sections if section.index in live)
+def live_sections(network: PlantNetwork, conducting: Iterable[int]) -> set[int]:
+    """Sections under voltage."""
+    return _reach(_lines(network), conducting, _sources(network))
 
-    def _lines(self, world: World) -> dict[int, _Line]:
-        return {
-            s.number: _Line(s.number, s.sides[0], s.sides[1])
-            for s in world.plant_network.switches
-        }
 
-    def _sources(self, world: World) -> set[int]:
-        return {section.index for section in world.plant_network.sections if section.is_source}
+def served_a(network: PlantNetwork, conducting: Iterable[int]) -> float:
+    """Load under voltage, A."""
+    live = live_sections(network, conducting)
+    return sum(section.load_a for section in network.sections if section.index in live)
+
+
+def _lines(network: PlantNetwork) -> dict[int, _Line]:
+    return {s.number: _Line(s.number, s.sides[0], s.sides[1]) for s in network.switches}
+
+
+def _sources(network: PlantNetwork) -> set[int]:
+    return {section.index for section in network.sections if section.is_source}
 
 
 def _reach(lines: dict[int, _Line], conducting: Iterable[int], start: set[int]) -> set[int]:

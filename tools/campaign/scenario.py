@@ -13,7 +13,7 @@ from ied_agents.process.plant_events import CommandReceived
 from ied_agents.runtime.memory_link import Disturbance
 from tools.campaign.feeders import FeederSystem, random_system
 from tools.campaign.forgery import forged_frames
-from tools.campaign.judge import Judge, Violation
+from tools.campaign.judge import Judge, Violation, served_a, unserved
 from tools.campaign.world import World
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def run_scenario(plan: Plan) -> Verdict:
     )
     fault = rng.choice([s.index for s in system.plant.sections if not s.is_source])
     world.run(SETTLE_S)
-    before = judge.served_a(world)
+    before = served_a(system.plant, world.plant.conducting())
     if plan.forged:
         _forge(world, rng)
         world.run(world.now + 1.0)
@@ -176,7 +176,9 @@ def _verdict(
     around = {bound.switch for bound in system.feeder.around[fault]}
     open_now = set(world.hosts) - world.plant.conducting()
     if plan.benign:
-        judge.violations.extend(Violation("I7", world.now, missed) for missed in judge.unserved(world))
+        ratings = {switch.number: switch.rating_a for switch in system.feeder.switches}
+        missed = unserved(system.plant, ratings, world.plant.conducting(), world.plant.faults())
+        judge.violations.extend(Violation("I7", world.now, what) for what in missed)
     return Verdict(
         plan=plan,
         switches=len(world.hosts),
@@ -184,7 +186,7 @@ def _verdict(
         located=flagged == {fault},
         locked=locked == around and around <= open_now,
         served_before_a=before,
-        served_after_a=judge.served_a(world),
+        served_after_a=served_a(system.plant, world.plant.conducting()),
         faulted_a=next(s.load_a for s in system.plant.sections if s.index == fault),
         stopped=stopped,
         refused=refused,

@@ -63,6 +63,7 @@ class World:
         rng: source of all chance in this run.
         disturbance: how bad the network is.
         observe: called after every step with the world.
+        tap: called with every frame that is sent, and its time in s.
     """
 
     plant_network: PlantNetwork
@@ -71,6 +72,7 @@ class World:
     rng: Random
     disturbance: Disturbance
     observe: Callable[[World], None] | None = None
+    tap: Callable[[float, bytes], None] | None = None
     now: float = 0.0
     story: list[StoryLine] = field(default_factory=list)
     hosts: dict[int, Host] = field(init=False)
@@ -162,6 +164,8 @@ class World:
         output = station.turn(self.now, EPOCH_NS + round(self.now * 1e9))
         for frame in output.frames:
             self.network.send(host.link, frame, self.now)
+            if self.tap is not None:
+                self.tap(self.now, frame)
         for command in output.commands:
             self.at(self.now + PROCESS_DELAY_S, partial(self._obey, command))
         if output.record is not None:

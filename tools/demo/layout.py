@@ -209,9 +209,9 @@ def _assign_lanes(roots: list[Branch], wanted: dict[str, int]) -> int:
         def claim(first: int, last: int, tie: SwitchState | None, free_in: list[int] = free_in) -> int:
             lane = max(free_in[first : last + 1])
             if tie is not None:
-                own = wanted.get(tie.name, 0)
+                own = wanted.get(tie.name)
                 taken = set(wanted.values()) - {own}
-                lane = max(lane, own)
+                lane = max(lane, own or 0)
                 while lane in taken:
                     lane += 1
             free_in[first : last + 1] = [lane + 1] * (last + 1 - first)

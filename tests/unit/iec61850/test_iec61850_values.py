@@ -99,7 +99,6 @@ def test_utc_time_survives_octets_and_nanoseconds(t):
 
 @given(st.integers(0, 2**32 * 10**9 - 1))
 def test_utc_time_is_never_later_than_the_time_it_was_made_of(ns):
-    assert 0 <= ns - UtcTime.from_ns(ns).to_seconds() * 1e9 + 2e3  # a float knows seconds to 0.2 us
     assert -1 <= ns - UtcTime.from_ns(ns).to_ns() < 60
 
 
@@ -128,7 +127,7 @@ def test_utc_time_quality():
     assert UtcTime(0, 0, 0x40).clock_failure
     assert UtcTime(0, 0, 0x20).clock_not_synchronised
     none = UtcTime(0, 0, 0x1F)
-    assert not (none.leap_seconds_known or none.clock_failure or none.clock_not_synchronised)
+    assert [none.leap_seconds_known, none.clock_failure, none.clock_not_synchronised] == [False] * 3
     assert none.accuracy_bits is None
     assert UtcTime(0, 0, 0xE0 | 24).accuracy_bits == 24
 
@@ -156,6 +155,7 @@ def test_values_equal_their_own_kind_only():
 
 
 def test_values_show_what_they_are():
-    value = Structure((Unsigned(1), Bcd(2), Float64(0.5), MMSString("a"), Array((BooleanArray(1, 2),))))
-    text = "Structure((Unsigned(1), Bcd(2), Float64(0.5), MMSString('a'), Array((BooleanArray(value=1, size=2),))))"
-    assert repr(value) == text
+    array = Array((BooleanArray(1, 2),))
+    value = Structure((Unsigned(1), Bcd(2), Float64(0.5), MMSString("a"), array))
+    assert repr(array) == "Array((BooleanArray(value=1, size=2),))"
+    assert repr(value) == f"Structure((Unsigned(1), Bcd(2), Float64(0.5), MMSString('a'), {array}))"

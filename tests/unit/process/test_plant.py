@@ -369,6 +369,12 @@ def test_events_become_json_objects():
     assert plant.events() == []
 
 
+@pytest.mark.parametrize("setting", [{"refresh_s": 0.0}, {"pickup_spread_s": -1.0}, {"slowness": {1: -1.0}}])
+def test_a_plant_whose_time_would_stand_still_or_run_back_is_refused(setting):
+    with pytest.raises(ValueError, match=next(iter(setting))):
+        PlantSettings(**setting)
+
+
 SECTION = PlantSection(0, "a")
 OTHER = PlantSection(1, "b")
 SWITCH = PlantSwitch(1, "Q", (0, 1), "breaker", True, 100.0, 0.1, 0.1)

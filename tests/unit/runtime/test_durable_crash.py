@@ -124,6 +124,8 @@ class Disk:
 
     def _crash(self):
         """Note everything that a power cut now may leave of the state file."""
+        if self.fail_at is not None and self.calls < self.fail_at:
+            return  # as in the run without failure
         for count in range(len(self._renames) + 1):
             inode = (self._names_on_disk | dict(self._renames[:count])).get(STATE)
             contents = [None] if inode is None else inode.after_a_crash()
@@ -138,7 +140,7 @@ def live(folder, monkeypatch, fail_at=None):
     monkeypatch.setattr(durable, "_BLOCK", BLOCK)
     monkeypatch.setattr(durable, "COMPACT_ABOVE", 4 * BLOCK)
     path = folder / STATE
-    for start in range(3):
+    for start in range(2):
         disk.begun += start == 0
         try:
             file = DurableFile.open(path) if start else DurableFile.create(path, {"n": 0})
@@ -178,7 +180,7 @@ def check(images, path, monkeypatch):
 
 def test_a_power_cut_at_any_step_loses_nothing_acknowledged(tmp_path, monkeypatch):
     disk = live(tmp_path, monkeypatch)
-    assert disk.acknowledged == disk.begun == 18
+    assert disk.acknowledged == disk.begun == 12
     assert check(disk.images, tmp_path / "image", monkeypatch) > 300
 
 
@@ -194,7 +196,7 @@ def test_a_failure_of_any_call_and_then_a_power_cut_at_any_step_lose_nothing_ack
         folder.mkdir()
         disk = live(folder, monkeypatch, fail_at)
         assert disk.calls >= fail_at
-        assert disk.acknowledged >= 17, "one failure costs one record"
+        assert disk.acknowledged >= 11, "one failure costs one record"
         images |= disk.images
     assert check(images, tmp_path / "image", monkeypatch) > 1000
 

@@ -1,5 +1,7 @@
 """GOOSE streams and subscriptions; the sample's addresses as two foreign readers see them."""
 
+# ruff: noqa: E501  a piece of SCL stands on one line
+
 from __future__ import annotations
 
 from importlib.resources import files

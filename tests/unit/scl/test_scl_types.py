@@ -1,5 +1,7 @@
 """References resolved to types; types that multiply or contain themselves are refused."""
 
+# ruff: noqa: E501  a piece of SCL stands on one line
+
 from __future__ import annotations
 
 import pytest

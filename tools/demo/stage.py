@@ -1,0 +1,256 @@
+"""Sets the scene for real agents: namespaces, a bridge, a capture, the plant, and one process per switch.
+
+Everything started here ends with it: children die with their parent, namespaces with their last process, sockets and
+settings with their temporary folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from ied_agents.dflisr.stored import COMMISSIONED, to_json
+from ied_agents.process.plant import PlantSettings
+from ied_agents.process.plant_settings import PlantProcessSettings
+from ied_agents.runtime.durable import DurableFile
+from ied_agents.runtime.settings import AgentProcessSettings
+from tools.lab import BRIDGE, HOST_INTERFACE, Lab
+
+if TYPE_CHECKING:
+    from gateway.site import Site
+
+READY_S: Final = 30.0
+_PYTHON: Final = (sys.executable, "-P", "-m")
+
+
+class StageError(RuntimeError):
+    """A process of the stage did not start or ended too early; says which and what it said."""
+
+
+@dataclass(slots=True)
+class Stage:
+    """Agents, plant and capture, all running.
+
+    Args:
+        site: the site to play.
+        out: folder for the capture, the journals and the plant's log.
+        plant: how the plant behaves.
+        seed: of the plant's pickup delays.
+        loss: share of frames that each agent loses on arrival.
+
+    Attributes:
+        agents: process of each switch's agent.
+        pcap: the capture.
+    """
+
+    site: Site
+    out: Path
+    plant: PlantSettings
+    seed: int
+    loss: float = 0.0
+    agents: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+    pcap: Path = field(init=False)
+    _lab: Lab = field(init=False)
+    _plant: subprocess.Popen[bytes] = field(init=False)
+    _capture: subprocess.Popen[bytes] = field(init=False)
+    _exit: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _room: Path = field(init=False)
+
+    def __enter__(self) -> Self:
+        """Start everything and wait until every agent hears all it subscribes to.
+
+        Raises:
+            LabUnavailable: no network namespaces here.
+            StageError: something did not start.
+        """
+        with contextlib.ExitStack() as stack:
+            self.out.mkdir(parents=True, exist_ok=True)
+            self.pcap = self.out / "goose.pcap"
+            # Socket paths must be short, wherever the output goes.
+            self._room = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flisr-")))
+            self._lab = stack.enter_context(Lab.open([a.ied for a in self.site.agents.values()]))
+            stack.callback(self._end_agents)
+            self._start_capture()
+            self._start_plant()
+            for number in self.site.agents:
+                self._start_agent(number)
+            for number, agent in self.agents.items():
+                self._ready(agent, self.site.agents[number].ied)
+            self._wait_until_heard()
+            self._exit = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End everything."""
+        self._exit.close()
+
+    # -- starting -------------------------------------------------------------------------------------------------
+
+    def _start_capture(self) -> None:
+        self._capture = self._lab.spawn(
+            BRIDGE, [*_PYTHON, "tools.wire_capture", "--out", str(self.pcap)], stdout=subprocess.PIPE
+        )
+        self._ready(self._capture, "capture")
+
+    def _start_plant(self) -> None:
+        settings = PlantProcessSettings(
+            network=self.site.plant(),
+            plant=self.plant,
+            seed=self.seed,
+            socket=str(self._room / "plant"),
+            agents={number: str(self._room / f"{number}.inputs") for number in self.site.agents},
+            log=str(self.out / "plant.jsonl"),
+        )
+        Path(settings.log).unlink(missing_ok=True)
+        document = self._room / "plant.json"
+        document.write_text(settings.to_json(), encoding="utf-8")
+        self._plant = self._lab.spawn(
+            BRIDGE,
+            [*_PYTHON, "ied_agents.process.plant_process", str(document)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self._ready(self._plant, "plant")
+
+    def _start_agent(self, number: int) -> None:
+        agent = self.site.agents[number]
+        state = self._room / f"{number}.state"
+        if not state.exists():
+            # The demo takes its own agents into service; elsewhere an operator does.
+            DurableFile.create(state, to_json(COMMISSIONED)).close()
+        journal = self.out / f"{agent.ied}.jsonl"
+        journal.unlink(missing_ok=True)
+        settings = AgentProcessSettings(
+            agent=agent,
+            interface=HOST_INTERFACE,
+            state=str(state),
+            journal=str(journal),
+            inputs=str(self._room / f"{number}.inputs"),
+            process=str(self._room / "plant"),
+            operator=str(self._room / f"{number}.operator"),
+            receive_loss=self.loss,
+        )
+        document = self._room / f"{number}.json"
+        document.write_text(settings.to_json(), encoding="utf-8")
+        self.agents[number] = self._lab.spawn(
+            agent.ied, [*_PYTHON, "ied_agents.runtime.agent_process", str(document)], stdout=subprocess.PIPE
+        )
+
+    def _ready(self, child: subprocess.Popen[bytes], name: str) -> None:
+        assert child.stdout is not None
+        if not select.select([child.stdout], [], [], READY_S)[0] or not child.stdout.readline():
+            raise StageError(f"{name} did not start within {READY_S:.0f} s; its messages are above")
+
+    def _wait_until_heard(self) -> None:
+        deadline = time.monotonic() + READY_S
+        while True:
+            states = self.statuses()
+            if len(states) == len(self.agents) and all(
+                s["ready"] and s["heard"] == s["subscribed"] for s in states.values()
+            ):
+                return
+            if time.monotonic() > deadline:
+                late = [
+                    self.site.agents[n].ied
+                    for n in self.agents
+                    if n not in states or states[n]["heard"] < states[n]["subscribed"]
+                ]
+                raise StageError(f"these agents do not hear all others: {', '.join(late)}")
+            time.sleep(0.2)
+
+    # -- acting ---------------------------------------------------------------------------------------------------
+
+    def statuses(self) -> dict[int, dict[str, Any]]:
+        """What every agent that answers says of itself, by switch number."""
+        answers: dict[int, dict[str, Any]] = {}
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asker:
+            # A path, for only those pass between network namespaces.
+            address = self._room / "asker"
+            address.unlink(missing_ok=True)
+            asker.bind(str(address))
+            asker.settimeout(1.0)
+            for number in self.agents:
+                try:
+                    asker.sendto(b'{"request": "status"}', str(self._room / f"{number}.operator"))
+                    answers[number] = json.loads(asker.recv(4096))
+                except OSError:
+                    continue
+        return answers
+
+    def inject_fault(self, section: int, at_ns: int) -> None:
+        """Put a permanent fault into a section at a CLOCK_REALTIME, ns."""
+        self._tell_plant({"command": "inject_fault", "section": section, "at_ns": at_ns})
+
+    def kill(self, number: int) -> None:
+        """Kill an agent at once."""
+        self.agents.pop(number).kill()
+
+    def kill_plant(self) -> None:
+        """Kill the plant at once."""
+        self._plant.kill()
+        self._plant.wait()
+
+    def _tell_plant(self, command: dict[str, Any]) -> None:
+        assert self._plant.stdin is not None
+        self._plant.stdin.write(json.dumps(command).encode() + b"\n")
+        self._plant.stdin.flush()
+
+    def settle(self, longest_s: float, quiet_s: float = 1.0) -> None:
+        """Wait until no agent's status has changed for ``quiet_s``, or ``longest_s`` have gone by."""
+        deadline = time.monotonic() + longest_s
+        last, since = self.statuses(), time.monotonic()
+        while time.monotonic() < deadline:
+            time.sleep(0.1)
+            now = self.statuses()
+            busy = any(s["stage"] in ("LOCATING", "ISOLATING", "RESTORING") for s in now.values())
+            if now != last or busy:
+                last, since = now, time.monotonic()
+            elif time.monotonic() - since >= quiet_s:
+                return
+
+    def finish(self) -> dict[str, Any]:
+        """Stop agents, plant and capture in order, so that their files are whole.
+
+        Returns:
+            What the capture and the plant said in the end.
+        """
+        self._end_agents()
+        said: dict[str, Any] = {}
+        if self._plant.poll() is None:
+            with contextlib.suppress(BrokenPipeError):
+                self._tell_plant({"command": "stop"})
+            said.update(_last_line(self._plant))
+        self._capture.send_signal(signal.SIGTERM)
+        said.update(_last_line(self._capture))
+        return said
+
+    def _end_agents(self) -> None:
+        for agent in self.agents.values():
+            agent.terminate()
+        for agent in self.agents.values():
+            try:
+                agent.wait(5.0)
+            except subprocess.TimeoutExpired:
+                agent.kill()
+        self.agents.clear()
+
+
+def _last_line(child: subprocess.Popen[bytes]) -> dict[str, Any]:
+    try:
+        output, _ = child.communicate(timeout=10.0)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        return {}
+    lines = output.splitlines()
+    said: dict[str, Any] = json.loads(lines[-1]) if lines else {}
+    return said

@@ -55,12 +55,13 @@ clean:
 
 # A venv of unknown make or age is emptied: only the stamp says that it is ours and fits pyproject.toml.
 $(VENV)/made: pyproject.toml
-	@test -n '$(PYTHON)' || { echo 'flisr needs Python 3.11 or newer; set PYTHON=/path/to/it' >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo 'flisr needs Python 3.11 or newer; set PYTHON=/path/to/it' >&2; exit 1; }
+	@'$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null || { \
 		test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 		apt-get -qq update && apt-get -qq install -y python3-venv >/dev/null; \
 	} || { echo '$(PYTHON) lacks venv: install it, on Debian and Ubuntu with apt-get install python3-venv' >&2; exit 1; }
-	@$(PYTHON) -m venv --clear $(VENV)
+	@'$(PYTHON)' -m venv --clear $(VENV)
 	@touch $@
 
 $(WHEEL): $(VENV)/made README.md LICENSE $(SOURCES)

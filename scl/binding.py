@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from scl.document import Element, SclError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Container, Iterator
 
 
 _TEXT: Final = "text"
@@ -51,17 +51,31 @@ class Node:
         return self.element.path
 
     @classmethod
+    def known_children(cls) -> Container[str]:
+        """Tags of the elements that may stand inside."""
+        return _plan(cls).children
+
+    @classmethod
     def known_attributes(cls) -> frozenset[str]:
         """Names of the attributes that the element may have."""
         return _plan(cls).names
 
-    def walk(self) -> Iterator[Node]:
-        """This element and all typed elements below it."""
-        yield self
+    def typed_children(self) -> Iterator[Node]:
+        """The typed elements inside this one, kind by kind."""
         for child in _plan(type(self)).children.values():
             value = getattr(self, child.name)
-            for node in value if child.many else () if value is None else (value,):
-                yield from node.walk()
+            if child.many:
+                yield from value
+            elif value is not None:
+                yield value
+
+    def walk(self) -> Iterator[Node]:
+        """This element and all typed elements below it, parents first."""
+        stack = [self]
+        while stack:
+            node = stack.pop()
+            yield node
+            stack.extend(node.typed_children())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

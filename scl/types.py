@@ -164,7 +164,7 @@ class Types:
             sdo = next((sdo for sdo in do_type.sdo if sdo.name == name), None)
             if sdo is None:
                 raise TypeResolutionError(f"{doName}: sub data object {name} is not in DOType {do_type.id}")
-            array = _count(sdo, do_type.da)
+            array = array_size(sdo, do_type.da)
             do_type = self._do_type(sdo.type, doName)
         return do_type, array
 
@@ -195,7 +195,7 @@ class Types:
                 continue
             inner = self._object(self._do_type(part.type, part.name), fc, budget, depth + 1)
             if inner:
-                found.append(TypedAttribute(part.name, STRUCTURE, fc, (), _count(part, do_type.da), inner))
+                found.append(TypedAttribute(part.name, STRUCTURE, fc, (), array_size(part, do_type.da), inner))
         return tuple(found)
 
     def _attribute(
@@ -227,7 +227,7 @@ class Types:
                         f"EnumType {item.type} of {item.name} is unknown", in_types=True
                     )
                 literals = tuple((literal.ord, literal.value.strip()) for literal in enumeration.values)
-        count = 0 if indexed else _count(item, siblings)
+        count = 0 if indexed else array_size(item, siblings)
         default = item.values[0].value.strip() if item.values else None
         return TypedAttribute(item.name, item.bType, fc, literals, count, inner, default)
 
@@ -251,7 +251,7 @@ class _Budget:
             )
 
 
-def _count(item: DA | BDA | SDO, siblings: Iterable[DA | BDA]) -> int:
+def array_size(item: DA | BDA | SDO, siblings: Iterable[DA | BDA]) -> int:
     """Array size: a number, or the value of the attribute beside it that is named."""
     count = item.count.strip()
     if not count:

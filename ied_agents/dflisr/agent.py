@@ -208,13 +208,22 @@ class Agent:
         event = self._event()
         # What follows judges the own switch by the same type as the others: by what it is about to publish.
         self.situation.own = self._state(event, now)
+        changeable = (self._record, self._restorer.claims(), self._close_until, self._outcome, self._progress)
         self._restore(event, now)
         if self._stop_requested:
             self._record = replace(self._record, clean=not self._unproven)
         if self._record != before:
             self._version += 1
             turn.record = (self._version, self._record)
-        turn.fast = self.situation.own = self._state(event, now)
+        if changeable != (
+            self._record,
+            self._restorer.claims(),
+            self._close_until,
+            self._outcome,
+            self._progress,
+        ):
+            self.situation.own = self._state(event, now)
+        turn.fast = self.situation.own
         turn.slow = self._load()
         return turn
 
@@ -501,7 +510,8 @@ class Agent:
             for side in (0, 1):
                 if due[side] != self._record.promises[side]:
                     self._note("promised", {"claim": due[side], "side": "AB"[side]})
-            self._record = replace(self._record, promises=due)
+            if due != self._record.promises:
+                self._record = replace(self._record, promises=due)
         self._progress = self._isolation_progress(event, now)
         for side in (0, 1):
             self._claim(side, event, now, ready=ready)
@@ -581,7 +591,8 @@ class Agent:
             elif refused is not Reason.PEER_SILENT and self._outcome[:2] != (claim.id, request.tie):
                 self._outcome = Outcome(claim.id, request.tie, refused)
                 self._note("capacity refused", {**detail, "reason": refused.name})
-        self._record = replace(self._record, reservations=ledger.entries)
+        if ledger.entries != self._record.reservations:
+            self._record = replace(self._record, reservations=ledger.entries)
 
     # -- what is published ----------------------------------------------------------------------------------------
 

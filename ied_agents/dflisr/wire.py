@@ -195,44 +195,110 @@ def _flat_claim(claim: Claim) -> tuple[int, ...]:
     )
 
 
-def decode_fast(raw: bytes | memoryview, switch: int) -> AgentState:
-    """The fast data set of ``switch``.
+class FastDecoder:
+    """Decodes the fast data sets of one switch; parts that did not change are taken over from the last one.
 
-    Raises:
-        GooseDecodeError: not the data set of the SCD, or an enumerated value outside its range.
+    Args:
+        switch: number of the publisher.
     """
-    take = _Taker(FAST.unpack(raw))
-    number, event, claim_id = take.number, take.event, take.claim_id
-    return AgentState(
-        incarnation=number(),
-        position=Dbpos(number() >> 6),
-        position_quality=number() >> 3,
-        close_outstanding=take.flag(),
-        pickup=take.flag(),
-        direction=take.literal(Direction),
-        pickup_quality=number() >> 3,
-        pickup_id=number(),
-        direction_trusted=take.flag(),
-        answers=take.answers(),
-        last_event=event(),
-        trip=take.flag(),
-        voltage=(take.literal(Voltage), take.literal(Voltage)),
-        sides=(take.side(), take.side()),
-        breaker_failure=take.flag(),
-        shots=take.flag(),
-        cleared=tuple(e for e in [event() for _ in range(agent_model.CLEARED)] if e.switch),
-        held=take.flag(),
-        hold_claim=claim_id(),
-        ready=take.flag(),
-        behaviour=take.literal(Behaviour),
-        tags=number(),
-        unproven=take.flag(),
-        claims=(take.claim(switch), take.claim(switch)),
-        promises=(claim_id(), claim_id()),
-        reservations=take.reservations(),
-        outcome=Outcome(claim_id(), number(), take.literal(Reason)),
-        progress=Progress(take.literal(Stage), take.literal(Reason), event()),
+
+    def __init__(self, switch: int) -> None:
+        self._switch = switch
+        self._values: tuple[Any, ...] = ()
+        self._parts: list[tuple[Any, ...]] = []
+
+    def __call__(self, raw: bytes | memoryview) -> AgentState:
+        """The data set.
+
+        Raises:
+            GooseDecodeError: not the data set of the SCD, or an enumerated value outside its range.
+        """
+        values = FAST.unpack(raw)
+        last, known = self._values, self._parts
+        parts: list[tuple[Any, ...]] = []
+        for index, (begin, end, decode) in enumerate(_PARTS):
+            piece = values[begin:end]
+            if known and piece == last[begin:end]:
+                parts.append(known[index])
+            else:
+                parts.append(decode(_Taker(piece, self._switch)))
+        # Only what could be read whole is remembered.
+        self._values, self._parts = values, parts
+        return AgentState(*chain.from_iterable(parts))
+
+
+def _decode_head(take: _Taker) -> tuple[Any, ...]:
+    number = take.number
+    return (
+        number(),
+        Dbpos(number() >> 6),
+        number() >> 3,
+        take.flag(),
+        take.flag(),
+        take.literal(Direction),
+        number() >> 3,
+        number(),
+        take.flag(),
     )
+
+
+def _decode_answers(take: _Taker) -> tuple[Any, ...]:
+    return (take.answers(),)
+
+
+def _decode_signs(take: _Taker) -> tuple[Any, ...]:
+    return take.event(), take.flag(), (take.literal(Voltage), take.literal(Voltage))
+
+
+def _decode_sides(take: _Taker) -> tuple[Any, ...]:
+    return ((take.side(), take.side()),)
+
+
+def _decode_standing(take: _Taker) -> tuple[Any, ...]:
+    return (
+        take.flag(),
+        take.flag(),
+        tuple(e for e in [take.event() for _ in range(agent_model.CLEARED)] if e.switch),
+        take.flag(),
+        take.claim_id(),
+        take.flag(),
+        take.literal(Behaviour),
+        take.number(),
+        take.flag(),
+    )
+
+
+def _decode_claims(take: _Taker) -> tuple[Any, ...]:
+    return ((take.claim(), take.claim()),)
+
+
+def _decode_commitments(take: _Taker) -> tuple[Any, ...]:
+    return (take.claim_id(), take.claim_id()), take.reservations()
+
+
+def _decode_result(take: _Taker) -> tuple[Any, ...]:
+    return (
+        Outcome(take.claim_id(), take.number(), take.literal(Reason)),
+        Progress(take.literal(Stage), take.literal(Reason), take.event()),
+    )
+
+
+_CLAIM_WIDTH: Final = 4 + agent_model.BOUNDARY + 3 + agent_model.GRANTS
+# Parts of the data set that change together, in wire order: how many values each has, and how it is read.
+_WIDTHS: Final = (
+    (9, _decode_head),
+    (4 * agent_model.ANSWERS, _decode_answers),
+    (5, _decode_signs),
+    (18, _decode_sides),
+    (10 + 2 * agent_model.CLEARED, _decode_standing),
+    (2 * _CLAIM_WIDTH, _decode_claims),
+    (6 + 5 * agent_model.RESERVATIONS, _decode_commitments),
+    (9, _decode_result),
+)
+_PARTS: Final = tuple(
+    (sum(width for width, _ in _WIDTHS[:index]), sum(width for width, _ in _WIDTHS[: index + 1]), decode)
+    for index, (_, decode) in enumerate(_WIDTHS)
+)
 
 
 def encode_slow(state: LoadState) -> bytes:
@@ -253,13 +319,14 @@ def decode_slow(raw: bytes | memoryview) -> LoadState:
 
 
 class _Taker:
-    """Takes flat values one after the other."""
+    """Takes flat values of one publisher one after the other."""
 
-    __slots__ = ("number",)
+    __slots__ = ("number", "switch")
 
-    def __init__(self, values: tuple[int, ...]) -> None:
+    def __init__(self, values: tuple[int, ...], switch: int) -> None:
         values_left: Iterator[int] = iter(values)
         self.number = values_left.__next__
+        self.switch = switch
 
     def flag(self) -> bool:
         return self.number() != 0
@@ -302,7 +369,7 @@ class _Taker:
             self.event(),
         )
 
-    def claim(self, switch: int) -> Claim:
+    def claim(self) -> Claim:
         epoch, claim_number = self.number(), self.number()
         event = self.event()
         boundary = self._bounds(agent_model.BOUNDARY)
@@ -310,7 +377,7 @@ class _Taker:
         grants = self._bounds(agent_model.GRANTS)
         # The claiming switch is the publisher; an empty claim has no owner, so that it equals NO_CLAIM.
         return Claim(
-            ClaimId(epoch, claim_number, switch if claim_number else 0), event, boundary, request, grants
+            ClaimId(epoch, claim_number, self.switch if claim_number else 0), event, boundary, request, grants
         )
 
     def _bounds(self, count: int) -> tuple[Bound, ...]:

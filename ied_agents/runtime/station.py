@@ -6,7 +6,6 @@ The same station runs on a packet socket in its own process and under virtual ti
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ied_agents.dflisr import wire
@@ -17,8 +16,6 @@ from ied_agents.goose.subscriber import Receiver, Subscriber
 from ied_agents.iec61850.utctime import UtcTime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ied_agents.dflisr.records import AgentState, LoadState
     from ied_agents.dflisr.stored import Record
     from ied_agents.goose.events import Event
@@ -45,6 +42,11 @@ class Station:
         unclean: the process before this one did not stop in order.
         mac: own address.
         now: s.
+
+    Attributes:
+        receiver: the subscribed streams, with their counters.
+        time_quality: quality octet of the clock, for the time stamps of new states.
+        next_deadline: when :meth:`turn` must be called even if nothing arrives, s.
     """
 
     def __init__(self, settings: AgentSettings, record: Record, *, unclean: bool, mac: bytes, now: float) -> None:
@@ -56,24 +58,18 @@ class Station:
         self._streams: dict[str, tuple[int, bool]] = {}
         subscribers: list[Subscriber[Any]] = []
         for number, streams in settings.peers.items():
-            decode_fast: Callable[[bytes], AgentState] = partial(wire.decode_fast, switch=number)
-            subscribers.append(Subscriber(streams.fast.subscriber(), decode_fast, _incarnation))
+            subscribers.append(Subscriber(streams.fast.subscriber(), wire.FastDecoder(number), _incarnation))
             subscribers.append(Subscriber(streams.slow.subscriber(), wire.decode_slow, _incarnation))
             self._streams[streams.fast.gocbRef] = (number, True)
             self._streams[streams.slow.gocbRef] = (number, False)
         self.receiver = Receiver(subscribers)
         self._notes: list[Note] = []
         self._arrived = True
+        self.next_deadline = now
 
     def multicast(self) -> list[bytes]:
         """Addresses to listen to."""
         return [subscriber.config.dst for subscriber in self.receiver.subscribers.values()]
-
-    @property
-    def next_deadline(self) -> float:
-        """When :meth:`turn` must be called even if nothing arrives, s."""
-        deadlines = (self._fast.next_deadline, self._slow.next_deadline, self.receiver.next_deadline)
-        return min([self.agent.next_deadline, *(d for d in deadlines if d is not None)])
 
     def receive_frame(self, frame: bytes, now: float) -> None:
         """A frame off the wire."""
@@ -127,6 +123,8 @@ class Station:
             repetition = publisher.handle_timer(now)
             if repetition is not None:
                 output.frames.append(repetition)
+        deadlines = (self._fast.next_deadline, self._slow.next_deadline, self.receiver.next_deadline)
+        self.next_deadline = min([self.agent.next_deadline, *(d for d in deadlines if d is not None)])
         return output
 
     def _decide(self, now: float, utc_ns: int, output: Output) -> None:

@@ -53,6 +53,7 @@ class WireReader:
         self._site = site
         self._streams = {agent.own.fast.gocbRef: number for number, agent in site.agents.items()}
         self._names = {switch.number: switch.name for switch in site.network.switches}
+        self._decoders = {number: wire.FastDecoder(number) for number in site.agents}
         self._last: dict[int, AgentState] = {}
         self.frames = 0
         self.unread = 0
@@ -67,7 +68,7 @@ class WireReader:
                 self.frames += 1
                 if switch is None or pdu.sqNum:
                     continue
-                state = wire.decode_fast(raw[slice(*pdu.allData_span)], switch)
+                state = self._decoders[switch](raw[slice(*pdu.allData_span)])
             except GooseDecodeError:
                 self.unread += 1
                 continue

@@ -1,0 +1,255 @@
+"""GOOSE both ways with libiec61850 over a real Ethernet, in network namespaces; every member is compared."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import select
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ied_agents.goose.data import encode_all_data
+from ied_agents.goose.events import StateReceived
+from ied_agents.goose.layout import DataSetLayout, StructureOf
+from ied_agents.goose.publisher import Publisher, PublisherConfig
+from ied_agents.goose.subscriber import Receiver, Subscriber, SubscriberConfig
+from ied_agents.iec61850.data import Array, BinaryTime, BitString, Float64, MMSString, Structure, Unsigned
+from ied_agents.iec61850.dbpos import Dbpos
+from ied_agents.iec61850.quality import GOOD, OLD_DATA
+from ied_agents.iec61850.utctime import UtcTime
+from ied_agents.runtime.af_packet import AfPacketLink
+from tools.lab import HOST_INTERFACE
+
+STATION = Path(__file__).with_name("libiec61850_goose.py")
+PATIENCE_S = 30
+DST = bytes.fromhex("010ccd010042")
+REF = "IED1LD0/LLN0$GO$gcb1"
+T = UtcTime(1_700_000_000, 0x800000, 0x0A)
+STATES = [
+    (
+        *(True, 0, -1, 2**31 - 1, -(2**31), 2**40),
+        *map(Unsigned, (0, 255, 65_535, 2**32 - 1)),
+        *(1.5, -0.25, Float64(0.1)),
+        *(BitString(1, 2), BitString(0b1010101010101, 13), BitString(0x8001, 16)),
+        *(b"\x00\x01\xff", "abc", MMSString("abc")),
+        *(T, UtcTime(0)),
+        Structure((False, Structure((5, Unsigned(6))))),
+        Array((1, 2, 3)),
+    ),
+    (
+        *(False, 1, 127, -(2**31), 128, -(2**40)),
+        *map(Unsigned, (1, 128, 256, 2**31)),
+        *(-1e30, 0.0, Float64(-1e300)),
+        *(BitString(2, 2), BitString(1, 13), BitString(0, 16)),
+        *(b"\xff\x00\x01", "xyz", MMSString("xyz")),
+        *(UtcTime(0xFFFFFFFF, 0xFFFFFF, 0xFF), T),
+        Structure((True, Structure((-5, Unsigned(2**32 - 1))))),
+        Array((-1, -2, -3)),
+    ),
+]
+
+
+def described(value):
+    """A value as the station describes it."""
+    match value:
+        case bool():
+            return ["boolean", value]
+        case Unsigned():
+            return ["unsigned", int(value)]
+        case int():
+            return ["integer", value]
+        case Float64():
+            return ["float", float(value)]
+        case float():
+            return ["float", struct.unpack("f", struct.pack("f", value))[0]]
+        case BitString():
+            return ["bit string", f"{value.value:0{value.size}b}"]
+        case UtcTime():
+            return ["utc time", value.encode().hex()]
+        case bytes():
+            return ["octet string", value.hex()]
+        case MMSString():
+            return ["mms string", str(value)]
+        case str():
+            return ["visible string", value]
+        case BinaryTime():
+            return ["binary time", value.milliseconds]
+        case Structure() | Array():
+            return [type(value).__name__.lower(), [described(member) for member in value]]
+    raise TypeError(value)
+
+
+class Station:
+    """The foreign process and its lines."""
+
+    def __init__(self, lab, host, *arguments):
+        argv = [sys.executable, str(STATION), *map(str, arguments)]
+        self.process = lab.spawn(host, argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self.line() == "ready"
+
+    def line(self):
+        readable, _, _ = select.select([self.process.stdout], [], [], PATIENCE_S)
+        assert readable, "the foreign station says nothing"
+        return json.loads(self.process.stdout.readline())
+
+    def order(self, **order):
+        self.process.stdin.write(json.dumps(order).encode() + b"\n")
+        self.process.stdin.flush()
+        assert self.line() == "sent"
+
+    def close(self):
+        self.process.kill()
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+
+
+@pytest.fixture
+def lab(make_lab, require):
+    require(importlib.util.find_spec("pyiec61850"), "pyiec61850-ng is not installed")
+    return make_lab("ours", "theirs")
+
+
+@pytest.fixture
+def link(lab):
+    with lab.enter("ours"):
+        link = AfPacketLink(HOST_INTERFACE, [DST])
+    yield link
+    link.close()
+
+
+def received(link):
+    """The next frames from the wire."""
+    readable, _, _ = select.select([link], [], [], PATIENCE_S)
+    assert readable, "nothing came"
+    return link.receive()
+
+
+@pytest.mark.parametrize("vlan", [None, (5, 4), (0, 7)])
+@pytest.mark.parametrize("fixedOffs", [False, True])
+def test_libiec61850_receives_ours(lab, link, vlan, fixedOffs):
+    station = Station(lab, "theirs", "receive", HOST_INTERFACE, REF, 0x3001)
+    vlan_id, priority = vlan or (None, 0)
+    config = PublisherConfig(
+        DST,
+        link.mac,
+        vlan_id,
+        priority,
+        0x3001,
+        REF,
+        "IED1LD0/LLN0$set1",
+        "id1",
+        7,
+        len(STATES[0]),
+        fixedOffs=fixedOffs,
+    )
+    publisher = Publisher(config)
+    expected = {
+        "valid": True,
+        "error": 0,
+        "gocbRef": REF,
+        "timeAllowedtoLive": config.timeAllowedtoLive,
+        "datSet": config.datSet,
+        "goID": "id1",
+        "t_ms": 1_700_000_000_500,
+        "simulation": False,
+        "confRev": 7,
+        "ndsCom": False,
+        "vlan": list(vlan) if vlan else None,
+    }
+    for number, state in enumerate([*STATES, STATES[0]], 1):
+        frames = [publisher.publish(encode_all_data(state), float(number), T)]
+        frames += [publisher.handle_timer(publisher.next_deadline) for _ in range(3)]
+        for sq, frame in enumerate(frames):
+            link.send(frame)
+            numbers = {"stNum": number, "sqNum": sq}
+            assert station.line() == expected | numbers | {"allData": [described(value) for value in state]}
+    station.close()
+
+
+def test_libiec61850_receives_our_fixed_length_members(lab, link):
+    layout = DataSetLayout(
+        [
+            *("BOOLEAN", "INT8", "INT16", "INT32", "INT8U", "INT16U", "INT32U", "Enum", "FLOAT32", "FLOAT64"),
+            *("Dbpos", "Quality", "Timestamp"),
+            StructureOf(("INT16U", "INT32")),
+        ]
+    )
+    states = [
+        (False, -128, -32768, -(2**31), 0, 0, 0, -1, -1.5, -1e300, Dbpos.OFF, GOOD, T, 0, -1),
+        (True, 127, 32767, 2**31 - 1, 255, 65535, 2**32 - 1, 5, 1.5, 0.1, Dbpos.BAD, OLD_DATA, T, 65535, 1),
+    ]
+    station = Station(lab, "theirs", "receive", HOST_INTERFACE, REF, 1)
+    publisher = Publisher(
+        PublisherConfig(DST, link.mac, 0, 4, 1, REF, "set", "id", 1, len(layout.members), fixedOffs=True)
+    )
+    for leaves in [*states, states[0]]:
+        link.send(publisher.publish(layout.encode(leaves), 0.0, T))
+        message = station.line()
+        assert (message["valid"], message["error"]) == (True, 0)
+        data = [
+            *(described(leaf) for leaf in leaves[:4]),
+            *(["unsigned", leaf] for leaf in leaves[4:7]),
+            *(described(leaf) for leaf in leaves[7:10]),
+            *(described(leaf.to_bit_string()) for leaf in leaves[10:12]),
+            described(leaves[12]),
+            ["structure", [["unsigned", leaves[13]], ["integer", leaves[14]]]],
+        ]
+        assert message["allData"] == data
+    station.close()
+
+
+@pytest.mark.parametrize("vlan", [None, (5, 4), (0, 7)])
+def test_we_receive_libiec61850s(lab, link, vlan):
+    station = Station(lab, "theirs", "publish", HOST_INTERFACE)
+    config = SubscriberConfig(DST, 0x3001, REF, "IED1LD0/LLN0$set1", "id1", 7, len(STATES[0]))
+    subscriber = Subscriber(config)
+    receiver = Receiver([subscriber])
+    order = {
+        "dst": DST.hex(),
+        "vlan": vlan,
+        "appid": 0x3001,
+        "gocbRef": REF,
+        "datSet": config.datSet,
+        "goID": "id1",
+        "confRev": 7,
+        "ndsCom": False,
+        "simulation": False,
+        "timeAllowedtoLive": 500,
+    }
+    wanted = {"float": "double"}
+    for number, state in enumerate([*STATES, STATES[0]], 1):
+        members = [described(value) for value in state]
+        for index, value in enumerate(state):
+            if isinstance(value, Float64):
+                members[index][0] = wanted["float"]
+        for repetition in range(3):
+            station.order(**order, new_state=repetition == 0, allData=members)
+            (frame,) = received(link)
+            assert frame[12:14] == (b"\x81\x00" if vlan else b"\x88\xb8")
+            if vlan:
+                assert frame[14:16] == (vlan[1] << 13 | vlan[0]).to_bytes(2, "big")
+            events = receiver.receive(frame, 0.0)
+            if repetition == 0:
+                (event,) = events
+                assert isinstance(event, StateReceived)
+                assert event.stNum == number + (subscriber.stNum - number)
+                assert repr(event.value) == repr(state)
+            else:
+                assert list(events) == []
+    assert subscriber.counters.states == 3
+    assert subscriber.counters.repetitions == 6
+    station.close()
+
+
+def test_simulation_and_needs_commissioning_both_ways(lab, link):
+    station = Station(lab, "theirs", "receive", HOST_INTERFACE, REF, 1)
+    config = PublisherConfig(DST, link.mac, 0, 4, 1, REF, "set", "id", 1, 1, simulation=True, ndsCom=True)
+    link.send(Publisher(config).publish(encode_all_data((True,)), 0.0, T))
+    message = station.line()
+    assert (message["simulation"], message["ndsCom"], message["allData"]) == (True, True, [["boolean", True]])
+    station.close()

@@ -49,7 +49,7 @@ RULES: Final[dict[str, tuple[Severity, str]]] = {
     "member-duplicate": ("warning", "a data set has each member once"),
     "lnode-missing": ("error", "links of the primary system lead to logical nodes"),
     "server-missing": ("error", "ServerAt names an access point with a server"),
-    "subscriber-missing": ("error", "subscribers and clients that are named are in the file"),
+    "subscriber-missing": ("warning", "subscribers and clients that are named are in the file"),
     "publisher-missing": ("error", "inputs name an IED and a control block that are in the file"),
     "input-unknown": ("error", "inputs name data that the publisher has"),
     "input-not-sent": ("error", "the control block that an input names sends its data"),
@@ -71,7 +71,10 @@ RULES: Final[dict[str, tuple[Severity, str]]] = {
     "ip": ("error", "IP addresses are well formed"),
     "ip-duplicate": ("error", "no two access points of a subnetwork have the same IP address"),
     "frame-size": ("error", "a data set fits one Ethernet frame"),
-    "service-limit": ("warning", "an IED has no more data sets, members and GOOSE control blocks than it states"),
+    "service-limit": (
+        "warning",
+        "an IED has no more data sets, members and GOOSE control blocks than it states",
+    ),
     # primary system and agents
     "terminal": ("error", "terminals name connectivity nodes"),
     "node-duplicate": ("error", "connectivity nodes are unique"),
@@ -87,7 +90,10 @@ RULES: Final[dict[str, tuple[Severity, str]]] = {
     "infeed-unguarded": ("warning", "no infeed stands in a section with a line or cable"),
     "section-unfed": ("warning", "sections can be reached from a source"),
     "section-wide": ("error", "an agent's answers to all peers of a section fit its data set"),
-    "relay-deaf": ("warning", "a relay that operates an agent's switch subscribes to the agent, for its locks"),
+    "relay-deaf": (
+        "warning",
+        "a relay that operates an agent's switch subscribes to the agent, for its locks",
+    ),
 }
 """Severity, and what a rule asks for."""
 

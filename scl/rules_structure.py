@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from scl.rules import Checked, Finding
 
 _EDITIONS: Final = {
-    ("", "", None), ("2003", "", None), ("2007", "A", None), ("2007", "B", None), ("2007", "B", 4), ("2007", "B", 5),
-    ("2007", "C", None), ("2007", "C", 5),
+    ("", "", None), ("2003", "", None), ("2007", "A", None), ("2007", "B", None), ("2007", "B", 4), ("2007",
+    "B", 5), ("2007", "C", None), ("2007", "C", 5),
 }  # fmt: skip
 
 _KEYS: Final[dict[type[Node], Callable[[Any], object]]] = {
     **{
         kind: (lambda node: node.name)
         for kind in (
-            substation.Substation, substation.Line, substation.Process, substation.VoltageLevel, substation.Bay,
-            substation.ConductingEquipment, substation.GeneralEquipment, substation.PowerTransformer,
-            substation.TransformerWinding, substation.SubEquipment, substation.Function, substation.SubFunction,
-            substation.EqFunction, substation.EqSubFunction,
-            communication.SubNetwork, ied.IED, ied.AccessPoint, ied.Log,
+            substation.Substation, substation.Line, substation.Process, substation.VoltageLevel,
+            substation.Bay, substation.ConductingEquipment, substation.GeneralEquipment,
+            substation.PowerTransformer, substation.TransformerWinding, substation.SubEquipment,
+            substation.Function, substation.SubFunction, substation.EqFunction, substation.EqSubFunction,
+            communication.SubNetwork, ied.IED, ied.AccessPoint, control_blocks.Log,
             control_blocks.DataSet, control_blocks.GSEControl, control_blocks.SampledValueControl,
             control_blocks.ReportControl, control_blocks.LogControl,
             templates.DO, templates.SDO, templates.BDA,
@@ -91,11 +91,13 @@ def duplicate_names(checked: Checked) -> Iterator[Finding]:
             if first is not node:
                 name = "/".join(str(part) for part in key if part) if isinstance(key, tuple) else key
                 tag = node.element.tag
-                yield checked.finding("name-duplicate", f"second {tag} {name}; the first is in line {first.line}", node)
+                yield checked.finding(
+                    "name-duplicate", f"second {tag} {name}; the first is in line {first.line}", node
+                )
 
 
 def duplicate_domains(checked: Checked) -> Iterator[Finding]:
-    """Logical devices of different IEDs or servers with one name in references, ``A`` + ``BC`` and ``AB`` + ``C``."""
+    """Logical devices with one name in references, as ``A`` + ``BC`` and ``AB`` + ``C``."""
     seen: dict[str, tuple[str, str]] = {}
     for device in checked.ieds.values():
         for _, ldevice in device.ldevices():
@@ -107,4 +109,3 @@ def duplicate_domains(checked: Checked) -> Iterator[Finding]:
 
 
 STRUCTURE_CHECKS: Final = (unknown_parts, edition, header, duplicate_names, duplicate_domains)
-

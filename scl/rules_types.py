@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from scl.ied import DOI, Val
     from scl.rules import Checked, Finding
-    from scl.templates import SDO, DataTypeTemplates
+    from scl.templates import SDO
 
 _CONSTRAINTS: Final = frozenset(("ST", "MX", "SP", "SV", "CF", "DC", "SG", "SE", "SR", "OR", "BL", "EX"))
 _CONTROL_CONSTRAINT: Final = "CO"  # Edition 1 files and libiec61850's tools write it
@@ -116,7 +116,9 @@ def _structures(bda: Iterable[BDA]) -> list[tuple[str, BDA]]:
     return [(each.type, each) for each in bda if each.bType == STRUCTURE]
 
 
-def _circles(checked: Checked, edges: dict[str, list[tuple[str, SDO]]] | dict[str, list[tuple[str, BDA]]]) -> Iterator[Finding]:
+def _circles(
+    checked: Checked, edges: dict[str, list[tuple[str, SDO]]] | dict[str, list[tuple[str, BDA]]]
+) -> Iterator[Finding]:
     finished: set[str] = set()
     for start in edges:
         trail: list[str] = [start]
@@ -156,14 +158,21 @@ def _inside(checked: Checked, node: DOI | SDI, kind: DOType | tuple[BDA, ...]) -
     """Compare what an instance gives with the parts of its type."""
     attributes: Sequence[DA | BDA] = kind.da if isinstance(kind, DOType) else kind
     inner: DOType | tuple[BDA, ...] | None
-    for child in (*node.sdi, *node.dai):
-        sdo = next((each for each in kind.sdo if each.name == child.name), None) if isinstance(kind, DOType) else None
+    children: tuple[SDI | DAI, ...] = (*node.sdi, *node.dai)
+    for child in children:
+        sdo = (
+            next((each for each in kind.sdo if each.name == child.name), None)
+            if isinstance(kind, DOType)
+            else None
+        )
         named = [each for each in attributes if each.name == child.name]
         if isinstance(child, SDI) and sdo is not None:
             inner = checked.types.do_type(sdo.type)
         elif not named or (isinstance(child, SDI) != (named[0].bType == STRUCTURE)):
             where = f"DOType {kind.id}" if isinstance(kind, DOType) else "its structure"
-            yield checked.finding("instance-unknown", f"{where} has no {child.element.tag} {child.name}", child)
+            yield checked.finding(
+                "instance-unknown", f"{where} has no {child.element.tag} {child.name}", child
+            )
             continue
         elif isinstance(child, DAI):
             yield from _values(checked, named[0], child.values)

@@ -220,7 +220,7 @@ class GooseIndex:
         )
 
     def _sent(self, block: ControlBlock) -> dict[tuple[str, ...], set[str]]:
-        """Attributes by data object that a block's data set has; an empty name stands for the whole object."""
+        """Attributes by data object in a block's data set; an empty name stands for the whole object."""
         known = self._contents.get(id(block.control))
         if known is None:
             known = self._contents[id(block.control)] = {}

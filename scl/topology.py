@@ -8,6 +8,7 @@ nodes into one section. Earthing switches join nothing, and neither do the windi
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -100,10 +101,10 @@ class PrimaryNetwork:
         Raises:
             KeyError: there is none.
         """
-        for switch in self.switches:
-            if switch.number == number:
-                return switch
-        raise KeyError(number)
+        index = bisect_left(self.switches, number, key=lambda switch: switch.number)
+        if index == len(self.switches) or self.switches[index].number != number:
+            raise KeyError(number)
+        return self.switches[index]
 
     def section(self, name: str) -> Section:
         """The section of that name.
@@ -172,6 +173,7 @@ class _Builder:
         self._types = Types(scl.templates)
         self._primary = walk_primary(scl)
         self._nodes: dict[str, int] = {}  # index by path
+        self._aliases: dict[str, int] = {}  # index by pathName
         self._voltages: list[float | None] = []  # by index
         self._joined: list[int] = []  # union-find over connectivity nodes
         self._numbers: dict[int, str] = {}  # path of the switch by number
@@ -191,6 +193,8 @@ class _Builder:
             else:
                 self._nodes[placed.path] = len(self._nodes)
                 self._voltages.append(placed.voltage_v)
+        for placed in self._primary.nodes:  # a wrong pathName still tells which node its terminals mean
+            self._aliases.setdefault(placed.node.pathName, self._nodes[placed.path])
         self._joined = list(range(len(self._nodes)))
         candidates = []
         others: list[tuple[Placed, list[int]]] = []
@@ -247,11 +251,12 @@ class _Builder:
                 terminal.cNodeName,
             )
             path = "/".join(step for step in steps if step)
-            node = self._nodes.get(terminal.connectivityNode, self._nodes.get(path))
+            name = terminal.connectivityNode
+            node = self._nodes.get(name, self._nodes.get(path, self._aliases.get(name) if name else None))
             if node is None:
                 self._problem(
                     "terminal",
-                    f"terminal names no connectivity node: {terminal.connectivityNode or path!r}",
+                    f"terminal names no connectivity node: {name or path!r}",
                     terminal,
                 )
             else:

@@ -195,7 +195,9 @@ class Types:
                 continue
             inner = self._object(self._do_type(part.type, part.name), fc, budget, depth + 1)
             if inner:
-                found.append(TypedAttribute(part.name, STRUCTURE, fc, (), array_size(part, do_type.da), inner))
+                found.append(
+                    TypedAttribute(part.name, STRUCTURE, fc, (), array_size(part, do_type.da), inner)
+                )
         return tuple(found)
 
     def _attribute(
@@ -252,7 +254,11 @@ class _Budget:
 
 
 def array_size(item: DA | BDA | SDO, siblings: Iterable[DA | BDA]) -> int:
-    """Array size: a number, or the value of the attribute beside it that is named."""
+    """Array size: a number, or the value of the attribute beside it that is named; 0 for no array.
+
+    Raises:
+        TypeResolutionError: it is neither, or too large.
+    """
     count = item.count.strip()
     if not count:
         return 0

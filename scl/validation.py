@@ -1,7 +1,7 @@
 """What is wrong in an SCL file: findings with rule, severity, place.
 
-A finding names one fault at the element where it is to be mended; what merely follows from it elsewhere is not
-reported again. ``RULES`` says what each rule asks for.
+A finding names one fault at the element where it is to be mended; what merely follows from it elsewhere is
+not reported again. ``RULES`` says what each rule asks for.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def check(
         data: the file.
         file: its name.
         normally_open: paths of the switches that are normally open, from the site file. With it every
-            subscription that an agent needs is asked for, without it only those to the switches next to its own.
+            subscription that an agent needs is asked for, without it only those to the switches next to its
+            own.
         others: files of single IEDs (CID, IID) whose copies of publishers must agree with this file.
     """
     try:
@@ -63,12 +64,13 @@ def validate(
     normally_open: Collection[str] | None = None,
     others: Sequence[SCL] = (),
 ) -> list[Finding]:
-    """Findings of a file that was read, by line; ``problems`` are those of the reader, the rest as ``check``."""
+    """Findings of a file that was read, by line; ``problems`` are the reader's, the rest as ``check``."""
     checked = Checked(scl, normally_open, tuple(others))
-    findings = [of_error(problem) for problem in problems]
+    unread = {(problem.line, problem.path) for problem in problems}
+    findings = {of_error(problem): None for problem in problems}
     for each in _CHECKS:
-        findings.extend(each(checked))
-    unique = {(finding.file, finding.line, finding.path, finding.rule, finding.message): finding for finding in findings}
-    return sorted(unique.values(), key=lambda finding: (finding.file != scl.file, finding.file, finding.line))
-
-
+        # What the reader could not read is a stand-in, of which nothing more can be said.
+        findings.update(
+            (finding, None) for finding in each(checked) if (finding.line, finding.path) not in unread
+        )
+    return sorted(findings, key=lambda finding: (finding.file != scl.file, finding.file, finding.line))

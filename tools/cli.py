@@ -13,6 +13,9 @@ app = App(name="flisr", help="IEC 61850 / 60870-5-104 gateway with distributed-F
 app.command("tools.demo.command:app", name="demo")
 app.command("tools.scl_command:app", name="scl")
 app.command("tools.campaign.command:app", name="campaign")
+bench = App(name="bench", help="Measurements, each beside its peer or its target.")
+bench.command("tools.bench_healing:healing", name="healing")
+app.command(bench)
 
 _OUR_PACKAGES = ("scl", "ied_agents", "gateway", "tools")
 

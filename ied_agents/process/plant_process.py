@@ -40,8 +40,8 @@ from ied_agents.process.plant import Plant
 from ied_agents.process.plant_events import event_record
 from ied_agents.process.plant_settings import PlantProcessSettings, PlantSettingsError, read_plant_settings
 
-# How long before a pickup is due it stops sleeping and spins: what a sleep is late by. Longer spinning starves
-# the agents that are to react: on two processors 0.5 ms cost some of them 1 to 3 ms (measured).
+# How long before a pickup is due it stops sleeping and spins: what a sleep is late by. Longer spinning keeps
+# a processor from the agents: of two, 0.5 ms of it delayed some snapshots by 1 to 3 ms (measured).
 _SPIN_S: Final = 0.00005
 # A full queue of an agent is tried again after this.
 _RETRY_S: Final = 0.002

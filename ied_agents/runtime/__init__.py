@@ -1,0 +1,1 @@
+"""Drivers: links, station, agent process, durable state, journal."""

@@ -34,11 +34,14 @@ from ied_agents.runtime.settings import AgentProcessSettings, AgentSettingsError
 from ied_agents.runtime.station import Station
 
 if TYPE_CHECKING:
+    from ied_agents.process.inputs import SwitchCommand
     from ied_agents.runtime.station import Output
 
 _DATAGRAMS_AT_ONCE: Final = 32
 _RETRY_WRITE_S: Final = 0.2
 _CLOCK_CHECK_S: Final = 10.0
+_ORDER_RETRY_S: Final = 0.002
+_ORDER_TRIES: Final = 10
 
 
 class AgentProcess:
@@ -99,8 +102,8 @@ class AgentProcess:
         if self._timer is not None:
             self._timer.cancel()
         self._journal.record("stopped", self._loop.time(), ied=self._settings.agent.ied)
-        self._writer.close()
-        self._journal.close()
+        if self._writer.close():  # else its thread still has the journal
+            self._journal.close()
         self._link.close()
         for endpoint, path in ((self._inputs, self._settings.inputs), (self._operator, self._settings.operator)):
             endpoint.close()
@@ -122,7 +125,7 @@ class AgentProcess:
             self._link_failed(error, now)
         for _ in range(_DATAGRAMS_AT_ONCE):
             try:
-                message = self._inputs.recv(MAX_DATAGRAM)
+                message = self._inputs.recv(MAX_DATAGRAM + 1)
             except BlockingIOError:
                 return
             try:
@@ -138,14 +141,23 @@ class AgentProcess:
             except LinkError as error:
                 self._link_failed(error, now)
         for command in output.commands:
-            try:
-                self._inputs.sendto(encode_command(command), self._settings.process)
-            except OSError as error:
-                self._journal.record("order not delivered", now, order=command.operation, why=str(error))
+            self._order(command)
         if output.record is not None:
             self._write(*output.record)
         for note in output.notes:
             self._journal.record(note.kind, now, **note.detail)
+
+    def _order(self, command: SwitchCommand, tries: int = _ORDER_TRIES) -> None:
+        try:
+            self._inputs.sendto(encode_command(command), self._settings.process)
+        except BlockingIOError:
+            # The process has no room just now. An order that stays undelivered is seen by its missing effect.
+            if tries:
+                self._loop.call_later(_ORDER_RETRY_S, self._order, command, tries - 1)
+                return
+            self._journal.record("order not delivered", self._loop.time(), order=command.operation, why="queue full")
+        except OSError as error:
+            self._journal.record("order not delivered", self._loop.time(), order=command.operation, why=str(error))
 
     def _link_failed(self, error: LinkError, now: float) -> None:
         # A link that is down is reported once; the publishers go on and are heard as soon as it is up again.
@@ -190,7 +202,7 @@ class AgentProcess:
     def _serve_operator(self) -> None:
         for _ in range(_DATAGRAMS_AT_ONCE):
             try:
-                message, sender = self._operator.recvfrom(MAX_DATAGRAM)
+                message, sender = self._operator.recvfrom(MAX_DATAGRAM + 1)
             except BlockingIOError:
                 break
             answer = self._answer(message)

@@ -5,8 +5,9 @@ The same station runs on a packet socket in its own process and under virtual ti
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ied_agents.dflisr import wire
 from ied_agents.dflisr.agent import Agent, Note
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from ied_agents.goose.events import Event
     from ied_agents.process.inputs import SwitchCommand, SwitchInputs
     from ied_agents.runtime.settings import AgentSettings
+
+
+LEISURE_S: Final = 0.005
+"""How long news on which no reaction hangs may wait for more, so that a burst of it is judged once."""
 
 
 @dataclass(slots=True)
@@ -65,6 +70,7 @@ class Station:
         self.receiver = Receiver(subscribers)
         self._notes: list[Note] = []
         self._arrived = True
+        self._look_at = math.inf
         self.next_deadline = now
 
     def multicast(self) -> list[bytes]:
@@ -74,7 +80,7 @@ class Station:
     def receive_frame(self, frame: bytes, now: float) -> None:
         """A frame off the wire."""
         for event in self.receiver.receive(frame, now):
-            self._take(event)
+            self._take(event, now)
 
     def receive_inputs(self, inputs: SwitchInputs, now: float) -> None:
         """A snapshot of the process."""
@@ -90,20 +96,21 @@ class Station:
         """Something else changed, an operator's request for example: decide anew in the next turn."""
         self._arrived = True
 
-    def _take(self, event: Event[Any]) -> None:
-        self._arrived = True
+    def _take(self, event: Event[Any], now: float) -> None:
         switch, fast = self._streams[event.gocbRef]
         match event:
             case StateReceived():
-                if fast:
-                    self.agent.receive_state(switch, event.value)
-                else:
+                if not fast:
                     self.agent.receive_load(switch, event.value)
+                elif self.agent.receive_state(switch, event.value):
+                    self._arrived = True
+                self._look_at = min(self._look_at, now + LEISURE_S)
                 return
             case StreamLost():
                 self.agent.peer_lost(switch, fast=fast)
             case StreamResumed():
                 self.agent.peer_resumed(switch, fast=fast)
+        self._arrived = True
         self._notes.append(Note(type(event).__name__, {"gocbRef": event.gocbRef}))
 
     def turn(self, now: float, utc_ns: int) -> Output:
@@ -114,17 +121,20 @@ class Station:
             utc_ns: CLOCK_REALTIME, ns, for the time stamps of new states.
         """
         for lost in self.receiver.handle_timer(now):
-            self._take(lost)
+            self._take(lost, now)
         output = Output()
-        if self._arrived or now >= self.agent.next_deadline:
+        if self._arrived or now >= min(self.agent.next_deadline, self._look_at):
             self._arrived = False
+            self._look_at = math.inf
             self._decide(now, utc_ns, output)
         for publisher in (self._fast, self._slow):
             repetition = publisher.handle_timer(now)
             if repetition is not None:
                 output.frames.append(repetition)
         deadlines = (self._fast.next_deadline, self._slow.next_deadline, self.receiver.next_deadline)
-        self.next_deadline = min([self.agent.next_deadline, *(d for d in deadlines if d is not None)])
+        self.next_deadline = min(
+            [self.agent.next_deadline, self._look_at, *(d for d in deadlines if d is not None)]
+        )
         return output
 
     def _decide(self, now: float, utc_ns: int, output: Output) -> None:

@@ -136,13 +136,26 @@ class Judge:
                 self._break(world, "I4", f"switch {number} carries {abs(flow):.1f} A, rating {rating:.1f} A")
 
 
-def unserved(network: PlantNetwork, ratings_a: dict[int, float], conducting: Iterable[int], faults: Iterable[int]) -> list[str]:
-    """Healthy dark islands that one closable switch could serve within all ratings (I7), in words."""
+class Missed(NamedTuple):
+    """A healthy dark island that one closable switch could serve within all ratings (I7)."""
+
+    sections: tuple[int, ...]
+    switch: int
+    load_a: float
+
+    def __str__(self) -> str:
+        return f"sections {list(self.sections)} could be served by switch {self.switch}"
+
+
+def unserved(
+    network: PlantNetwork, ratings_a: dict[int, float], conducting: Iterable[int], faults: Iterable[int]
+) -> list[Missed]:
+    """What was left dark although one switch could serve it; each island once."""
     lines, closed, faulted = _lines(network), set(conducting), set(faults)
     sources = _sources(network)
     live = _reach(lines, closed, sources)
     loads = {section.index: section.load_a for section in network.sections}
-    missed: list[str] = []
+    missed: list[Missed] = []
     seen: set[int] = set()
     for section in loads:
         if section in live or section in seen:
@@ -158,7 +171,8 @@ def unserved(network: PlantNetwork, ratings_a: dict[int, float], conducting: Ite
                 continue
             carried = _tree_flows(lines, closed | {line.number}, sources, loads)
             if all(flow <= ratings_a[number] + 1e-6 for number, flow in carried.items()):
-                missed.append(f"sections {sorted(island)} could be served by switch {line.number}")
+                missed.append(Missed(tuple(sorted(island)), line.number, sum(loads[s] for s in island)))
+                break
     return missed
 
 

@@ -61,7 +61,8 @@ class Verdict:
         violations: of I1 to I7.
         located: the faulted section was declared, and no other.
         locked: exactly the switches of the faulted section are locked and open.
-        served_before_a, served_after_a, faulted_a: loads.
+        served_before_a, served_after_a: loads under voltage before the fault and in the end.
+        missed_a: load left dark that could have been served; judged only where I7 holds.
         stopped: agents that said they cannot finish, with the reason.
         refused: frames refused as old, simulated or not readable.
         story: what happened.
@@ -74,7 +75,7 @@ class Verdict:
     locked: bool
     served_before_a: float
     served_after_a: float
-    faulted_a: float
+    missed_a: float
     stopped: list[str]
     refused: int
     story: list[StoryLine] = field(repr=False)
@@ -175,10 +176,12 @@ def _verdict(
             refused += counters.old_states + counters.simulation_refused + counters.undecodable
     around = {bound.switch for bound in system.feeder.around[fault]}
     open_now = set(world.hosts) - world.plant.conducting()
+    missed_a = 0.0
     if plan.benign:
         ratings = {switch.number: switch.rating_a for switch in system.feeder.switches}
         missed = unserved(system.plant, ratings, world.plant.conducting(), world.plant.faults())
-        judge.violations.extend(Violation("I7", world.now, what) for what in missed)
+        missed_a = sum(island.load_a for island in missed)
+        judge.violations.extend(Violation("I7", world.now, str(island)) for island in missed)
     return Verdict(
         plan=plan,
         switches=len(world.hosts),
@@ -187,7 +190,7 @@ def _verdict(
         locked=locked == around and around <= open_now,
         served_before_a=before,
         served_after_a=served_a(system.plant, world.plant.conducting()),
-        faulted_a=next(s.load_a for s in system.plant.sections if s.index == fault),
+        missed_a=missed_a,
         stopped=stopped,
         refused=refused,
         story=world.story,

@@ -208,7 +208,7 @@ def _record(
         agents=agents,
         outcome=outcome(site, [s for s in states if s[0] >= fault_ns], pickups),
         faulted=site.network.sections[script.section].name,
-        missed=unserved(network, ratings, end, {script.section}),
+        missed=[str(island) for island in unserved(network, ratings, end, {script.section})],
         load_a=sum(s.load_a for s in network.sections),
         served_before_a=served_a(network, start),
         served_after_a=served_a(network, end),

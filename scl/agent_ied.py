@@ -68,7 +68,7 @@ def goose_id(iedName: str, data_set: str) -> str:
     return f"{iedName}_{data_set}"
 
 
-def agent_ied(iedName: str, number: int, kind: Kind, publishers: Iterable[str], desc: str = "") -> str:
+def agent_ied(iedName: str, number: int | None, kind: Kind, publishers: Iterable[str], desc: str = "") -> str:
     """The ``IED`` element of an agent.
 
     Args:

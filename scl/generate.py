@@ -16,6 +16,11 @@ from scl.topology import Kind  # noqa: TC001  a field's type, read at run time
 MAX_SWITCHES: Final = 0x3FFF
 """Switch numbers give the APPIDs, and a class of APPIDs has 14 bits."""
 
+_HEAD: Final = """\
+<?xml version="1.0" encoding="UTF-8"?>
+<SCL xmlns="http://www.iec.ch/61850/2003/SCL" version="2007" revision="B" release="4">
+  <Header id="{}" version="1" revision="1" toolID="flisr"/>
+"""
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}", re.ASCII)
 _BREAKING_A: Final = {"breaker": 16_000.0, "load_break": 630.0}
 _GRADING_START_MS: Final = 100.0
@@ -47,11 +52,19 @@ class SwitchSpec:
 
 @dataclass(frozen=True, slots=True)
 class LateralSpec:
-    """A lateral from the end of a section; behind a switch it is a section, ``<feeder>/<name>``."""
+    """A lateral from the end of a section; behind a switch it is a section, ``<feeder>/<name>``.
+
+    Attributes:
+        name: unique in its feeder.
+        section: on which it hangs.
+        switch: at its beginning, None for none.
+        is_der: local generation instead of a line; needs a switch, for fault current may come from it.
+    """
 
     name: str
     section: str
     switch: SwitchSpec | None = None
+    is_der: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +76,12 @@ class FeederSpec:
         substation: where it begins; feeders of one substation share a busbar.
         switches: from the source outwards.
         laterals: may hang on sections of laterals before them.
-        ders: sections with local generation.
     """
 
     name: str
     substation: str
     switches: tuple[SwitchSpec, ...]
     laterals: tuple[LateralSpec, ...] = ()
-    ders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +100,10 @@ class LoadSpec:
     load_a: float = 40.0
     customers: int = 120
     priority: int = 1
+    generation_a: float = 0.0
+
+
+_DER: Final = LoadSpec(0.0, 0, generation_a=30.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +117,7 @@ class NetworkSpec:
         name: of the system; the SCD is ``<name>.scd``.
         feeders: in order.
         ties: in order.
-        loads: by section name; sections not named have the default.
+        loads: by section name; sections not named have the default, local generation 30 A and no load.
         voltage_kv: nominal.
         detection_time_ms: for the site file.
     """
@@ -155,6 +170,19 @@ def generate_site(spec: NetworkSpec) -> str:
     return _Plan(spec).site()
 
 
+def generate_icd(kind: Kind) -> str:
+    """The ICD of an agent for a switch of that kind, Edition 2.1, for any system configuration tool.
+
+    The tool names the IED, gives its switch number, addresses and inputs.
+    """
+    return (
+        _HEAD.format("agent_" + kind)
+        + agent_ied("TEMPLATE", None, kind, ())
+        + data_type_templates((SWITCH_CLASSES[kind],))
+        + "</SCL>\n"
+    )
+
+
 def generated_switches(spec: NetworkSpec) -> tuple[GeneratedSwitch, ...]:
     """Number, names and place of every switch of a feeder system, by number; raises as ``generate_scd``."""
     return tuple(
@@ -182,7 +210,7 @@ class _Plan:
             if tie.a == tie.b:
                 raise ValueError(f"tie {tie.switch.name} has both ends in section {tie.a}")
             self._switch(tie.switch, tie.switch.name, path, (tie.a, tie.b), nodes, is_tie=True)
-        for section in (*spec.loads, *(der for feeder in spec.feeders for der in feeder.ders)):
+        for section in spec.loads:
             self._section(section)
         if len(self.switches) > MAX_SWITCHES:
             raise ValueError(
@@ -238,12 +266,14 @@ class _Plan:
             section = self._unique(f"{feeder.name}/{lateral.name}")
             start = self.ends[lateral.section][1]
             if lateral.switch is None:
+                if lateral.is_der:
+                    raise ValueError(f"DER {lateral.name} of {feeder.name} without a switch")
                 continue
-            self.ends[section] = f"{section}a", f"{section}b"
+            self.ends[section] = (section, section) if lateral.is_der else (f"{section}a", f"{section}b")
             path = f"{feeder.name}/{lateral.switch.name}"
             ends = lateral.section, section
             self._switch(
-                lateral.switch, feeder.name + lateral.switch.name, path, ends, (start, f"{section}a")
+                lateral.switch, feeder.name + lateral.switch.name, path, ends, (start, self.ends[section][0])
             )
 
     def _switch(
@@ -286,11 +316,7 @@ class _Plan:
             {switch.number for switch in self.switches if switch.is_tie},
         )
         names = {switch.number: switch.iedName for switch in self.switches}
-        parts = [
-            '<?xml version="1.0" encoding="UTF-8"?>\n',
-            '<SCL xmlns="http://www.iec.ch/61850/2003/SCL" version="2007" revision="B" release="4">\n',
-            f'  <Header id="{self.spec.name}" version="1" revision="1" toolID="flisr"/>\n',
-        ]
+        parts = [_HEAD.format(self.spec.name)]
         parts.extend(self._substation(substation) for substation in substations)
         parts.extend(self._line(feeder) for feeder in self.spec.feeders)
         parts.append('  <Communication>\n    <SubNetwork name="Station" type="8-MMS">\n')
@@ -343,17 +369,15 @@ class _Plan:
         inside = feeder.name + "/"
         for section in self._sections[feeder.name]:
             first, last = self.ends[section]
-            parts.append(_conductor(section, "LIN", first, last))
-            nodes += [node for node in (first, last) if node.startswith(inside)]
+            ends = (first,) if first == last else (first, last)
+            kind, name = ("LIN", section) if len(ends) == 2 else ("GEN", section + "G")
+            parts.append(_conductor(name, kind, *ends))
+            nodes += [node for node in ends if node.startswith(inside)]
         for lateral in feeder.laterals:
             if lateral.switch is None:
                 node = f"{inside}{lateral.name}b"
                 nodes.append(node)
                 parts.append(_conductor(inside + lateral.name, "LIN", self.ends[lateral.section][1], node))
-        parts.extend(
-            _conductor(f"{inside}DER{index}", "GEN", self.ends[section][1])
-            for index, section in enumerate(feeder.ders, start=1)
-        )
         parts.extend(_equipment(switch) for switch in self._along[feeder.name])
         parts.extend(
             f'        <ConnectivityNode name="{node.partition("/")[2]}" pathName="{node}"/>\n'
@@ -378,12 +402,14 @@ class _Plan:
             if switch.number in self._delays:
                 parts.append(f"trip_delay_ms = {self._delays[switch.number]}\n")
             parts.append(f"operating_time_ms = {switch.spec.operating_time_ms}\n")
-        for section in self.ends:
-            load = spec.loads.get(section, LoadSpec())
+        for section, (first, last) in self.ends.items():
+            load = spec.loads.get(section, _DER if first == last else LoadSpec())
             parts.append(
                 f'\n[section."{section}"]\nload_a = {load.load_a}\ncustomers = {load.customers}\n'
                 f"priority = {load.priority}\n"
             )
+            if load.generation_a:
+                parts.append(f"generation_a = {load.generation_a}\n")
         return "".join(parts)
 
 

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     from scl.binding import Node
     from scl.document import SclError
-    from scl.ied import IED, LN, LDevice
+    from scl.ied import IED, LN, AnyLN, LDevice
     from scl.model import SCL
+    from scl.templates import LNodeType
 
 Severity = Literal["error", "warning"]
 
@@ -140,6 +141,11 @@ class Checked:
     def finding(self, rule: str, message: str, node: Node, scl: SCL | None = None) -> Finding:
         """A finding at an element of the file, or of another one."""
         return Finding(rule, RULES[rule][0], message, (scl or self.scl).file, node.line, node.path)
+
+    def type_of(self, node: AnyLN) -> LNodeType | None:
+        """Type of a logical node; None where it is missing or for another class, which is reported there."""
+        lnode_type = self.types.lnode_type(node.lnType)
+        return lnode_type if lnode_type is not None and lnode_type.lnClass == node.lnClass else None
 
     @cached_property
     def network(self) -> tuple[PrimaryNetwork, list[SclError]]:

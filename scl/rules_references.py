@@ -46,6 +46,10 @@ def _members(checked: Checked, ied: IED, data_set: DataSet) -> Iterator[Finding]
         if first != fcda.line:
             message = f"member stands twice in data set {data_set.name}; the first is in line {first}"
             yield checked.finding("member-duplicate", message, fcda)
+        ldevice = ied.ldevice(fcda.ldInst)
+        node = ldevice.node(fcda.prefix, fcda.lnClass, fcda.lnInst) if ldevice else None
+        if node is not None and checked.type_of(node) is None:
+            continue
         try:
             resolve_member(checked.scl, checked.types, ied, fcda)
         except SclError as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from scl.binding import Node, boolean, decimal
 from scl.frame_size import BASIC_TYPES
-from scl.ied import DAI, SDI
+from scl.ied import DAI, SDI, AnyLN
 from scl.templates import BDA, DA, DOType
 from scl.types import ENUMERATION, STRUCTURE, TypeResolutionError, array_size
 
@@ -36,15 +36,13 @@ def references(checked: Checked) -> Iterator[Finding]:
     templates = checked.scl.templates
     for ied in checked.scl.ieds:
         for node in ied.walk():
-            lnType = getattr(node, "lnType", None)
-            if lnType is None:
+            if not isinstance(node, AnyLN) or "lnType" not in node.element.attributes:
                 continue
-            lnode_type = types.lnode_type(lnType)
-            lnClass = getattr(node, "lnClass", "")
+            lnode_type = types.lnode_type(node.lnType)
             if lnode_type is None:
-                yield checked.finding("type-missing", f"LNodeType {lnType} is not in the file", node)
-            elif lnode_type.lnClass != lnClass:
-                message = f"a {lnClass} of type {lnType}, which is for {lnode_type.lnClass}"
+                yield checked.finding("type-missing", f"LNodeType {node.lnType} is not in the file", node)
+            elif lnode_type.lnClass != node.lnClass:
+                message = f"a {node.lnClass} of type {node.lnType}, which is for {lnode_type.lnClass}"
                 yield checked.finding("type-class", message, node)
     if templates is None:
         return
@@ -140,7 +138,7 @@ def instances(checked: Checked) -> Iterator[Finding]:
     for ied in checked.scl.ieds:
         for _, ldevice in ied.ldevices():
             for ln in ldevice.nodes():
-                lnode_type = checked.types.lnode_type(ln.lnType)
+                lnode_type = checked.type_of(ln)
                 if lnode_type is None:
                     continue
                 objects = {do.name: do for do in lnode_type.data_objects}
@@ -179,7 +177,7 @@ def _inside(checked: Checked, node: DOI | SDI, kind: DOType | tuple[BDA, ...]) -
             continue
         else:
             inner = checked.types.da_type(named[0].type)
-        if inner is not None and isinstance(child, SDI):
+        if inner and isinstance(child, SDI):
             yield from _inside(checked, child, inner)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from scl.templates import BDA, DA, SDO, DataTypeTemplates, DOType, EnumType, LNodeType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 
 MAX_LEAVES: Final = 10_000
@@ -138,12 +138,13 @@ class Types:
             reason = f"has fc {there}, not {fc}" if candidates else f"is not in DOType {do_type.id}"
             raise TypeResolutionError(f"{doName}.{first} {reason}")
         constraint = next(da.fc for da in candidates if da is found)
-        siblings: Iterable[DA | BDA] = do_type.da
+        siblings: Sequence[DA | BDA] = do_type.da
         for component in components:
             siblings = self._components(found)
             found = next((bda for bda in siblings if bda.name == component), None)
             if found is None:
-                raise TypeResolutionError(f"{doName}.{daName}: no component {component}")
+                message = f"{doName}.{daName}: no component {component}"
+                raise TypeResolutionError(message, in_types=not siblings)
         return self._attribute(found, siblings, constraint, budget, 0, indexed=indexed)
 
     def data_object(self, lnType: str, doName: str) -> tuple[DOType, int]:

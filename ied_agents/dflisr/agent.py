@@ -518,8 +518,11 @@ class Agent:
         return False
 
     def _restore(self, event: EventId, now: float) -> None:
-        restorer, condition = self._restorer, self._condition(now)
-        ready = self._ready(now)
+        restorer = self._restorer
+        self._progress = self._isolation_progress(event, now)
+        if event == NO_EVENT and not restorer.concerned():
+            return
+        condition, ready = self._condition(now), self._ready(now)
         if ready and condition.known_open and not condition.close_outstanding:
             due = restorer.promises_due(self._record.promises)
             for side in (0, 1):
@@ -527,7 +530,6 @@ class Agent:
                     self._note("promised", {"claim": due[side], "side": "AB"[side]})
             if due != self._record.promises:
                 self._record = replace(self._record, promises=due)
-        self._progress = self._isolation_progress(event, now)
         for side in (0, 1):
             self._claim(side, event, now, ready=ready)
         self._serve_requests()

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ied_agents.dflisr.stored import Record
     from ied_agents.dflisr.views import Situation
 
+_NO_CLAIMS: Final = (EMPTY_CLAIM, EMPTY_CLAIM)
 AGENT_EPOCH: Final = 0
 PATIENCE_S: Final = 2.0
 """After this long without progress an agent says that it is stopped, and why; it goes on as soon as it can."""
@@ -79,6 +80,12 @@ class Restorer:
     def claims(self) -> tuple[Claim, Claim]:
         """Both sides' present claims, durable or not."""
         return self._campaigns[0].claim, self._campaigns[1].claim
+
+    def concerned(self) -> bool:
+        """Whether there is any claim about, own or other."""
+        return any(campaign.claim != EMPTY_CLAIM for campaign in self._campaigns) or any(
+            view.state is not None and view.state.claims != _NO_CLAIMS for view in self._now.views.values()
+        )
 
     # -- claimant -------------------------------------------------------------------------------------------------
 

@@ -166,9 +166,16 @@ class AgentProcess:
             self._journal.record("link failed", now, why=str(error))
 
     def _arm(self) -> None:
+        due = self._station.next_deadline
         if self._timer is not None:
+            if self._timer.when() == due and not self._timer.cancelled():
+                return
             self._timer.cancel()
-        self._timer = self._loop.call_at(self._station.next_deadline, self._pump)
+        self._timer = self._loop.call_at(due, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._pump()
 
     # -- durable state --------------------------------------------------------------------------------------------
 

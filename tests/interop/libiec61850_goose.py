@@ -1,17 +1,16 @@
-"""A GOOSE station made of libiec61850, for tests: its own process, because the library is foreign native code.
+"""A GOOSE station made of libiec61850, for tests: a process of its own, since the library is native code.
 
-``python libiec61850_goose.py receive INTERFACE GOCBREF APPID`` prints one JSON line for each message it takes.
+``python libiec61850_goose.py receive INTERFACE GOCBREF APPID`` prints one JSON line for each message.
 ``python libiec61850_goose.py publish INTERFACE`` sends what it is told by JSON lines on standard input.
 """
 
 import ctypes
-import glob
 import importlib.util
 import json
-import os
 import sys
+from pathlib import Path
 
-P, I, U, B, S = ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32, ctypes.c_bool, ctypes.c_char_p
+P, N, U, B, S = ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32, ctypes.c_bool, ctypes.c_char_p
 H, D, L = ctypes.c_uint16, ctypes.c_uint64, ctypes.c_int64
 SIGNATURES = {
     "GooseReceiver_create": (P,),
@@ -23,7 +22,7 @@ SIGNATURES = {
     "GooseSubscriber_setAppId": (None, P, H),
     "GooseSubscriber_setListener": (None, P, P, P),
     "GooseSubscriber_isValid": (B, P),
-    "GooseSubscriber_getParseError": (I, P),
+    "GooseSubscriber_getParseError": (N, P),
     "GooseSubscriber_getStNum": (U, P),
     "GooseSubscriber_getSqNum": (U, P),
     "GooseSubscriber_isTest": (B, P),
@@ -39,7 +38,7 @@ SIGNATURES = {
     "GooseSubscriber_getVlanId": (H, P),
     "GooseSubscriber_getVlanPrio": (ctypes.c_uint8, P),
     "GoosePublisher_createEx": (P, P, S, B),
-    "GoosePublisher_publish": (I, P, P),
+    "GoosePublisher_publish": (N, P, P),
     "GoosePublisher_increaseStNum": (D, P),
     "GoosePublisher_setStNum": (None, P, U),
     "GoosePublisher_setSqNum": (None, P, U),
@@ -52,21 +51,21 @@ SIGNATURES = {
     "GoosePublisher_setTimeAllowedToLive": (None, P, U),
     "LinkedList_create": (P,),
     "LinkedList_add": (None, P, P),
-    "MmsValue_getType": (I, P),
+    "MmsValue_getType": (N, P),
     "MmsValue_getArraySize": (U, P),
-    "MmsValue_getElement": (P, P, I),
-    "MmsValue_setElement": (None, P, I, P),
+    "MmsValue_getElement": (P, P, N),
+    "MmsValue_setElement": (None, P, N, P),
     "MmsValue_getBoolean": (B, P),
-    "MmsValue_getBitStringSize": (I, P),
-    "MmsValue_getBitStringBit": (B, P, I),
-    "MmsValue_setBitStringBit": (None, P, I, B),
+    "MmsValue_getBitStringSize": (N, P),
+    "MmsValue_getBitStringBit": (B, P, N),
+    "MmsValue_setBitStringBit": (None, P, N, B),
     "MmsValue_toInt64": (L, P),
     "MmsValue_toUint32": (U, P),
     "MmsValue_toFloat": (ctypes.c_float, P),
     "MmsValue_toDouble": (ctypes.c_double, P),
     "MmsValue_getOctetStringSize": (H, P),
-    "MmsValue_getOctetStringOctet": (ctypes.c_uint8, P, I),
-    "MmsValue_setOctetString": (None, P, S, I),
+    "MmsValue_getOctetStringOctet": (ctypes.c_uint8, P, N),
+    "MmsValue_setOctetString": (None, P, S, N),
     "MmsValue_toString": (S, P),
     "MmsValue_getUtcTimeBuffer": (P, P),
     "MmsValue_setUtcTimeByBuffer": (None, P, S),
@@ -76,13 +75,13 @@ SIGNATURES = {
     "MmsValue_newUnsignedFromUint32": (P, U),
     "MmsValue_newFloat": (P, ctypes.c_float),
     "MmsValue_newDouble": (P, ctypes.c_double),
-    "MmsValue_newBitString": (P, I),
-    "MmsValue_newOctetString": (P, I, I),
+    "MmsValue_newBitString": (P, N),
+    "MmsValue_newOctetString": (P, N, N),
     "MmsValue_newVisibleString": (P, S),
     "MmsValue_newMmsString": (P, S),
     "MmsValue_newUtcTimeByMsTime": (P, D),
-    "MmsValue_createEmptyStructure": (P, I),
-    "MmsValue_createEmptyArray": (P, I),
+    "MmsValue_createEmptyStructure": (P, N),
+    "MmsValue_createEmptyArray": (P, N),
 }
 TYPES = [
     *("array", "structure", "boolean", "bit string", "integer", "unsigned", "float", "octet string"),
@@ -104,8 +103,8 @@ class CommParameters(ctypes.Structure):
 
 
 def load():
-    folder = os.path.dirname(importlib.util.find_spec("pyiec61850").origin)
-    (path,) = glob.glob(os.path.join(folder, "..", "pyiec61850_ng.libs", "libiec61850*.so*"))
+    packages = Path(importlib.util.find_spec("pyiec61850").origin).parent.parent
+    (path,) = packages.glob("pyiec61850_ng.libs/libiec61850*.so*")
     library = ctypes.CDLL(path)
     for name, (result, *arguments) in SIGNATURES.items():
         function = getattr(library, name)
@@ -215,6 +214,7 @@ def receive(interface, reference, appid):
     lib.GooseReceiver_setInterfaceId(receiver, interface.encode())
     if not lib.GooseReceiver_startThreadless(receiver):
         raise SystemExit("libiec61850 opened no socket")
+    lib.GooseReceiver_tick(receiver)  # the first one binds the socket
     print(json.dumps("ready"), flush=True)
     while True:
         lib.GooseReceiver_tick(receiver)

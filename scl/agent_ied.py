@@ -43,6 +43,14 @@ _SERVICES: Final = """\
     </Services>
 """
 
+_SETTING: Final = """\
+            <DOI name="SwNum">
+              <DAI name="setVal">
+                <Val>{}</Val>
+              </DAI>
+            </DOI>
+"""
+
 
 @cache
 def _data_sets(switch_class: str) -> str:
@@ -63,21 +71,15 @@ def _fcda(member: Member, switch_class: str) -> str:
     )
 
 
-def goose_id(iedName: str, data_set: str) -> str:
-    """The ``appID`` of a control block, goID in frames."""
-    return f"{iedName}_{data_set}"
-
-
 def agent_ied(iedName: str, number: int | None, kind: Kind, publishers: Iterable[str], desc: str = "") -> str:
     """The ``IED`` element of an agent.
 
     Args:
         iedName: its name.
-        number: of its switch.
+        number: of its switch; None where it is given later.
         kind: of its switch.
         publishers: names of the agents it hears, in order; one input stands for a whole stream, whose data
-        set
-            ``agent_model`` fixes.
+            set ``agent_model`` fixes.
         desc: description.
     """
     switch_class = SWITCH_CLASSES[kind]
@@ -91,7 +93,7 @@ def agent_ied(iedName: str, number: int | None, kind: Kind, publishers: Iterable
     if inputs:
         inputs = f"            <Inputs>\n{inputs}            </Inputs>\n"
     controls = "".join(
-        f'            <GSEControl name="{control}" appID="{goose_id(iedName, data_set)}" datSet="{data_set}"'
+        f'            <GSEControl name="{control}" appID="{iedName}_{data_set}" datSet="{data_set}"'
         f' confRev="{CONF_REV}" type="GOOSE" fixedOffs="true"/>\n'
         for control, data_set in _BLOCKS
     )
@@ -99,6 +101,7 @@ def agent_ied(iedName: str, number: int | None, kind: Kind, publishers: Iterable
         f'          <LN lnClass="{lnClass}" inst="1" lnType="{TYPE_PREFIX}{lnClass}"/>\n'
         for lnClass in ("LPHD", switch_class, "PTOC", "PTRC", "RBRF")
     )
+    setting = "" if number is None else _SETTING.format(number)
     described = f' desc="{desc}"' if desc else ""
     return f"""\
   <IED name="{iedName}" type="agent" manufacturer="flisr" configVersion="1"{described}\
@@ -113,12 +116,7 @@ def agent_ied(iedName: str, number: int | None, kind: Kind, publishers: Iterable
           </LN0>
 {nodes}\
           <LN lnClass="AFSR" inst="1" lnType="{TYPE_PREFIX}AFSR">
-            <DOI name="SwNum">
-              <DAI name="setVal">
-                <Val>{number}</Val>
-              </DAI>
-            </DOI>
-{inputs}\
+{setting}{inputs}\
           </LN>
         </LDevice>
       </Server>

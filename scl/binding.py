@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 
 _TEXT: Final = "text"
+MAX_PROBLEMS: Final = 1_000
+"""Most located errors kept of one file."""
+
 GIVEN: Final = {"given": True}
 """Metadata of a field that does not come from the element: ``bind`` is told its value."""
 
@@ -149,6 +152,18 @@ _CONVERTERS: Final[dict[type, tuple[Callable[[str], Any], Any]]] = {
 }
 
 
+class Problems:
+    """Located errors, as they are found; a file that is wrong all over gives the first ``MAX_PROBLEMS``."""
+
+    def __init__(self) -> None:
+        self.found: list[SclError] = []
+
+    def add(self, rule: str, message: str, element: Element) -> None:
+        """Keep an error located at an element."""
+        if len(self.found) < MAX_PROBLEMS:
+            self.found.append(SclError(message, line=element.line, path=element.path, rule=rule))
+
+
 @dataclass(frozen=True, slots=True)
 class _Attribute:
     name: str
@@ -207,7 +222,7 @@ def _make_plan(cls: type[Node]) -> _Plan:
     return _Plan(tuple(attributes), frozenset(each.name for each in attributes), content, children)
 
 
-def bind(cls: type[N], element: Element, problems: list[SclError], **values: Any) -> N:
+def bind(cls: type[N], element: Element, problems: Problems, **values: Any) -> N:
     """Make the typed element of an XML element and of all below it.
 
     Args:
@@ -226,9 +241,7 @@ def bind(cls: type[N], element: Element, problems: list[SclError], **values: Any
         if raw is not None:
             values[entry.name] = _convert(entry, raw, element, problems)
         elif entry.required:
-            problems.append(
-                _problem("attribute-missing", f"{element.tag} without the attribute {entry.name}", element)
-            )
+            problems.add("attribute-missing", f"{element.tag} without the attribute {entry.name}", element)
             values[entry.name] = entry.substitute
     if plan.text is not None:
         raw = "".join([element.text, *(child.tail for child in element.children)])
@@ -244,17 +257,15 @@ def bind(cls: type[N], element: Element, problems: list[SclError], **values: Any
             if target.many:
                 many.setdefault(target.name, []).append(bind(target.cls, child, problems))
             elif target.name in values:
-                problems.append(
-                    _problem("element-second", f"second {child.tag}; {element.tag} has at most one", child)
-                )
+                problems.add("element-second", f"second {child.tag}; {element.tag} has at most one", child)
             else:
                 values[target.name] = bind(target.cls, child, problems)
         for name, nodes in many.items():
             values[name] = tuple(nodes)
         for tag, target in plan.children.items():
             if target.required and target.name not in values:
-                problems.append(_problem("element-missing", f"{element.tag} without {tag}", element))
-                values[target.name] = bind(target.cls, _absent(tag, element), [])
+                problems.add("element-missing", f"{element.tag} without {tag}", element)
+                values[target.name] = bind(target.cls, _absent(tag, element), Problems())
     return cls(**values)
 
 
@@ -263,14 +274,10 @@ def _absent(tag: str, parent: Element) -> Element:
     return Element(tag, tag, parent.namespace, {}, parent.line, parent)
 
 
-def _convert(entry: _Attribute, raw: str, element: Element, problems: list[SclError]) -> Any:
+def _convert(entry: _Attribute, raw: str, element: Element, problems: Problems) -> Any:
     try:
         return entry.convert(raw)
     except ValueError as error:
         place = f"{element.tag}@{entry.name}" if entry.name in element.attributes else element.tag
-        problems.append(_problem("value", f"{place}: {error}", element))
+        problems.add("value", f"{place}: {error}", element)
         return entry.substitute
-
-
-def _problem(rule: str, message: str, element: Element) -> SclError:
-    return SclError(message, line=element.line, path=element.path, rule=rule)

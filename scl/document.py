@@ -94,7 +94,7 @@ class Element:
 
     @property
     def path(self) -> str:
-        """Path from the root; each step carries what identifies the element, or its position among equals."""
+        """Path from the root; each step with what identifies the element, or its place among its like."""
         steps = []
         element: Element | None = self
         while element is not None:
@@ -122,9 +122,12 @@ def _step(element: Element) -> str:
     ]
     marks = [f'[@{name}="{attributes[name]}"]' for name in names]
     if not marks and element.parent is not None:
-        equals = [other for other in element.parent.children if other.tag == element.tag]
-        if len(equals) > 1:
-            marks = [f"[{equals.index(element) + 1}]"]
+        place = 1
+        for other in element.parent.children:
+            if other is element:
+                break
+            place += other.tag == element.tag
+        marks = [f"[{place}]"] if place > 1 else []
     return element.tag + "".join(marks)
 
 

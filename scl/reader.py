@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scl.binding import bind
+from scl.binding import Problems, bind
 from scl.document import MAX_OCTETS, SCL_NAMESPACE, SclError, parse_document
 from scl.model import SCL
 
@@ -61,8 +61,8 @@ def parse_all(data: bytes | str, file: str = "") -> tuple[SCL, list[SclError]]:
             line=root.line,
             path=root.path,
         )
-    problems: list[SclError] = []
+    problems = Problems()
     scl = bind(SCL, root, problems, document=document)
-    for problem in problems:
+    for problem in problems.found:
         problem.file = file
-    return scl, problems
+    return scl, problems.found

@@ -12,6 +12,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from scl.binding import MAX_PROBLEMS
 from scl.document import SclError
 from scl.equipment import lnodes_of, walk_primary
 from scl.types import TypeResolutionError, Types
@@ -128,7 +129,7 @@ def primary_network(scl: SCL, problems: list[SclError] | None = None) -> Primary
 
     Args:
         scl: the file.
-        problems: takes every located error; equipment it concerns is left out. Without it the first is
+        problems: takes the located errors; equipment it concerns is left out. Without it the first is
         raised.
 
     Raises:
@@ -212,7 +213,8 @@ class _Builder:
         return self._network(candidates, others, sources)
 
     def _problem(self, rule: str, message: str, node: Node) -> None:
-        self._problems.append(SclError(message, line=node.line, path=node.path, rule=rule))
+        if len(self._problems) < MAX_PROBLEMS:
+            self._problems.append(SclError(message, line=node.line, path=node.path, rule=rule))
 
     def _root(self, node: int) -> int:
         while self._joined[node] != node:

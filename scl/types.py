@@ -11,9 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
-MAX_LEAVES: Final = 10_000
-"""Most basic attributes that one reference may stand for. Types can multiply like entities; this bounds
-them."""
+MAX_PARTS: Final = 10_000
+"""Most attributes and structures that one reference may stand for. Types can multiply like entities."""
 MAX_COUNT: Final = 100_000
 """Largest array."""
 _MAX_DEPTH: Final = 30
@@ -80,7 +79,7 @@ class Types:
             self._da_types.setdefault(da_type.id, da_type.bda)
         for enum_type in templates.enum_types if templates else ():
             self._enum_types.setdefault(enum_type.id, enum_type)
-        self._known: dict[tuple[str, str, str, str, bool], TypedAttribute] = {}
+        self._known: dict[tuple[str, str, str, str, bool], TypedAttribute | TypeResolutionError] = {}
 
     def lnode_type(self, name: str) -> LNodeType | None:
         """The logical node type of that name, None where there is none."""
@@ -112,12 +111,18 @@ class Types:
 
         Raises:
             TypeResolutionError: a part of the reference, or a type it leads to, is unknown; the types contain
-                themselves, or stand for more than ``MAX_LEAVES`` values.
+                themselves, or stand for more than ``MAX_PARTS`` parts.
         """
         key = (lnType, doName, daName, fc, indexed)
         known = self._known.get(key)
         if known is None:
-            known = self._known[key] = self._resolve(*key)
+            try:
+                known = self._resolve(*key)
+            except TypeResolutionError as error:
+                known = error
+            self._known[key] = known
+        if isinstance(known, TypeResolutionError):
+            raise TypeResolutionError(str(known), in_types=known.in_types)
         return known
 
     def _resolve(self, lnType: str, doName: str, daName: str, fc: str, indexed: bool) -> TypedAttribute:
@@ -187,7 +192,7 @@ class Types:
 
     def _object(self, do_type: DOType, fc: str, budget: _Budget, depth: int) -> tuple[TypedAttribute, ...]:
         """All of a data object that has the functional constraint."""
-        budget.check_depth(depth)
+        budget.spend(depth)
         found = []
         for part in do_type.parts():
             if isinstance(part, DA):
@@ -211,7 +216,7 @@ class Types:
         *,
         indexed: bool = False,
     ) -> TypedAttribute:
-        budget.check_depth(depth)
+        budget.spend(depth)
         literals: tuple[tuple[int, str], ...] = ()
         inner: tuple[TypedAttribute, ...] = ()
         if item.bType == STRUCTURE:
@@ -221,15 +226,11 @@ class Types:
                 raise TypeResolutionError(
                     f"DAType {item.type} of {item.name} has no components", in_types=True
                 )
-        else:
-            budget.spend()
-            if item.bType == ENUMERATION:
-                enumeration = self._enum_types.get(item.type)
-                if enumeration is None:
-                    raise TypeResolutionError(
-                        f"EnumType {item.type} of {item.name} is unknown", in_types=True
-                    )
-                literals = tuple((literal.ord, literal.value.strip()) for literal in enumeration.values)
+        elif item.bType == ENUMERATION:
+            enumeration = self._enum_types.get(item.type)
+            if enumeration is None:
+                raise TypeResolutionError(f"EnumType {item.type} of {item.name} is unknown", in_types=True)
+            literals = tuple((literal.ord, literal.value.strip()) for literal in enumeration.values)
         count = 0 if indexed else array_size(item, siblings)
         default = item.values[0].value.strip() if item.values else None
         return TypedAttribute(item.name, item.bType, fc, literals, count, inner, default)
@@ -239,15 +240,12 @@ class _Budget:
     """What one resolution may still cost."""
 
     def __init__(self) -> None:
-        self._leaves = 0
+        self._parts = 0
 
-    def spend(self) -> None:
-        self._leaves += 1
-        if self._leaves > MAX_LEAVES:
-            raise TypeResolutionError(f"types that stand for more than {MAX_LEAVES} values", in_types=True)
-
-    @staticmethod
-    def check_depth(depth: int) -> None:
+    def spend(self, depth: int) -> None:
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise TypeResolutionError(f"types that stand for more than {MAX_PARTS} parts", in_types=True)
         if depth > _MAX_DEPTH:
             raise TypeResolutionError(
                 f"types nested deeper than {_MAX_DEPTH}; do they contain themselves?", in_types=True

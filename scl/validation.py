@@ -6,6 +6,7 @@ not reported again. ``RULES`` says what each rule asks for.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from scl.document import SclError
@@ -29,6 +30,9 @@ _CHECKS: Final = (
     *COMMUNICATION_CHECKS,
     *AGENT_CHECKS,
 )
+
+MAX_FINDINGS: Final = 1_000
+"""Most findings that one check makes; a file that is wrong all over has as many as anyone wants to read."""
 
 __all__ = ["RULES", "Finding", "Severity", "check", "validate"]
 
@@ -70,7 +74,7 @@ def validate(
     findings = {of_error(problem): None for problem in problems}
     for each in _CHECKS:
         # What the reader could not read is a stand-in, of which nothing more can be said.
-        findings.update(
-            (finding, None) for finding in each(checked) if (finding.line, finding.path) not in unread
-        )
+        for finding in islice(each(checked), MAX_FINDINGS):
+            if (finding.line, finding.path) not in unread:
+                findings[finding] = None
     return sorted(findings, key=lambda finding: (finding.file != scl.file, finding.file, finding.line))

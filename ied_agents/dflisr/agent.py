@@ -85,13 +85,17 @@ class Agent:
         record: its durable state, already that of the new process (:meth:`Record.started`).
         unclean: the last process did not stop in order: locks are unproven until peers confirm.
         now: s.
+
+    Attributes:
+        situation: what it knows.
+        neighbours: switches that share a section with its own.
     """
 
     def __init__(self, config: AgentConfig, record: Record, *, unclean: bool, now: float) -> None:
         self.situation = Situation(config, record.incarnation)
         self.situation.cleared = record.cleared
         me, feeder = self.situation.me.number, self.situation.feeder
-        self._neighbours = {b.switch for section in self.situation.me.sides for b in feeder.peers(me, section)}
+        self.neighbours = {b.switch for section in self.situation.me.sides for b in feeder.peers(me, section)}
         self._record = record
         self._stored = record
         self._version = 0
@@ -135,23 +139,10 @@ class Agent:
         self.situation.inputs, self.situation.inputs_at = inputs, now
         self._flows.append((now, inputs.flow_a))
 
-    def receive_state(self, switch: int, state: AgentState) -> bool:
-        """A peer's fast data set, already put in order by its incarnation, stNum and sqNum.
-
-        Returns:
-            Whether a reaction may hang on it: it comes from a switch at one of the own sections, or what it asks,
-            grants or clears has changed. Everything else can wait for a few milliseconds.
-        """
+    def receive_state(self, switch: int, state: AgentState) -> None:
+        """A peer's fast data set, already put in order by its incarnation, stNum and sqNum."""
         view = self.situation.views[switch]
-        last, view.state, view.alive = view.state, state, True
-        return (
-            switch in self._neighbours
-            or last is None
-            or state.claims is not last.claims
-            or state.sides is not last.sides
-            or state.promises != last.promises
-            or state.reservations != last.reservations
-        )
+        view.state, view.alive = state, True
 
     def receive_load(self, switch: int, load: LoadState) -> None:
         """A peer's slow data set."""

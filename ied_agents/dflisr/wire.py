@@ -70,6 +70,7 @@ class Layout:
 
     def __init__(self, members: Sequence[agent_model.Member]) -> None:
         pieces = [self._member(member) for member in members]
+        self.offsets: Final = tuple(sum(len(piece[0]) for piece in pieces[:index]) for index in range(len(pieces) + 1))
         constant = b"".join(piece[0] for piece in pieces)
         mask = b"".join(piece[1] for piece in pieces)
         self._format = struct.Struct(">" + "".join(piece[2] for piece in pieces))
@@ -120,6 +121,27 @@ def _wrapped(tag: int, constant: bytes, mask: bytes, code: str) -> tuple[bytes, 
 
 FAST: Final = Layout(agent_model.FAST)
 SLOW: Final = Layout(agent_model.SLOW)
+
+
+def _hurried_spans() -> tuple[tuple[int, int], ...]:
+    """Octets from the end of a frame, which is that of allData, where asking, granting and flagging stand."""
+    names = [(member.do, member.da) for member in agent_model.FAST]
+
+    def span(first: tuple[str, str], last: tuple[str, str]) -> tuple[int, int]:
+        begin, end = FAST.offsets[names.index(first)], FAST.offsets[names.index(last) + 1]
+        return begin - FAST.size, end - FAST.size
+
+    return span(("SideA", "st"), ("SideB", "st")), span(("ClmA", "id"), ("Out", "st"))
+
+
+_HURRIED: Final = _hurried_spans()
+
+
+def unhurried(last: bytes, frame: bytes) -> bool:
+    """Whether nothing that asks, grants, reserves, flags or clears differs between two frames of a fast stream."""
+    if len(last) != len(frame):
+        return False
+    return all(last[begin:end] == frame[begin:end] for begin, end in _HURRIED)
 
 
 def encode_fast(state: AgentState) -> bytes:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LEISURE_S: Final = 0.005
 """How long news on which no reaction hangs may wait for more, so that a burst of it is judged once."""
+_MOST_ASIDE: Final = 64
 
 
 @dataclass(slots=True)
@@ -36,6 +37,13 @@ class Output:
     commands: list[SwitchCommand] = field(default_factory=list)
     record: tuple[int, Record] | None = None
     notes: list[Note] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Distant:
+    """The last frame of a switch that shares no section with ours."""
+
+    last: bytes = b""
 
 
 class Station:
@@ -61,8 +69,12 @@ class Station:
         self._slow = Publisher(settings.own.slow.publisher(mac))
         self._last: tuple[AgentState | None, LoadState | None] = (None, None)
         self._streams: dict[str, tuple[int, bool]] = {}
+        self._distant: dict[bytes, _Distant] = {}
+        self._aside: list[bytes] = []
         subscribers: list[Subscriber[Any]] = []
         for number, streams in settings.peers.items():
+            if number not in self.agent.neighbours:
+                self._distant[bytes.fromhex(streams.fast.mac)] = _Distant()
             subscribers.append(Subscriber(streams.fast.subscriber(), wire.FastDecoder(number), _incarnation))
             subscribers.append(Subscriber(streams.slow.subscriber(), wire.decode_slow, _incarnation))
             self._streams[streams.fast.gocbRef] = (number, True)
@@ -78,9 +90,24 @@ class Station:
         return [subscriber.config.dst for subscriber in self.receiver.subscribers.values()]
 
     def receive_frame(self, frame: bytes, now: float) -> None:
-        """A frame off the wire."""
+        """A frame off the wire. One on which no reaction hangs is put aside until there is time for it."""
+        distant = self._distant.get(frame[:6])
+        if distant is not None:
+            last, distant.last = distant.last, frame
+            if wire.unhurried(last, frame) and len(self._aside) < _MOST_ASIDE:
+                self._aside.append(frame)
+                self._look_at = min(self._look_at, now + LEISURE_S)
+                return
+        self._read_aside(now)
         for event in self.receiver.receive(frame, now):
-            self._take(event, now)
+            self._take(event)
+
+    def _read_aside(self, now: float) -> None:
+        """Read what was put aside, before anything later is."""
+        aside, self._aside = self._aside, []
+        for frame in aside:
+            for event in self.receiver.receive(frame, now):
+                self._take(event)
 
     def receive_inputs(self, inputs: SwitchInputs, now: float) -> None:
         """A snapshot of the process."""
@@ -96,15 +123,15 @@ class Station:
         """Something else changed, an operator's request for example: decide anew in the next turn."""
         self._arrived = True
 
-    def _take(self, event: Event[Any], now: float) -> None:
+    def _take(self, event: Event[Any]) -> None:
         switch, fast = self._streams[event.gocbRef]
         match event:
             case StateReceived():
-                if not fast:
+                if fast:
+                    self.agent.receive_state(switch, event.value)
+                else:
                     self.agent.receive_load(switch, event.value)
-                elif self.agent.receive_state(switch, event.value):
-                    self._arrived = True
-                self._look_at = min(self._look_at, now + LEISURE_S)
+                self._arrived = True
                 return
             case StreamLost():
                 self.agent.peer_lost(switch, fast=fast)
@@ -120,12 +147,14 @@ class Station:
             now: s.
             utc_ns: CLOCK_REALTIME, ns, for the time stamps of new states.
         """
-        for lost in self.receiver.handle_timer(now):
-            self._take(lost, now)
-        output = Output()
         if self._arrived or now >= min(self.agent.next_deadline, self._look_at):
-            self._arrived = False
+            self._read_aside(now)
             self._look_at = math.inf
+        for lost in self.receiver.handle_timer(now):
+            self._take(lost)
+        output = Output()
+        if self._arrived or now >= self.agent.next_deadline:
+            self._arrived = False
             self._decide(now, utc_ns, output)
         for publisher in (self._fast, self._slow):
             repetition = publisher.handle_timer(now)

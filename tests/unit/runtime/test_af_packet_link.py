@@ -18,7 +18,7 @@ from ied_agents.runtime.af_packet import AfPacketLink
 from ied_agents.runtime.link import LinkError
 from tools.lab import HOST_INTERFACE
 
-PATIENCE_S = 30
+PATIENCE_S = 10
 ONE, TWO, OTHER = (bytes.fromhex(f"010ccd0100{last:02x}") for last in (1, 2, 9))
 
 
@@ -41,7 +41,7 @@ def open_link(hosts):
         link.close()
 
 
-def frame(dst=ONE, number=0, vlan=None, src=bytes(6)):
+def frame(dst=ONE, number=0, vlan=None, src=bytes.fromhex("020000000077")):
     vlan_id, priority = vlan or (None, 0)
     return EthernetFrame(dst, src, vlan_id, priority, 1, False, number.to_bytes(80, "big")).encode()
 
@@ -131,7 +131,7 @@ def test_the_mac_is_the_interfaces(hosts, open_link):
 def test_no_such_interface(hosts):
     with (
         hosts.enter("left"),
-        pytest.raises(LinkError, match="no interface eth7; there are: .*eth0") as caught,
+        pytest.raises(LinkError, match=r"no interface eth7; there are: .*eth0") as caught,
     ):
         AfPacketLink("eth7", [ONE])
     assert caught.value.errno == errno.ENODEV

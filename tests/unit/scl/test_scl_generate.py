@@ -163,7 +163,9 @@ def test_grading_is_longest_at_the_head():
 
 def test_addresses_are_unique_and_of_their_class():
     scl = parse(
-        generate_scd(NetworkSpec("n", tuple(FeederSpec(f"F{n}", f"S{n}", (breaker("Q"),)) for n in range(300))))
+        generate_scd(
+            NetworkSpec("n", tuple(FeederSpec(f"F{n}", f"S{n}", (breaker("Q"),)) for n in range(300)))
+        )
     )
     streams = [stream for ied in scl.ieds for stream in GooseIndex(scl).published_by(ied.name)]
     assert len({stream.address.mac for stream in streams}) == 600

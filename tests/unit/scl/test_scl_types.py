@@ -15,7 +15,7 @@ TEMPLATES = """
 <DataTypeTemplates>
  <LNodeType id="LN" lnClass="MMXU">
   <DO name="Pos" type="DPC"/><DO name="PhV" type="WYE"/><DO name="Ha" type="HWYE"/><DO name="Loop" type="LOOP"/>
-  <DO name="Big" type="BIG"/><DO name="Lost" type="NOWHERE"/><DO name="Bad" type="BAD"/>
+  <DO name="Big" type="BIG"/><DO name="Lost" type="NOWHERE"/><DO name="Bad" type="BAD"/><DO name="Tree" type="Tree0"/>
  </LNodeType>
  <DOType id="DPC" cdc="DPC">
   <DA name="stVal" fc="ST" bType="Dbpos"/><DA name="q" fc="ST" bType="Quality"/>
@@ -42,7 +42,9 @@ TEMPLATES = """
 BIG = "".join(
     f'<DAType id="Big{n}">' + "".join(f'<BDA name="b{i}" bType="Struct" type="Big{n + 1}"/>' for i in range(10)) + "</DAType>"
     for n in range(8)
-) + '<DAType id="Big8"><BDA name="f" bType="FLOAT32"/></DAType>'  # fmt: skip
+) + '<DAType id="Big8"><BDA name="f" bType="FLOAT32"/></DAType>' + "".join(
+    f'<DOType id="Tree{n}" cdc="X">' + "".join(f'<SDO name="s{i}" type="Tree{n + 1}"/>' for i in range(10)) + "</DOType>" for n in range(25)
+) + '<DOType id="Tree25" cdc="X"><DA name="q" fc="MX" bType="Quality"/></DOType>'  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +110,8 @@ def test_arrays(types):
         (("LN", "Bad", "s", "ST"), "DAType Lost of s is unknown"),
         (("LN", "Ha", "lost", "MX"), "array size 'none' of lost"),
         (("LN", "Loop", "", "ST"), "do they contain themselves"),
-        (("LN", "Big", "v", "ST"), "more than 10000 values"),
+        (("LN", "Tree", "", "ST"), "more than 10000 parts"),
+        (("LN", "Big", "v", "ST"), "more than 10000 parts"),
     ],
 )
 def test_what_cannot_be_resolved_says_why(types, reference, message):

@@ -109,7 +109,12 @@ def test_der_beside_a_line_is_an_unguarded_infeed():
 
 def test_copies_in_other_files():
     scl = parse(SAMPLE, "system.scd")
-    revision, line = change(SAMPLE, AGENT_L2, 'appID="F1L2_fast" datSet="fast" confRev="1"', 'appID="F1L2_fast" datSet="fast" confRev="2"')
+    revision, line = change(
+        SAMPLE,
+        AGENT_L2,
+        'appID="F1L2_fast" datSet="fast" confRev="1"',
+        'appID="F1L2_fast" datSet="fast" confRev="2"',
+    )
     assert validate(scl, others=[parse(SAMPLE, "same.cid")]) == []
     (finding,) = validate(scl, others=[parse(revision, "relay.cid")])
     assert (finding.rule, finding.file, finding.line) == ("conf-rev", "relay.cid", line)

@@ -96,6 +96,8 @@ class PduHeader(NamedTuple):
     confRev: int
     ndsCom: bool
     numDatSetEntries: int
+    t_start: int
+    stNum_span: tuple[int, int]
     sqNum_span: tuple[int, int]
     allData_span: tuple[int, int]
 
@@ -136,8 +138,10 @@ def read_pdu_header(raw: bytes, offset: int, end: int, *, strict: bool) -> PduHe
         _counter(raw, spans, 8, strict=strict),
         _boolean(raw, spans, 9),
         _counter(raw, spans, 10, strict=strict),
+        t_start,
+        spans[5],
         spans[6],
-        spans[11],
+        spans[_ALL_DATA],
     )
 
 

@@ -5,10 +5,13 @@ What makes a frame newer than the last one of its stream:
 * A higher stNum (in serial arithmetic: after 4294967295 comes 1) is a new state.
 * The same stNum with the same members is a repetition if its sqNum is higher, else a duplicate or a late one.
 * A stNum that is not higher, with other content, is a restart of the publisher if its ``t`` is later than the
-  last one. Where the two times cannot be compared (a clock failed, or only one of them is synchronised), stNum
-  1 with sqNum 0 or 1 is a restart. Anything else is an old state or a conflict: reported, not applied, and the
-  time to live is not renewed. Once that has run out the next frame is taken whatever its numbers are, as a
-  restart if they went back: a publisher that came back with a wrong clock is heard after one time to live.
+  last one. Where the two times cannot be compared (a clock failed, or only one of them is synchronised),
+  stNum 1 with sqNum 0 or 1 is a restart. Anything else is an old state or a conflict: reported, not applied,
+  and the time to live is not renewed. Once that has run out the next frame is taken whatever its numbers are,
+  as a restart if they went back: a publisher that came back with a wrong clock is heard after one time to
+  live.
+
+A stream whose members carry the publisher's incarnation is ordered by that instead of ``t`` and losses.
 
 A condition that persists (mismatch, refusal, conflict, old states, unreadable frames) is one event when it
 begins; the counters count every frame.
@@ -17,7 +20,7 @@ begins; the counters count every frame.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from ied_agents.goose.ber import read_header
 from ied_agents.goose.data import decode_all_data
@@ -97,6 +100,31 @@ class StreamCounters:
     undecodable: int = 0
 
 
+class _Shape(NamedTuple):
+    """What the octets of a frame say besides its state, and where the state lies in them."""
+
+    live_s: float
+    simulation: bool
+    t_start: int
+    stNum_start: int
+    stNum_stop: int
+    sqNum_start: int
+    sqNum_stop: int
+    data_start: int
+    data_stop: int
+
+    @classmethod
+    def of(cls, pdu: PduHeader, *, simulation: bool) -> _Shape:
+        return cls(
+            pdu.timeAllowedtoLive / 1000,
+            simulation,
+            pdu.t_start,
+            *pdu.stNum_span,
+            *pdu.sqNum_span,
+            *pdu.allData_span,
+        )
+
+
 class Subscriber(Generic[T]):
     """State machine of one stream; a :class:`Receiver` feeds it.
 
@@ -108,8 +136,7 @@ class Subscriber(Generic[T]):
         sqNum: of the last applied frame.
         t: of the last applied frame.
         simulation: whether the last applied frame was simulated. From the first simulated frame on the real
-            ones are
-            ignored, until ``accept_simulation`` is taken back.
+            ones are ignored, until ``accept_simulation`` is taken back.
         accept_simulation: whether simulated frames are followed (``LPHD.Sim``); may be set at any time.
         deadline: when the time to live runs out; None while not alive.
     """
@@ -125,8 +152,7 @@ class Subscriber(Generic[T]):
         Args:
             config: what the frames must say.
             decode: makes the value of the members (the content of allData); called for new states only. It
-                raises
-                GooseDecodeError for what it cannot read. By default the values as MMS Data, read strictly.
+                raises GooseDecodeError for what it cannot read. By default the values as MMS Data, read strictly.
             incarnation: reads from a value how often its publisher has started. Where the members carry that,
                 (incarnation, stNum, sqNum) alone orders the frames: times and losses decide nothing, so that
                 no old frame ever passes for a new one.
@@ -140,14 +166,16 @@ class Subscriber(Generic[T]):
         self.simulation = False
         self.accept_simulation = config.accept_simulation
         self.deadline: float | None = None
-        # The last applied frame up to its sqNum, after it up to the APDU's end, and where the sqNum lies.
+        # Of the last applied frame: what comes before t, before sqNum, and from there to the members' end.
+        self.before_t = b""
         self.before_sqNum = b""
         self.after_sqNum = b""
         self.sqNum_span = (0, 0)
         self._decode: Callable[[bytes], Any] = decode or self._decode_data
         self._incarnation: Callable[[T], int] | None = incarnation
         self._last_incarnation = -1
-        self._live_s = 0.0
+        self._shape = _Shape(0.0, False, 0, 0, 0, 0, 0, 0, 0)
+        self._between = (b"", b"", b"")
         self._all_data = b""
         self._condition: object = None
 
@@ -171,7 +199,7 @@ class Subscriber(Generic[T]):
         missed = (sqNum - self.sqNum) % MAX_COUNTER - 1
         self.counters.repetitions += 1
         self.sqNum = sqNum
-        self.deadline = now + self._live_s
+        self.deadline = now + self._shape.live_s
         self._condition = None
         if self.alive and not missed:
             return ()
@@ -189,24 +217,45 @@ class Subscriber(Generic[T]):
         if mismatch is not None:
             self.counters.mismatches += 1
             return self._report(mismatch, mismatch.field, mismatch.found)
-        all_data = raw[pdu.allData_span[0] : pdu.allData_span[1]]
+        return self._follow(raw, _Shape.of(pdu, simulation=simulation), now)
+
+    def differs_in_state_only(self, raw: bytes) -> bool:
+        """Whether a frame has the last applied one's octets everywhere but in t, stNum, sqNum and the
+        members."""
+        shape = self._shape
+        return (
+            raw.startswith(self._between[0], shape.t_start + 8)
+            and raw.startswith(self._between[1], shape.stNum_stop)
+            and raw.startswith(self._between[2], shape.sqNum_stop)
+            and len(raw) >= shape.data_stop
+            and raw[shape.stNum_start] < 0x80
+            and raw[shape.sqNum_start] < 0x80
+        )
+
+    def change(self, raw: bytes, now: float) -> Sequence[Event[T]]:
+        """A frame that :meth:`differs_in_state_only`: what else it says has been judged before."""
+        if self.simulation and not self.accept_simulation:
+            return self._refuse_simulation()
+        return self._follow(raw, self._shape, now)
+
+    def _follow(self, raw: bytes, shape: _Shape, now: float) -> Sequence[Event[T]]:
+        """Judge numbers, time and members of a frame that is as configured."""
+        stNum = int.from_bytes(raw[shape.stNum_start : shape.stNum_stop], "big")
+        sqNum = int.from_bytes(raw[shape.sqNum_start : shape.sqNum_stop], "big")
+        t = UtcTime.decode(raw[shape.t_start : shape.t_start + 8])
+        all_data = raw[shape.data_start : shape.data_stop]
         restarted, states_missed = False, 0
         if self.stNum is not None:
-            ahead = (pdu.stNum - self.stNum) % MAX_COUNTER
-            same_sender = simulation == self.simulation
+            ahead = (stNum - self.stNum) % MAX_COUNTER
+            same_sender = shape.simulation == self.simulation
             same = same_sender and not ahead and all_data == self._all_data
-            if same and (pdu.t == self.t or _later(pdu.sqNum, self.sqNum)):
-                self._remember(raw, pdu)
-                return self.repeat(pdu.sqNum, now)
+            if same and (t == self.t or _later(sqNum, self.sqNum)):
+                self._remember(raw, shape, t)
+                return self.repeat(sqNum, now)
             restarted = not (same_sender and 0 < ahead < _HALF)
-            if (
-                self._incarnation is None
-                and restarted
-                and same_sender
-                and self.alive
-                and not self._is_restart(pdu)
-            ):
-                return self._stale(pdu)
+            suspect = restarted and same_sender and self.alive and self._incarnation is None
+            if suspect and not self._is_restart(stNum, sqNum, t):
+                return self._stale(stNum, sqNum, t)
             states_missed = 0 if restarted else ahead - 1
         try:
             value = self._decode(all_data)
@@ -215,27 +264,19 @@ class Subscriber(Generic[T]):
         if self._incarnation is not None:
             incarnation = self._incarnation(value)
             if incarnation < self._last_incarnation or (incarnation == self._last_incarnation and restarted):
-                return self._stale(pdu)
+                return self._stale(stNum, sqNum, t)
             restarted = 0 <= self._last_incarnation < incarnation
             self._last_incarnation = incarnation
-        self._remember(raw, pdu)
+        self._remember(raw, shape, t)
         first = self.stNum is None or restarted
-        self.stNum, self.sqNum, self._all_data = pdu.stNum, pdu.sqNum, all_data
-        self.simulation = simulation
-        self.deadline = now + self._live_s
+        self.stNum, self.sqNum, self._all_data = stNum, sqNum, all_data
+        self.simulation = shape.simulation
+        self.deadline = now + shape.live_s
         self.counters.states += 1
         self.counters.restarts += restarted
         self._condition = None
-        missed = () if first else self._miss(states_missed, pdu.sqNum)
-        state = StateReceived(
-            self.config.gocbRef,
-            pdu.stNum,
-            pdu.sqNum,
-            pdu.t,
-            value,
-            simulation=simulation,
-            restarted=restarted,
-        )
+        missed = () if first else self._miss(states_missed, sqNum)
+        state = StateReceived(self.config.gocbRef, stNum, sqNum, t, value, shape.simulation, restarted)
         return [*self._resume(), *missed, state]
 
     def undecodable(self, error: GooseDecodeError) -> Sequence[Event[T]]:
@@ -250,7 +291,7 @@ class Subscriber(Generic[T]):
         self.alive = False
         self.deadline = None
         self.counters.lost += 1
-        return StreamLost(self.config.gocbRef, round(self._live_s * 1000))
+        return StreamLost(self.config.gocbRef, round(self._shape.live_s * 1000))
 
     def _refuse_simulation(self) -> Sequence[Event[T]]:
         self.counters.simulation_refused += 1
@@ -271,30 +312,37 @@ class Subscriber(Generic[T]):
                 return ConfigurationMismatch(config.gocbRef, field, expected, found)
         return None
 
-    def _is_restart(self, pdu: PduHeader) -> bool:
+    def _is_restart(self, stNum: int, sqNum: int, t: UtcTime) -> bool:
         """Whether a frame that is not ahead of the last one comes from a publisher that counts anew."""
-        if pdu.stNum == self.stNum and _later(pdu.sqNum, self.sqNum):
+        if stNum == self.stNum and _later(sqNum, self.sqNum):
             return False
-        quality = pdu.t.quality & _SYNCHRONISATION
+        quality = t.quality & _SYNCHRONISATION
         if quality & TimeQuality.CLOCK_FAILURE or quality != self.t.quality & _SYNCHRONISATION:
-            return pdu.stNum == 1 and pdu.sqNum <= 1
-        return pdu.t[:2] > self.t[:2]
+            return stNum == 1 and sqNum <= 1
+        return t[:2] > self.t[:2]
 
-    def _stale(self, pdu: PduHeader) -> Sequence[Event[T]]:
+    def _stale(self, stNum: int, sqNum: int, t: UtcTime) -> Sequence[Event[T]]:
         gocbRef = self.config.gocbRef
-        if pdu.stNum == self.stNum:
+        if stNum == self.stNum:
             self.counters.conflicts += 1
-            return self._report(StateConflict(gocbRef, pdu.stNum, pdu.sqNum), pdu.stNum)
+            return self._report(StateConflict(gocbRef, stNum, sqNum), stNum)
         self.counters.old_states += 1
-        current = self.stNum or 0
-        return self._report(OldStateReceived(gocbRef, pdu.stNum, pdu.sqNum, pdu.t, current), pdu.stNum)
+        return self._report(OldStateReceived(gocbRef, stNum, sqNum, t, self.stNum or 0), stNum)
 
-    def _remember(self, raw: bytes, pdu: PduHeader) -> None:
-        self.t = pdu.t
-        self._live_s = pdu.timeAllowedtoLive / 1000
-        start, stop = self.sqNum_span = pdu.sqNum_span
-        self.before_sqNum = raw[:start]
-        self.after_sqNum = raw[stop : pdu.allData_span[1]]
+    def _remember(self, raw: bytes, shape: _Shape, t: UtcTime) -> None:
+        self.t = t
+        self.before_sqNum = raw[: shape.sqNum_start]
+        self.after_sqNum = raw[shape.sqNum_stop : shape.data_stop]
+        self.sqNum_span = shape.sqNum_start, shape.sqNum_stop
+        if shape is self._shape:
+            return
+        self._shape = shape
+        self.before_t = raw[: shape.t_start]
+        self._between = (
+            raw[shape.t_start + 8 : shape.stNum_start],
+            raw[shape.stNum_stop : shape.sqNum_start],
+            raw[shape.sqNum_stop : shape.data_start],
+        )
 
     def _resume(self) -> Sequence[StreamResumed]:
         if self.alive:
@@ -367,14 +415,23 @@ class Receiver:
         """
         raw = frame if type(frame) is bytes else bytes(frame)
         for subscriber in self._recent.get(raw[:_KEY], ()):
-            if raw.startswith(subscriber.before_sqNum):
-                start, stop = subscriber.sqNum_span
-                if raw.startswith(subscriber.after_sqNum, stop) and raw[start] < 0x80:
-                    subscriber.counters.received += 1
-                    events = subscriber.repeat(int.from_bytes(raw[start:stop], "big"), now)
-                    if events:
-                        self._watch(subscriber)
-                    return events
+            if not raw.startswith(subscriber.before_t):
+                continue
+            start, stop = subscriber.sqNum_span
+            if (
+                raw.startswith(subscriber.before_sqNum)
+                and raw.startswith(subscriber.after_sqNum, stop)
+                and raw[start] < 0x80
+            ):
+                events = subscriber.repeat(int.from_bytes(raw[start:stop], "big"), now)
+            elif self._strict and subscriber.differs_in_state_only(raw):
+                events = subscriber.change(raw, now)
+            else:
+                break
+            subscriber.counters.received += 1
+            if events:
+                self._watch(subscriber)
+            return events
         return self._receive_changed(raw, now)
 
     def handle_timer(self, now: float) -> Sequence[StreamLost]:

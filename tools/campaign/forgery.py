@@ -1,11 +1,10 @@
-"""Frames that must never cause an operation: simulated, in test, old."""
+"""Frames that must never cause an operation: what a test device sends in a real publisher's name."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ied_agents.control.decision import Behaviour
 from ied_agents.dflisr import wire
 from ied_agents.dflisr.records import EventId, SectionState
 from ied_agents.goose.publisher import Publisher
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def forged_frames(world: World, rng: Random) -> list[tuple[int, bytes]]:
-    """For every agent, in the name of one of its peers, a declared fault: once simulated and once in test.
+    """For every agent, in the name of one of its peers, a declared fault and a clear request, marked as simulated.
 
     Returns:
         Receiver and frame.
@@ -36,15 +35,11 @@ def forged_frames(world: World, rng: Random) -> list[tuple[int, bytes]]:
             section=SectionState.FAULTED, section_event=event, clear=True, clear_event=event
         )
         false_state = replace(state, sides=(side, side), last_event=event)
-        for simulation, behaviour in ((True, Behaviour.ON), (False, Behaviour.TEST)):
-            config = replace(host.settings.peers[peer].fast.publisher(bytes(6)), simulation=simulation)
-            publisher = Publisher(config)
-            publisher.stNum = 100_000 + rng.randrange(1000)
-            frame = publisher.publish(
-                wire.encode_fast(replace(false_state, behaviour=behaviour)),
-                world.now,
-                UtcTime.from_ns(EPOCH_NS + round(world.now * 1e9)),
-            )
-            assert frame is not None
-            forged.append((number, frame))
+        config = replace(host.settings.peers[peer].fast.publisher(bytes(6)), simulation=True)
+        publisher = Publisher(config)
+        publisher.stNum = 100_000 + rng.randrange(1000)
+        stamp = UtcTime.from_ns(EPOCH_NS + round(world.now * 1e9))
+        frame = publisher.publish(wire.encode_fast(false_state), world.now, stamp)
+        assert frame is not None
+        forged.append((number, frame))
     return forged

@@ -17,7 +17,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from ied_agents.dflisr.stored import COMMISSIONED, to_json
 from ied_agents.process.plant import PlantSettings
@@ -51,6 +51,7 @@ class Stage:
     Attributes:
         agents: process of each switch's agent.
         pcap: the capture.
+        room: folder of sockets, settings and states; gone with the stage.
     """
 
     site: Site
@@ -63,8 +64,9 @@ class Stage:
     _lab: Lab = field(init=False)
     _plant: subprocess.Popen[bytes] = field(init=False)
     _capture: subprocess.Popen[bytes] = field(init=False)
+    _pipes: list[IO[bytes]] = field(default_factory=list)
     _exit: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
-    _room: Path = field(init=False)
+    room: Path = field(init=False)
 
     def __enter__(self) -> Self:
         """Start everything and wait until every agent hears all it subscribes to.
@@ -77,7 +79,8 @@ class Stage:
             self.out.mkdir(parents=True, exist_ok=True)
             self.pcap = self.out / "goose.pcap"
             # Socket paths must be short, wherever the output goes.
-            self._room = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flisr-")))
+            self.room = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flisr-")))
+            stack.callback(self._close_pipes)
             self._lab = stack.enter_context(Lab.open([a.ied for a in self.site.agents.values()]))
             stack.callback(self._end_agents)
             self._start_capture()
@@ -107,12 +110,12 @@ class Stage:
             network=self.site.plant(),
             plant=self.plant,
             seed=self.seed,
-            socket=str(self._room / "plant"),
-            agents={number: str(self._room / f"{number}.inputs") for number in self.site.agents},
+            socket=str(self.room / "plant"),
+            agents={number: str(self.room / f"{number}.inputs") for number in self.site.agents},
             log=str(self.out / "plant.jsonl"),
         )
         Path(settings.log).unlink(missing_ok=True)
-        document = self._room / "plant.json"
+        document = self.room / "plant.json"
         document.write_text(settings.to_json(), encoding="utf-8")
         self._plant = self._lab.spawn(
             BRIDGE,
@@ -124,7 +127,7 @@ class Stage:
 
     def _start_agent(self, number: int) -> None:
         agent = self.site.agents[number]
-        state = self._room / f"{number}.state"
+        state = self.room / f"{number}.state"
         if not state.exists():
             # The demo takes its own agents into service; elsewhere an operator does.
             DurableFile.create(state, to_json(COMMISSIONED)).close()
@@ -135,12 +138,12 @@ class Stage:
             interface=HOST_INTERFACE,
             state=str(state),
             journal=str(journal),
-            inputs=str(self._room / f"{number}.inputs"),
-            process=str(self._room / "plant"),
-            operator=str(self._room / f"{number}.operator"),
+            inputs=str(self.room / f"{number}.inputs"),
+            process=str(self.room / "plant"),
+            operator=str(self.room / f"{number}.operator"),
             receive_loss=self.loss,
         )
-        document = self._room / f"{number}.json"
+        document = self.room / f"{number}.json"
         document.write_text(settings.to_json(), encoding="utf-8")
         self.agents[number] = self._lab.spawn(
             agent.ied, [*_PYTHON, "ied_agents.runtime.agent_process", str(document)], stdout=subprocess.PIPE
@@ -148,6 +151,7 @@ class Stage:
 
     def _ready(self, child: subprocess.Popen[bytes], name: str) -> None:
         assert child.stdout is not None
+        self._pipes.extend(pipe for pipe in (child.stdin, child.stdout) if pipe is not None)
         if not select.select([child.stdout], [], [], READY_S)[0] or not child.stdout.readline():
             raise StageError(f"{name} did not start within {READY_S:.0f} s; its messages are above")
 
@@ -175,13 +179,13 @@ class Stage:
         answers: dict[int, dict[str, Any]] = {}
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asker:
             # A path, for only those pass between network namespaces.
-            address = self._room / "asker"
+            address = self.room / "asker"
             address.unlink(missing_ok=True)
             asker.bind(str(address))
             asker.settimeout(1.0)
             for number in self.agents:
                 try:
-                    asker.sendto(b'{"request": "status"}', str(self._room / f"{number}.operator"))
+                    asker.sendto(b'{"request": "status"}', str(self.room / f"{number}.operator"))
                     answers[number] = json.loads(asker.recv(4096))
                 except OSError:
                     continue
@@ -233,6 +237,11 @@ class Stage:
         self._capture.send_signal(signal.SIGTERM)
         said.update(_last_line(self._capture))
         return said
+
+    def _close_pipes(self) -> None:
+        for pipe in self._pipes:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
 
     def _end_agents(self) -> None:
         for agent in self.agents.values():

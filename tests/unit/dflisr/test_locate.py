@@ -1,0 +1,371 @@
+"""Locating: pickups, answers, declarations (design section 4, step 1)."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from ied_agents.control.decision import Behaviour
+from ied_agents.dflisr.records import Answer, AnswerKind, EventId, LockState, SectionState
+from ied_agents.process.inputs import Direction, Voltage
+
+NOT_SEEN, PASSES_ON, ENTERS_TOO, UNSURE = (
+    AnswerKind.NOT_SEEN,
+    AnswerKind.PASSES_ON,
+    AnswerKind.ENTERS_TOO,
+    AnswerKind.UNSURE,
+)
+SILENT = AnswerKind.NONE
+DETECTION_S = 0.003
+
+
+def section_state(turned, side=1):
+    return turned.fast.sides[side].section
+
+
+# -- the entering agent: L2 sees the fault enter section 2, whose other switches are R3 and L4 ---------------------
+
+
+@pytest.fixture
+def entering(bench):
+    agent = bench(2).quiet()
+    agent.pick_up()
+    turned = agent.turn()
+    assert (turned.fast.pickup, turned.fast.direction) == (True, Direction.FORWARD)
+    assert section_state(turned) is SectionState.NONE
+    return agent
+
+
+@pytest.mark.parametrize(("r3", "l4"), list(product(AnswerKind, repeat=2)))
+def test_a_section_is_declared_when_every_peer_answered_not_seen_or_enters_too(entering, r3, l4):
+    for peer, kind in ((3, r3), (4, l4)):
+        if kind is not SILENT:
+            entering.answer(peer, kind)
+    declared = section_state(entering.turn(after=0.004)) is SectionState.FAULTED
+    assert declared == ({r3, l4} <= {NOT_SEEN, ENTERS_TOO})
+
+
+def test_a_declaration_carries_a_new_event_locks_and_names_the_declaring_switch(entering):
+    entering.answer(3, NOT_SEEN)
+    entering.answer(4, ENTERS_TOO)
+    turned = entering.turn(after=0.004)
+    side = turned.fast.sides[1]
+    assert side.section_event.switch == 2
+    assert (side.lock, side.lock_event) == (LockState.DURABLE, side.section_event)
+    assert turned.fast.last_event == side.section_event
+    assert section_state(turned, 0) is SectionState.NONE
+    assert turned.notes.count("declared faulted") == 1
+
+
+def test_declaration_and_lock_leave_before_the_disk_has_them(entering):
+    entering.disk_works = False
+    entering.answer(3, NOT_SEEN)
+    entering.answer(4, NOT_SEEN)
+    side = entering.turn(after=0.004).fast.sides[1]
+    assert (side.section, side.lock) == (SectionState.FAULTED, LockState.VOLATILE)
+
+
+def test_where_there_is_no_peer_the_section_is_declared_at_once(bench):
+    agent = bench(4).quiet()
+    agent.pick_up()
+    assert section_state(agent.turn()) is SectionState.FAULTED
+
+
+def test_nothing_is_declared_twice_for_one_pickup(entering):
+    for peer in (3, 4):
+        entering.answer(peer, NOT_SEEN)
+    event = entering.turn(after=0.004).fast.sides[1].section_event
+    entering.hear(3)
+    turned = entering.turn(after=0.1)
+    assert turned.fast.sides[1].section_event == event
+    assert "declared faulted" not in turned.notes
+
+
+def test_an_answer_to_an_earlier_pickup_or_incarnation_or_another_switch_is_none(entering):
+    pickup = entering.agent._locator.pickup.id
+    stale = [
+        Answer(2, entering.incarnation, pickup - 1, NOT_SEEN),
+        Answer(2, entering.incarnation - 1, pickup, NOT_SEEN),
+        Answer(3, entering.incarnation, pickup, NOT_SEEN),
+    ]
+    entering.answer(3, NOT_SEEN)
+    entering.hear(4, answers=tuple(stale))
+    assert section_state(entering.turn(after=0.05)) is SectionState.NONE
+    entering.answer(4, NOT_SEEN)
+    assert section_state(entering.turn()) is SectionState.FAULTED
+
+
+def test_an_answer_of_a_peer_in_test_is_none(entering):
+    entering.answer(3, NOT_SEEN)
+    entering.hear(4, behaviour=Behaviour.TEST)
+    entering.answer(4, NOT_SEEN)
+    turned = entering.turn(after=0.004)
+    assert section_state(turned) is SectionState.NONE
+    assert turned.fast.sides[1].lock is LockState.NONE
+
+
+def test_a_late_passes_on_withdraws_the_declaration(entering):
+    for peer in (3, 4):
+        entering.answer(peer, NOT_SEEN)
+    event = entering.turn(after=0.004).fast.sides[1].section_event
+    entering.answer(3, PASSES_ON)
+    turned = entering.turn(after=0.001)
+    assert "declaration withdrawn" in turned.notes
+    assert turned.fast.cleared == (event,)
+    assert section_state(turned) is SectionState.NONE
+    assert turned.fast.sides[1].lock is LockState.NONE
+    # and it stays so, even if the peer that locked meanwhile still says it
+    entering.turn(after=0.1)
+    assert section_state(entering.turn(after=0.1)) is SectionState.NONE
+
+
+def test_a_passes_on_blocks_even_when_all_others_come_later(entering):
+    entering.answer(3, PASSES_ON)
+    entering.turn(after=0.002)
+    entering.answer(4, NOT_SEEN)
+    assert section_state(entering.turn(after=0.002)) is SectionState.NONE
+    assert section_state(entering.turn(after=1.0)) is SectionState.NONE
+
+
+@pytest.mark.parametrize(
+    ("direction", "trusted"),
+    [(Direction.FORWARD, False), (Direction.BACKWARD, False), (Direction.UNKNOWN, True), (Direction.BOTH, True)],
+)
+def test_an_untrusted_direction_declares_nothing(bench, direction, trusted):
+    agent = bench(2).quiet()
+    agent.pick_up(direction, trusted)
+    agent.turn()
+    for peer in (1, 3, 4):
+        agent.answer(peer, NOT_SEEN)
+    turned = agent.turn(after=0.01)
+    assert [side.section for side in turned.fast.sides] == [SectionState.NONE] * 2
+    assert turned.orders == []
+
+
+def test_a_source_section_is_never_declared(bench):
+    agent = bench(1).quiet()
+    agent.pick_up(Direction.BACKWARD)
+    assert section_state(agent.turn(), 0) is SectionState.NONE
+    later = agent.turns(0.6)
+    assert [side.section for side in later.fast.sides] == [SectionState.NONE] * 2
+
+
+def test_a_loss_of_voltage_without_fault_current_starts_nothing(bench):
+    agent = bench(2).quiet()
+    agent.feed(voltage=(Voltage.ABSENT, Voltage.ABSENT), flow_a=0.0, current_a=0.0)
+    turned = agent.turns(3.0)
+    assert turned.orders == []
+    assert turned.fast.last_event == EventId(0, 0)
+
+
+def test_a_pickup_in_inputs_that_are_too_old_declares_nothing(bench):
+    agent = bench(4).quiet()
+    agent.pick_up()
+    assert section_state(agent.turn(after=3.1), 1) is SectionState.NONE
+
+
+# -- when answers stay out: the own delay of a breaker; voltage for a load-break switch ---------------------------
+
+
+@pytest.mark.parametrize("kind", [SILENT, UNSURE])
+def test_after_its_own_delay_a_breaker_trips_and_holds_the_section_suspect(bench, kind):
+    agent = bench(3).quiet()  # R3 sees the fault enter section 3; its delay is 100 ms
+    agent.pick_up()
+    agent.turn()
+    agent.answer(9, NOT_SEEN)
+    if kind is not SILENT:
+        agent.answer(10, kind)
+    before = agent.turn(after=0.0995)
+    assert (section_state(before), before.orders) == (SectionState.NONE, [])
+    after = agent.turn(after=0.0006)
+    assert section_state(after) is SectionState.SUSPECT
+    assert after.fast.sides[1].lock is LockState.DURABLE
+    assert after.orders == ["open"]
+    assert after.fast.trip
+
+
+def test_a_breaker_that_passes_the_fault_on_trips_after_its_own_delay_and_suspects_nothing(bench):
+    agent = bench(1).quiet()
+    agent.pick_up()
+    agent.turn()
+    agent.answer(2, PASSES_ON)
+    assert agent.turn(after=0.29).orders == []
+    turned = agent.turn(after=0.011)
+    assert turned.orders == ["open"]
+    assert section_state(turned) is SectionState.NONE
+
+
+@pytest.mark.parametrize(("direction", "trusted"), [(Direction.UNKNOWN, True), (Direction.FORWARD, False)])
+def test_a_breaker_without_trusted_direction_trips_after_its_own_delay(bench, direction, trusted):
+    agent = bench(3).quiet()
+    agent.pick_up(direction, trusted)
+    agent.turn()
+    assert agent.turn(after=0.0995).orders == []
+    turned = agent.turn(after=0.0006)
+    assert turned.orders == ["open"]
+    assert [side.section for side in turned.fast.sides] == [SectionState.NONE] * 2
+
+
+def test_a_breaker_whose_pickup_resets_in_time_does_not_trip(bench):
+    agent = bench(3).quiet()
+    agent.pick_up()
+    agent.turn()
+    agent.feed(pickup=False, direction=Direction.UNKNOWN, direction_trusted=False, current_a=40.0)
+    agent.turn(after=0.05)
+    assert agent.turns(1.0).orders == []
+
+
+@pytest.mark.parametrize(
+    ("voltage", "state"),
+    [
+        (Voltage.ABSENT, SectionState.SUSPECT),
+        (Voltage.PRESENT, SectionState.NONE),
+        (Voltage.UNKNOWN, SectionState.NONE),
+    ],
+)
+def test_a_section_is_suspect_after_the_pickup_only_if_its_voltage_is_gone(entering, voltage, state):
+    entering.answer(3, NOT_SEEN)  # L4 stays silent
+    entering.turn(after=0.1)
+    entering.feed(
+        pickup=False,
+        direction=Direction.UNKNOWN,
+        direction_trusted=False,
+        flow_a=0.0,
+        current_a=0.0,
+        voltage=(Voltage.PRESENT, voltage),
+    )
+    assert section_state(entering.turn(after=0.2)) is state
+    if state is SectionState.NONE:
+        # The patience is over: a voltage that goes now has another reason.
+        entering.turn(after=0.6)
+        entering.feed(voltage=(Voltage.PRESENT, Voltage.ABSENT))
+        assert section_state(entering.turn(after=0.01)) is SectionState.NONE
+
+
+def test_a_section_whose_answers_come_complete_after_the_trip_is_faulted_not_suspect(entering):
+    entering.answer(3, NOT_SEEN)
+    entering.answer(4, NOT_SEEN)
+    entering.open((Voltage.PRESENT, Voltage.ABSENT))
+    assert section_state(entering.turn(after=0.1)) is SectionState.FAULTED
+
+
+# -- the answering agent: R3 is asked by L2 about section 2 -------------------------------------------------------
+
+
+def asked(agent, **changes):
+    fault = {"pickup": True, "direction": Direction.FORWARD, "direction_trusted": True, "pickup_id": 5}
+    agent.hear(2, **fault | changes)
+
+
+def answer_of(turned, switch=2):
+    given = [a for a in turned.fast.answers if a.switch == switch]
+    assert len(given) <= 1
+    return given[0].kind if given else AnswerKind.NONE
+
+
+def test_not_seen_is_answered_only_after_the_detection_time_from_receipt(bench):
+    agent = bench(3).quiet()
+    asked(agent)
+    assert answer_of(agent.turn()) is SILENT
+    assert agent.agent.next_deadline <= agent.now + DETECTION_S + 1e-9
+    assert answer_of(agent.turn(after=DETECTION_S - 1e-4)) is SILENT
+    turned = agent.turn(after=2e-4)
+    assert turned.fast.answers == (Answer(2, 500, 5, NOT_SEEN),)
+
+
+@pytest.mark.parametrize(
+    ("direction", "trusted", "kind"),
+    [
+        (Direction.FORWARD, True, PASSES_ON),  # out of section 2 into section 3
+        (Direction.BACKWARD, True, ENTERS_TOO),  # into section 2 from the other side
+        (Direction.FORWARD, False, UNSURE),
+        (Direction.BACKWARD, False, UNSURE),
+        (Direction.UNKNOWN, True, UNSURE),
+        (Direction.BOTH, True, UNSURE),
+    ],
+)
+@pytest.mark.parametrize("order", ["own first", "own later"])
+def test_an_own_pickup_is_answered_at_once_by_its_direction(bench, direction, trusted, kind, order):
+    agent = bench(3).quiet()
+    if order == "own first":
+        agent.pick_up(direction, trusted)
+        agent.turn(after=0.001)
+        asked(agent)
+        turned = agent.turn()
+    else:
+        asked(agent)
+        agent.turn()
+        agent.pick_up(direction, trusted)
+        turned = agent.turn(after=0.001)
+    assert answer_of(turned) is kind
+
+
+def test_an_own_pickup_after_not_seen_changes_the_answer_to_passes_on(bench):
+    agent = bench(3).quiet()
+    asked(agent)
+    agent.turn()
+    assert answer_of(agent.turn(after=0.004)) is NOT_SEEN
+    agent.pick_up()
+    assert answer_of(agent.turn(after=0.001)) is PASSES_ON
+
+
+def test_an_old_pickup_is_no_answer_to_a_new_one(bench):
+    agent = bench(3).quiet()
+    agent.pick_up()
+    agent.turn()
+    agent.feed(pickup=False, direction=Direction.UNKNOWN, direction_trusted=False)
+    agent.turn(after=0.01)
+    agent.now += 0.5
+    asked(agent)
+    agent.turn()
+    assert answer_of(agent.turn(after=0.004)) is NOT_SEEN
+
+
+def test_without_valid_inputs_the_answer_is_unsure(bench):
+    agent = bench(3).quiet()
+    agent.now += 3.1
+    asked(agent)
+    assert answer_of(agent.turn()) is UNSURE
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"direction": Direction.BACKWARD},  # enters section 1, which R3 does not bound
+        {"direction": Direction.UNKNOWN},
+        {"direction_trusted": False},
+        {"pickup_quality": 1},
+        {"pickup": False},
+        {"behaviour": Behaviour.TEST},
+    ],
+    ids=str,
+)
+def test_only_a_trusted_pickup_that_enters_a_section_of_its_own_is_answered(bench, changes):
+    agent = bench(3).quiet()
+    asked(agent, **changes)
+    agent.turn()
+    assert answer_of(agent.turn(after=0.004)) is SILENT
+
+
+def test_a_lost_peer_is_not_answered(bench):
+    agent = bench(3).quiet()
+    asked(agent)
+    agent.agent.peer_lost(2, fast=True)
+    agent.turn()
+    assert answer_of(agent.turn(after=0.004)) is SILENT
+
+
+def test_the_last_answers_are_kept_within_their_array(bench):
+    agent = bench(3).quiet()
+    for pickup in range(1, 20):
+        asked(agent, pickup_id=pickup)
+        agent.turn()
+        turned = agent.turn(after=0.004)
+        assert turned.fast.answers == (Answer(2, 500, pickup, NOT_SEEN),)
+
+
+def test_a_peer_that_has_started_with_unproven_locks_is_greeted(bench):
+    agent = bench(3).quiet()
+    agent.hear(2, incarnation=501, unproven=True)
+    assert agent.turn().fast.answers == (Answer(2, 501, 0, NOT_SEEN),)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ied_agents.control.decision import Behaviour, Reason, SwitchCondition, refuse_close, refuse_open
-from ied_agents.dflisr.capacity import Ledger, spare_a
+from ied_agents.dflisr.capacity import FLOW_DEADBAND_A, Ledger, spare_a
 from ied_agents.dflisr.isolate import SideDuty, carries_fault, clear_request_for_me, infeed_side, side_duties
 from ied_agents.dflisr.locate import Locator
 from ied_agents.dflisr.records import (
@@ -46,7 +46,6 @@ FREEZE_AGE_S: Final = 0.2
 QUIET_AFTER_S: Final = 2.0
 """After a pickup without an event, the network counts as quiet again after this long."""
 OPEN_RETRIES: Final = 3
-FLOW_DEADBAND_A: Final = 1.0
 INVALID_QUALITY: Final = 0b01_0000_0000000
 """Validity invalid; the first quality bit is the most significant of 13."""
 
@@ -230,7 +229,7 @@ class Agent:
         ):
             self.situation.own = self._state(event, now)
         turn.fast = self.situation.own
-        turn.slow = self._load()
+        turn.slow = self._load(now)
         return turn
 
     def _wake(self, at: float) -> None:
@@ -287,8 +286,9 @@ class Agent:
             self._wake(self._open_until)
 
     def _adopt_cleared(self) -> None:
-        for _, state in self.situation.states():
-            for event in state.cleared:
+        for number in self.situation.views:
+            state = self.situation.heard(number)
+            for event in () if state is None else state.cleared:
                 if event not in self._record.cleared:
                     self._clear(event)
 
@@ -453,7 +453,8 @@ class Agent:
         if self._open_tries >= OPEN_RETRIES:
             return
         inputs, me = self.situation.inputs, self.situation.me
-        current = 0.0 if inputs is None else inputs.current_a
+        # A current that is not known may be a fault current; a breaker breaks any.
+        current = inputs.current_a if inputs is not None and self.situation.inputs_valid(now) else NEVER
         breaking = NEVER if me.breaker else me.breaking_a
         if refuse_open(self._condition(now), current, breaking) is not Reason.NONE:
             return
@@ -645,11 +646,11 @@ class Agent:
             progress=self._progress,
         )
 
-    def _load(self) -> LoadState:
+    def _load(self, now: float) -> LoadState:
         situation, last = self.situation, self._turn.slow
         inputs = situation.inputs
-        if inputs is None:
-            return last
+        if inputs is None or not situation.inputs_valid(now):
+            return replace(last, flow_quality=INVALID_QUALITY, spare_a=(0.0, 0.0))
         flow = inputs.flow_a
         if abs(flow - self._published_flow) < FLOW_DEADBAND_A:
             flow = self._published_flow

@@ -8,7 +8,7 @@ tenths of an ampere on the wire.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ied_agents.control.decision import Reason
 from ied_agents.dflisr.records import NO_CLAIM, Bound, Claim, ClaimId, Reservation
@@ -16,6 +16,10 @@ from scl.agent_model import RESERVATIONS
 
 if TYPE_CHECKING:
     from ied_agents.dflisr.views import Situation
+
+
+FLOW_DEADBAND_A: Final = 1.0
+"""A published load current may be this much behind the real one, in A; capacity counts it as load."""
 
 
 def supply_path(situation: Situation, bound: Bound) -> list[int] | None:
@@ -30,7 +34,8 @@ def supply_path(situation: Situation, bound: Bound) -> list[int] | None:
 def load_a(situation: Situation, switch: int) -> float | None:
     """Magnitude of a switch's load current in A; None if it is not known or not fresh."""
     if switch == situation.me.number:
-        return None if situation.inputs is None else abs(situation.inputs.flow_a)
+        known = situation.inputs is not None and situation.own.pickup_quality == 0
+        return abs(situation.inputs.flow_a) if known and situation.inputs is not None else None
     view = situation.views.get(switch)
     if view is None or view.load is None or not view.load_alive or view.load.flow_quality:
         return None
@@ -49,7 +54,7 @@ def spare_a(situation: Situation, side: int) -> float:
         load = load_a(situation, number)
         if load is None:
             return 0.0
-        spare = min(spare, situation.feeder.by_number[number].rating_a - load)
+        spare = min(spare, situation.feeder.by_number[number].rating_a - load - FLOW_DEADBAND_A)
     return max(0.0, spare)
 
 
@@ -113,7 +118,8 @@ class Ledger:
             if load is None:
                 return Reason.PEER_SILENT
             # Every reservation runs through this head; counting all of them on every element errs to the safe side.
-            if load + reserved + request.deciamperes / 10 > self._now.feeder.by_number[number].rating_a:
+            wanted = load + FLOW_DEADBAND_A + reserved + request.deciamperes / 10
+            if wanted > self._now.feeder.by_number[number].rating_a:
                 return Reason.NO_CAPACITY
         if len(others) == RESERVATIONS:
             return Reason.NO_CAPACITY

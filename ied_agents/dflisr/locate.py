@@ -94,6 +94,8 @@ class Locator:
                 return self.pickup
         elif pickup is not None and pickup.until is None:
             pickup.until = now
+            # Of a process that has fallen silent nothing can be concluded.
+            pickup.settled = pickup.settled or not self._now.inputs_valid(now)
         return None
 
     def answer(self, now: float) -> tuple[list[Answer], float]:

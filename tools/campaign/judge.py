@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tools.campaign.world import World
 
 _TOLERANCE_A = 0.2
+_MARGIN_A = 1.0  # what agents measure may be this much behind, so they leave that much free
 
 
 class Violation(NamedTuple):
@@ -170,7 +171,7 @@ def unserved(
             if not ((line.a in island and line.b in live) or (line.b in island and line.a in live)):
                 continue
             carried = _tree_flows(lines, closed | {line.number}, sources, loads)
-            if all(flow <= ratings_a[number] + 1e-6 for number, flow in carried.items()):
+            if all(flow + _MARGIN_A <= ratings_a[number] for number, flow in carried.items()):
                 missed.append(Missed(tuple(sorted(island)), line.number, sum(loads[s] for s in island)))
                 break
     return missed

@@ -154,12 +154,14 @@ def data_type_templates(switch_classes: tuple[str, ...] = ("XCBR", "XSWI")) -> s
     used = {kind for objects in lnodes.values() for _, kind in objects}
     do_types = {TYPE_PREFIX + name: entry for name, entry in _STANDARD.items() if name in used}
     for name, attributes in private.objects.items():
-        cdc = name.upper()
+        # The schema of Edition 2.1 knows no private classes: the nearest standard one is named, and these say
+        # which it is in truth.
         own = (
             _text("cdcNs", DATA_NAME_SPACE, "EX"),
-            _text("cdcName", cdc, "EX"),
+            _text("cdcName", name, "EX"),
             _text("dataNs", DATA_NAME_SPACE, "EX"),
         )
+        cdc = "MV" if any(da.fc == "MX" for da in attributes) else "INS"
         do_types[f"{TYPE_PREFIX}AFSR_{name}"] = (cdc, (*attributes, *own))
     for name, (cdc, attributes_of) in do_types.items():
         parts.append(f'    <DOType id="{name}" cdc="{cdc}">')

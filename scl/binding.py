@@ -229,8 +229,7 @@ def bind(cls: type[N], element: Element, problems: Problems, **values: Any) -> N
         cls: what the element is.
         element: where it comes from; children are looked up in the same name space.
         problems: takes one located error for each value that is missing or wrong; the typed element then
-        holds
-            the default or the zero of its type, so that one run finds all of them.
+            holds the default or the zero of its type, so that one run finds all of them.
         values: values of fields marked ``GIVEN``.
     """
     plan = _plan(cls)

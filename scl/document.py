@@ -155,7 +155,7 @@ def parse_document(data: bytes | str, file: str = "") -> Document:
     if isinstance(data, str):
         data, encoding = data.encode(errors="replace"), "utf-8"
     if len(data) > MAX_OCTETS:
-        raise SclError(f"file of {len(data)} octets; at most {MAX_OCTETS} are read", file=file)
+        raise SclError(f"file of more than {MAX_OCTETS} octets", file=file)
     return _Parser(file, encoding).parse(data)
 
 

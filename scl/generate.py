@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping  # noqa: TC003  a field's type, read at run time
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from scl.agent_ied import agent_ied, connected_access_point
 from scl.agent_model import LDEVICE
 from scl.agent_templates import SWITCH_CLASSES, data_type_templates
 from scl.listening import needed_subscriptions
-from scl.topology import Kind  # noqa: TC001  a field's type, read at run time
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scl.topology import Kind
 
 MAX_SWITCHES: Final = 0x3FFF
 """Switch numbers give the APPIDs, and a class of APPIDs has 14 bits."""
@@ -38,8 +41,7 @@ class SwitchSpec:
         breaking_a: largest current it can interrupt; None for 16 kA (breaker) or 630 A (load break).
         operating_time_ms: from command to position.
         trip_delay_ms: of a breaker's own protection; None for grading: 100 ms for the last, 200 ms more for
-        each
-            breaker behind it.
+            each breaker behind it.
     """
 
     name: str
@@ -159,8 +161,7 @@ def generate_scd(spec: NetworkSpec) -> str:
 
     Raises:
         ValueError: a name that is not unique or cannot stand in an SCD, a section that is not there, or more
-        than
-            ``MAX_SWITCHES`` switches.
+            than ``MAX_SWITCHES`` switches.
     """
     return _Plan(spec).scd()
 
@@ -201,6 +202,7 @@ class _Plan:
         self.ends: dict[str, tuple[str, str]] = {}  # first and last node of each section
         self._taken: set[str] = set()
         self._heads: dict[str, list[_Switch]] = {feeder.substation: [] for feeder in spec.feeders}
+        self._taken.update(f"{substation}/{self.level}/BB" for substation in self._heads)
         self._name(spec.name, "network")
         for feeder in spec.feeders:
             self._feeder(feeder)
@@ -235,6 +237,11 @@ class _Plan:
         self._taken.add(name)
         return name
 
+    def _nodes(self, first: str, *last: str) -> tuple[str, str]:
+        """First and last node of a section; their names are unique among all names of their container."""
+        nodes = [self._unique(node) for node in (first, *last)]
+        return nodes[0], nodes[-1]
+
     def _section(self, name: str) -> str:
         if name not in self.ends:
             raise ValueError(f"there is no section {name!r}; there are {', '.join(self.ends)}"[:500])
@@ -249,11 +256,11 @@ class _Plan:
         if feeder.name in self._heads:
             raise ValueError(f"feeder {feeder.name} is named like a substation")
         before, node = feeder.substation, f"{feeder.substation}/{self.level}/BB/N1"
+        bay = self._unique(f"{feeder.substation}/{self.level}/{feeder.name}")
         for index, switch in enumerate(feeder.switches, start=1):
             section = self._unique(f"{feeder.name}/S{index}")
-            bay = f"{feeder.substation}/{self.level}/{feeder.name}"
             first = f"{bay}/N1" if index == 1 else f"{section}a"
-            self.ends[section] = first, f"{section}b"
+            self.ends[section] = self._nodes(first, f"{section}b")
             path = f"{bay if index == 1 else feeder.name}/{switch.name}"
             self._switch(switch, feeder.name + switch.name, path, (before, section), (node, first))
             if index == 1:
@@ -268,8 +275,13 @@ class _Plan:
             if lateral.switch is None:
                 if lateral.is_der:
                     raise ValueError(f"DER {lateral.name} of {feeder.name} without a switch")
+                self._nodes(f"{section}b")
                 continue
-            self.ends[section] = (section, section) if lateral.is_der else (f"{section}a", f"{section}b")
+            if lateral.is_der:
+                self._unique(f"{section}G")
+                self.ends[section] = section, section
+            else:
+                self.ends[section] = self._nodes(f"{section}a", f"{section}b")
             path = f"{feeder.name}/{lateral.switch.name}"
             ends = lateral.section, section
             self._switch(
@@ -300,7 +312,8 @@ class _Plan:
             if switch.is_tie:
                 continue
             is_breaker = switch.spec.kind == "breaker"
-            behind[near] = max(behind.get(near, 0), behind.get(far, 0) + is_breaker)
+            if self.ends[far][0] != self.ends[far][1]:  # local generation is not protected through the feeder
+                behind[near] = max(behind.get(near, 0), behind.get(far, 0) + is_breaker)
             if is_breaker:
                 graded = _GRADING_START_MS + _GRADING_STEP_MS * behind.get(far, 0)
                 delays[switch.number] = (
@@ -318,7 +331,6 @@ class _Plan:
         names = {switch.number: switch.iedName for switch in self.switches}
         parts = [_HEAD.format(self.spec.name)]
         parts.extend(self._substation(substation) for substation in substations)
-        parts.extend(self._line(feeder) for feeder in self.spec.feeders)
         parts.append('  <Communication>\n    <SubNetwork name="Station" type="8-MMS">\n')
         parts.extend(connected_access_point(switch.iedName, switch.number) for switch in self.switches)
         parts.append("    </SubNetwork>\n  </Communication>\n")
@@ -334,6 +346,7 @@ class _Plan:
         )
         classes = tuple(sorted({SWITCH_CLASSES[switch.spec.kind] for switch in self.switches}))
         parts.append(data_type_templates(classes))
+        parts.extend(self._line(feeder) for feeder in self.spec.feeders)
         parts.append("</SCL>\n")
         return "".join(parts)
 

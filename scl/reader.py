@@ -18,8 +18,7 @@ def read(path: str | PathLike[str]) -> SCL:
 
     Raises:
         SclError: the file cannot be opened, is no well-formed SCL, or has a value that is missing or wrong;
-        the
-            first of them, with file, line and element path.
+            the first of them, with file, line and element path.
     """
     return parse(load(path), str(path))
 

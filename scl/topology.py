@@ -75,8 +75,7 @@ class Section:
         switches: the switches that bound it, as number and side (``A`` or ``B``) that looks into it, by
         number.
         is_source: fed from above: it has an infeed (IFL), or a transformer winding that is not known to be
-        the one
-            of the highest voltage.
+            the one of the highest voltage.
         nodes: paths of its connectivity nodes, in the order of the file.
         equipment: what conducting equipment hangs on it, switches with an agent aside.
     """
@@ -129,13 +128,12 @@ def primary_network(scl: SCL, problems: list[SclError] | None = None) -> Primary
 
     Args:
         scl: the file.
-        problems: takes the located errors; equipment it concerns is left out. Without it the first is
-        raised.
+        problems: takes the located errors, the equipment they concern is left out; without it the first
+            is raised.
 
     Raises:
         SclError: a terminal names no connectivity node; a switch with an agent has not two terminals, lies in
-        one
-            section with both sides, or shares its agent; a number is missing, wrong or given twice.
+            one section with both sides, or shares its agent; a number is missing, wrong or given twice.
     """
     found: list[SclError] = []
     network = _Builder(scl, found).build()

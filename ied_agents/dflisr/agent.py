@@ -11,7 +11,15 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from ied_agents.control.decision import Behaviour, Reason, SwitchCondition, refuse_close, refuse_open
+from ied_agents.control.decision import (
+    HOT_LINE_TAG,
+    WORK_TAG,
+    Behaviour,
+    Reason,
+    SwitchCondition,
+    refuse_close,
+    refuse_open,
+)
 from ied_agents.dflisr.capacity import FLOW_DEADBAND_A, Ledger, spare_a
 from ied_agents.dflisr.isolate import SideDuty, carries_fault, clear_request_for_me, infeed_side, side_duties
 from ied_agents.dflisr.locate import Locator
@@ -31,7 +39,7 @@ from ied_agents.dflisr.records import (
     Stage,
 )
 from ied_agents.dflisr.restore import Restorer
-from ied_agents.dflisr.stored import EVENT_BLOCK, Record, StoredSide
+from ied_agents.dflisr.stored import CLEARED_KEPT, EVENT_BLOCK, Record, StoredSide
 from ied_agents.dflisr.views import AgentConfig, Frozen, Situation, locked
 from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.process.inputs import Direction, Operation, SwitchCommand, SwitchInputs, Voltage
@@ -46,6 +54,8 @@ FREEZE_AGE_S: Final = 0.2
 QUIET_AFTER_S: Final = 2.0
 """After a pickup without an event, the network counts as quiet again after this long."""
 OPEN_RETRIES: Final = 3
+HIGHEST_CURRENT_A: Final = 1e6
+"""Beyond any apparatus; keeps what is published within what the wire can carry."""
 INVALID_QUALITY: Final = 0b01_0000_0000000
 """Validity invalid; the first quality bit is the most significant of 13."""
 
@@ -96,7 +106,7 @@ class Agent:
         me, feeder = self.situation.me.number, self.situation.feeder
         self.neighbours = {b.switch for section in self.situation.me.sides for b in feeder.peers(me, section)}
         self._record = record
-        self._stored = record
+        self._handed = self._stored = record
         self._version = 0
         self._locator = Locator(self.situation)
         self._restorer = Restorer(self.situation, record)
@@ -108,14 +118,17 @@ class Agent:
         self._open_until = NEVER
         self._open_tries = 0
         self._opened_for = NO_EVENT
-        self._tripped = False
+        self._tripped_by_delay = False
         self._declared: tuple[EventId, int, int] | None = None
         """Own declaration: event, pickup id, side."""
         self._event_counter = record.events_reserved - EVENT_BLOCK
         self._command_number = 0
         self._flows: deque[tuple[float, float]] = deque(maxlen=64)
-        self._quiet_closed: frozenset[int] | None = None
-        self._last_sign = NEVER
+        self._live_until = NEVER
+        self._quiet: tuple[frozenset[int], frozenset[int]] | None = None
+        """Switches that conducted, and that saw generation, when the network was last quiet."""
+        self._sign: Frozen | None = None
+        self._last_sign = -NEVER
         self._outcome = NO_OUTCOME
         self._progress = IDLE
         self._published_flow = 0.0
@@ -133,10 +146,18 @@ class Agent:
     def receive_inputs(self, inputs: SwitchInputs, now: float) -> None:
         """The process's latest snapshot."""
         last = self.situation.inputs
+        if inputs.switch != self.situation.me.number:
+            self._note("inputs refused", {"why": f"they are those of switch {inputs.switch}"})
+            return
         if last is not None and inputs.sequence <= last.sequence and inputs.stamp_ns <= last.stamp_ns:
             return
         self.situation.inputs, self.situation.inputs_at = inputs, now
-        self._flows.append((now, inputs.flow_a))
+        if Voltage.PRESENT in inputs.voltage:
+            self._live_until = NEVER
+            self._flows.append((now, inputs.flow_a))
+        else:
+            # Without voltage no flow is a load; and what came just before may have been a fault.
+            self._live_until = min(self._live_until, now)
 
     def receive_state(self, switch: int, state: AgentState) -> None:
         """A peer's fast data set, already put in order by its incarnation, stNum and sqNum."""
@@ -178,12 +199,25 @@ class Agent:
         self._note("operator confirmed", {})
 
     def unlock(self, event: EventId) -> None:
-        """An authorised unlock: the event is cleared everywhere, durably."""
+        """An authorised unlock: the event is cleared everywhere, durably.
+
+        Raises:
+            ValueError: nobody holds anything for that event.
+        """
+        held = self.situation.active_events() | {side.event for side in self._record.sides if side.locked}
+        if event not in held:
+            raise ValueError(f"event {event.counter} of switch {event.switch} holds nothing; held: {sorted(held)}")
         self._clear(event)
         self._note("unlocked", {"event": event})
 
     def tag(self, tags: int) -> None:
-        """Set work and hot-line tags (bits of ``control.decision``)."""
+        """Set work and hot-line tags (bits of ``control.decision``).
+
+        Raises:
+            ValueError: another bit is set.
+        """
+        if tags not in range((WORK_TAG | HOT_LINE_TAG) + 1):
+            raise ValueError(f"tags {tags}: expected 0, {WORK_TAG} (work), {HOT_LINE_TAG} (hot line) or their sum")
         self._record = replace(self._record, tags=tags)
         self._note("tags set", {"tags": tags})
 
@@ -201,7 +235,6 @@ class Agent:
 
     def evaluate(self, now: float) -> Turn:
         """Decide everything anew."""
-        before = self._record
         self._deadline = NEVER
         self._turn = turn = Turn(self.situation.own, self._turn.slow)
         self._adopt_cleared()
@@ -217,7 +250,8 @@ class Agent:
         self._restore(event, now)
         if self._stop_requested:
             self._record = replace(self._record, clean=not self._unproven)
-        if self._record != before:
+        if self._record != self._handed:
+            self._handed = self._record
             self._version += 1
             turn.record = (self._version, self._record)
         if changeable != (
@@ -282,6 +316,9 @@ class Agent:
             self._wake(self._close_until)
         if quality == 0 and position is Dbpos.OFF:
             self._open_until, self._open_tries = NEVER, 0
+        elif now >= self._open_until:
+            self._open_until = NEVER
+            self._note("did not open in time", {"orders": self._open_tries})
         else:
             self._wake(self._open_until)
 
@@ -293,35 +330,46 @@ class Agent:
                     self._clear(event)
 
     def _clear(self, event: EventId) -> None:
-        cleared = (*(e for e in self._record.cleared if e != event), event)[-CLEARED:]
+        cleared = (*(e for e in self._record.cleared if e != event), event)[-CLEARED_KEPT:]
         self._record = replace(self._record, cleared=cleared)
         self.situation.cleared = cleared
 
     def _freeze(self, now: float) -> None:
-        """Keep the picture of the quiet network; hold it from the first sign of a fault until all is quiet again."""
+        """Keep the picture of the quiet network; hold it from the first sign of a fault until all is quiet again.
+
+        Every event keeps the picture that was held when it was first heard of; a lock that stays for the days of a
+        repair does not keep the picture from being renewed for the next event.
+        """
         situation = self.situation
-        sign = bool(situation.active_events()) or any(
+        active = situation.active_events()
+        for event in situation.frozen.keys() - active:
+            del situation.frozen[event]
+        new = active - situation.frozen.keys()
+        picked_up = any(
             state.pickup and (number == situation.me.number or situation.heard(number) is not None)
             for number, state in situation.states()
-        )
-        sign = sign or (situation.inputs is not None and situation.inputs.pickup)
-        if sign:
+        ) or (situation.inputs is not None and situation.inputs.pickup)
+        if new or picked_up:
             self._last_sign = now
-            if situation.frozen is None and self._quiet_closed is not None:
-                flow = next((a for at, a in reversed(self._flows) if at <= now - FREEZE_AGE_S), None)
-                if flow is None:
-                    flow = self._flows[0][1] if self._flows else 0.0
-                situation.frozen = Frozen(now, self._quiet_closed, flow)
+            if self._sign is None and self._quiet is not None:
+                reference = min(now, self._live_until) - FREEZE_AGE_S
+                flow = next((a for at, a in reversed(self._flows) if at <= reference), None)
+                self._sign = Frozen(now, *self._quiet, flow)
+            if self._sign is not None:
+                situation.frozen.update(dict.fromkeys(new, self._sign))
             return
-        if self._last_sign != NEVER and now < self._last_sign + QUIET_AFTER_S:
+        if now < self._last_sign + QUIET_AFTER_S:
             self._wake(self._last_sign + QUIET_AFTER_S)
             return
-        situation.frozen = None
-        self._opened_for = NO_EVENT
+        self._sign = None
         own_closed = [situation.me.number] if self._position(now) == (Dbpos.ON, 0) else []
         # Who is silent for a moment has not moved: this picture says who fed whom, and permits nothing.
         others = [number for number, state in situation.states() if state.position is Dbpos.ON]
-        self._quiet_closed = frozenset([*own_closed, *(n for n in others if n != situation.me.number)])
+        closed = frozenset([*own_closed, *(n for n in others if n != situation.me.number)])
+        generating = {n for n, view in situation.views.items() if view.load is not None and view.load.generation_a > 0}
+        if situation.inputs is not None and situation.inputs.generation_a > 0:
+            generating.add(situation.me.number)
+        self._quiet = (closed, frozenset(generating))
 
     def _prove(self) -> None:
         """Locks are proven when every peer of both sections has seen this start and its flags have been adopted."""
@@ -332,7 +380,7 @@ class Agent:
         for section in situation.me.sides:
             for bound in situation.feeder.peers(me, section):
                 state = situation.heard(bound.switch)
-                if state is None or not any(a[:2] == (me, situation.incarnation) for a in state.answers):
+                if state is None or state.unproven or not any(a[:2] == (me, situation.incarnation) for a in state.answers):
                     return
         self._unproven = False
         self._note("locks proven", {"by": "peers"})
@@ -377,11 +425,14 @@ class Agent:
             self._note("declaration withdrawn", {"event": declared[0], "why": "a peer passes the fault on"})
         if (verdict.declare or verdict.suspect) and pickup is not None:
             state = SectionState.FAULTED if verdict.declare else SectionState.SUSPECT
-            self._declare(verdict.side, state, pickup.id)
+            held = self._record.sides[verdict.side].section
+            # After a restart the fault may still stand; it needs no second name.
+            if held is SectionState.NONE or (held is SectionState.SUSPECT and verdict.declare):
+                self._declare(verdict.side, state, pickup.id)
             pickup.settled = True
-        if verdict.trip and self._open_until == NEVER and self._position(now) != (Dbpos.OFF, 0):
+        if verdict.trip and self._position(now) != (Dbpos.OFF, 0) and self._open(self._event(), now):
             self._note("own delay has run out", {"delay_s": self.situation.me.trip_delay_s})
-            self._open(self._event(), now)
+            self._tripped_by_delay = True
 
     def _declare(self, side: int, state: SectionState, pickup_id: int) -> None:
         if self._event_counter >= self._stored.events_reserved:
@@ -389,6 +440,8 @@ class Agent:
             self._note("cannot declare", {"why": "the disk has not taken the last event counters"})
             return
         self._event_counter += 1
+        while EventId(self.situation.me.number, self._event_counter) in self._record.cleared:
+            self._event_counter += 1
         if self._event_counter + EVENT_BLOCK // 2 > self._record.events_reserved:
             self._record = replace(self._record, events_reserved=self._event_counter + EVENT_BLOCK)
         event = EventId(self.situation.me.number, self._event_counter)
@@ -408,6 +461,7 @@ class Agent:
     def _isolate(self, now: float) -> None:
         for side, duty in enumerate(side_duties(self.situation)):
             self._follow_duty(side, duty)
+        self._doubt_both_sides()
         locked_sides = [side for side in (0, 1) if self._record.sides[side].locked]
         open_now = self._position(now) == (Dbpos.OFF, 0)
         pickup = self._locator.pickup
@@ -422,12 +476,29 @@ class Agent:
             for side in (0, 1):
                 if self._record.sides[side].clear_event != NO_EVENT:
                     self._set_side(side, replace(self._record.sides[side], clear_event=NO_EVENT))
-        if self._tripped and self._opened_for == NO_EVENT:
-            self._opened_for = self._event()
+        event = self._event()
+        if event != NO_EVENT and (self._tripped_by_delay or self._opened_for in self.situation.cleared):
+            # What this switch opened for has a name only now, or another one than before.
+            self._opened_for, self._tripped_by_delay = event, False
         event = clear_request_for_me(self.situation)
-        if event != NO_EVENT and not open_now and self._opened_for != event:
+        if event != NO_EVENT and not open_now and self._open(event, now):
             self._note("clears for a load-break switch", {"event": event})
-            self._open(event, now)
+
+    def _doubt_both_sides(self) -> None:
+        """Fault current seen without a direction to rely on: if one side is suspect, the fault may be on either."""
+        pickup = self._locator.pickup
+        if pickup is None or pickup.entered is not None:
+            return
+        for side in (0, 1):
+            one, other = self._record.sides[side], self._record.sides[1 - side]
+            frozen = self.situation.frozen.get(one.event)
+            if (
+                one.section is SectionState.SUSPECT
+                and other.section is SectionState.NONE
+                and (frozen is None or pickup.since >= frozen.at - FREEZE_AGE_S)
+                and not self.situation.feeder.is_source(self.situation.me.sides[1 - side])
+            ):
+                self._declare(1 - side, SectionState.SUSPECT, pickup.id)
 
     def _follow_duty(self, side: int, duty: SideDuty) -> None:
         known = self._record.sides[side]
@@ -446,25 +517,25 @@ class Agent:
         if known.locked and was is LockState.VOLATILE and stored.locked and stored.event == known.event:
             self._note("lock durable", {"section": self._section(side), "event": known.event})
 
-    def _open(self, event: EventId, now: float) -> None:
-        """Order the switch open, unless an order is still on its way."""
-        if self._open_until != NEVER and now < self._open_until:
-            return
-        if self._open_tries >= OPEN_RETRIES:
-            return
+    def _open(self, event: EventId, now: float) -> bool:
+        """Order the switch open, unless an order is still on its way; True if it was ordered now."""
+        if event != self._opened_for:
+            self._open_tries = 0
+        if self._open_until != NEVER or self._open_tries >= OPEN_RETRIES:
+            return False
         inputs, me = self.situation.inputs, self.situation.me
         # A current that is not known may be a fault current; a breaker breaks any.
         current = inputs.current_a if inputs is not None and self.situation.inputs_valid(now) else NEVER
         breaking = NEVER if me.breaker else me.breaking_a
         if refuse_open(self._condition(now), current, breaking) is not Reason.NONE:
-            return
+            return False
         self._open_tries += 1
         self._open_until = now + 2 * me.operating_time_s
         self._wake(self._open_until)
         self._opened_for = event
-        self._tripped = True
         self._command("open")
         self._note("open ordered", {"event": event})
+        return True
 
     def _command(self, operation: Operation) -> None:
         self._command_number += 1
@@ -492,7 +563,9 @@ class Agent:
     def _concerns_me(self, event: EventId) -> bool:
         """Whether an event's section hung together with one of the own sections when the network was quiet."""
         situation = self.situation
-        closed = situation.frozen.closed if situation.frozen is not None else self._quiet_closed
+        frozen = situation.frozen.get(event)
+        quiet = self._quiet[0] if self._quiet is not None else None
+        closed = frozen.closed if frozen is not None else quiet
         flagged = {
             situation.feeder.by_number[number].sides[side]
             for number, state in situation.states()
@@ -524,8 +597,9 @@ class Agent:
                 self._record = replace(self._record, promises=due)
         for side in (0, 1):
             self._claim(side, event, now, ready=ready)
-        self._serve_requests()
-        order, wake = restorer.close_order(self._stored, now)
+        if ready:
+            self._serve_requests()
+        order, wake = restorer.close_order(self._record, self._stored, now)
         self._wake(wake)
         if order is None:
             return
@@ -579,7 +653,7 @@ class Agent:
             return IDLE
         if self._position(now) == (Dbpos.OFF, 0):
             return Progress(Stage.FINISHED, Reason.NONE, event)
-        if self._open_tries >= OPEN_RETRIES and now >= self._open_until:
+        if self._open_tries >= OPEN_RETRIES and self._open_until == NEVER:
             return Progress(Stage.STOPPED, Reason.DID_NOT_OPEN, event)
         return Progress(Stage.ISOLATING, Reason.NONE, event)
 
@@ -624,21 +698,21 @@ class Agent:
             direction_trusted=pickup is not None and pickup.trusted,
             answers=self._locator.answers,
             last_event=event,
-            trip=self._tripped and event != NO_EVENT and self._opened_for == event,
+            trip=self._tripped_by_delay or (event != NO_EVENT and self._opened_for == event),
             voltage=inputs.voltage if valid and inputs is not None else (Voltage.UNKNOWN, Voltage.UNKNOWN),
             sides=(
                 _published_side(record.sides[0], stored.sides[0]),
                 _published_side(record.sides[1], stored.sides[1]),
             ),
-            cleared=stored.cleared,
+            cleared=stored.cleared[-CLEARED:],
             held=record.held,
             ready=self._ready(now),
             behaviour=Behaviour.ON,
             tags=record.tags,
             unproven=self._unproven,
             claims=(
-                claims[0] if claims[0].id == stored.claims[0] else situation.own.claims[0],
-                claims[1] if claims[1].id == stored.claims[1] else situation.own.claims[1],
+                claims[0] if claims[0].id in (NO_CLAIM, stored.claims[0]) else situation.own.claims[0],
+                claims[1] if claims[1].id in (NO_CLAIM, stored.claims[1]) else situation.own.claims[1],
             ),
             promises=stored.promises,
             reservations=tuple(entry.reservation for entry in stored.reservations),
@@ -651,7 +725,7 @@ class Agent:
         inputs = situation.inputs
         if inputs is None or not situation.inputs_valid(now):
             return replace(last, flow_quality=INVALID_QUALITY, spare_a=(0.0, 0.0))
-        flow = inputs.flow_a
+        flow = min(max(inputs.flow_a, -HIGHEST_CURRENT_A), HIGHEST_CURRENT_A)
         if abs(flow - self._published_flow) < FLOW_DEADBAND_A:
             flow = self._published_flow
         self._published_flow = flow
@@ -659,7 +733,7 @@ class Agent:
         spare = (spare_a(situation, 0), spare_a(situation, 1)) if idle else (0.0, 0.0)
         steady = all(abs(new - old) < FLOW_DEADBAND_A for new, old in zip(spare, last.spare_a, strict=True))
         return LoadState(
-            situation.incarnation, flow, 0, inputs.generation_a, last.spare_a if steady else spare
+            situation.incarnation, flow, 0, min(inputs.generation_a, HIGHEST_CURRENT_A), last.spare_a if steady else spare
         )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from ied_agents.control.decision import Behaviour
 from ied_agents.dflisr.records import Answer, AnswerKind
 from ied_agents.dflisr.views import entered_side
 from ied_agents.process.inputs import Direction, Voltage
@@ -67,6 +68,8 @@ class Locator:
 
     def __init__(self, situation: Situation) -> None:
         self._now = situation
+        me, feeder = situation.me, situation.feeder
+        self._neighbours = {b.switch for section in me.sides for b in feeder.peers(me.number, section)}
         self.pickup: Pickup | None = None
         self._count = 0
         self._asked: dict[tuple[int, int, int], float] = {}
@@ -111,7 +114,7 @@ class Locator:
             state = situation.heard(number)
             if state is None:
                 continue
-            if state.unproven and self._answers.get(number, (0, 0))[1] != state.incarnation:
+            if state.unproven and number in self._neighbours and self._answers.get(number, (0, 0))[1] != state.incarnation:
                 # A peer that has started asks for nothing but a sign that our flags are current.
                 new.append(self._give(Answer(number, state.incarnation, 0, AnswerKind.NOT_SEEN)))
             if not state.pickup or state.pickup_quality or not state.direction_trusted:
@@ -169,7 +172,8 @@ class Locator:
         kinds: dict[int, AnswerKind] = {}
         for bound in self._now.feeder.peers(me, section):
             state = self._now.state(bound.switch)
-            given = () if state is None else state.answers
+            # An answer stays one when its sender falls silent; one of a switch in test never was one.
+            given = () if state is None or state.behaviour is not Behaviour.ON else state.answers
             kinds[bound.switch] = next((a.kind for a in given if a[:3] == key), AnswerKind.NONE)
         return kinds
 

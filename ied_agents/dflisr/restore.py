@@ -42,6 +42,7 @@ AGENT_EPOCH: Final = 0
 PATIENCE_S: Final = 2.0
 """After this long without progress an agent says that it is stopped, and why; it goes on as soon as it can."""
 CLAIM_PAUSE_S: Final = 0.1
+HIGHEST_NUMBER: Final = 0xFFFF_FFFF
 CLAIMS_PER_EVENT: Final = 16
 
 
@@ -105,19 +106,34 @@ class Restorer:
         if campaign.finished or (campaign.claim.grants and not campaign.spent):
             return None
         island = self._expected_island(side)
-        if self._hopeless(side, island) is not Reason.NONE:
+        if self._hopeless(side, event, island) is not Reason.NONE:
             return None
         boundary = self._asked(side, island)
-        if campaign.claim != EMPTY_CLAIM and not campaign.spent and set(campaign.claim.boundary) == set(boundary):
+        stands = campaign.claim != EMPTY_CLAIM and not campaign.spent and not self._overtaken(campaign.claim)
+        if stands and set(campaign.claim.boundary) == set(boundary):
             return None
-        if now < campaign.claimed_at + CLAIM_PAUSE_S or campaign.claims_made >= CLAIMS_PER_EVENT:
+        if now < campaign.claimed_at + CLAIM_PAUSE_S * campaign.claims_made:
             return None
         number = max(self._now.highest_claim_number(), record.claim_number) + 1
+        if campaign.claims_made >= CLAIMS_PER_EVENT or number > HIGHEST_NUMBER:
+            return None
         campaign.claim = Claim(ClaimId(AGENT_EPOCH, number, self._now.me.number), event, boundary, NO_REQUEST, ())
         campaign.claimed_at = now
         campaign.claims_made += 1
         campaign.spent = False
         return campaign.claim.id
+
+    def _overtaken(self, claim: Claim) -> bool:
+        """Whether a switch that was asked has promised to a higher claim of another agent.
+
+        To one of higher authority our claim gives way for good.
+        """
+        promises = [
+            state.promises[bound.side]
+            for bound in claim.boundary
+            if (state := self._now.heard(bound.switch)) is not None
+        ]
+        return any(promise > claim.id and promise.epoch == AGENT_EPOCH for promise in promises)
 
     def _restart(self, side: int, event: EventId, now: float) -> Campaign:
         campaign = self._campaigns[side]
@@ -128,7 +144,7 @@ class Restorer:
 
     def _is_claimant(self, side: int, event: EventId, opened_for: EventId) -> bool:
         situation, me = self._now, self._now.me
-        frozen = situation.frozen
+        frozen = situation.frozen.get(event)
         if frozen is None or me.number not in frozen.closed or opened_for != event:
             return False
         if situation.flag(me.sides[side])[0] is not SectionState.NONE:
@@ -144,7 +160,7 @@ class Restorer:
         me = self._now.me
         return self._now.feeder.island(me.sides[side], lambda n: n != me.number and self._now.will_conduct(n))
 
-    def _hopeless(self, side: int, island: Island) -> Reason:
+    def _hopeless(self, side: int, event: EventId, island: Island) -> Reason:
         """Why no claim on the island makes sense as things stand."""
         for section in island.sections:
             state, _ = self._now.flag(section)
@@ -155,15 +171,15 @@ class Restorer:
         if self._now.feeder.has_source(island.sections):
             return Reason.ISLAND_NOT_DEAD
         boundary = self._asked(side, island)
-        if len(boundary) > BOUNDARY or self._generates(island):
+        frozen = self._now.frozen[event]
+        around = island.inner | {bound.switch for bound in island.boundary}
+        if len(boundary) > BOUNDARY or around & frozen.generating:
             return Reason.BEYOND_RELEASE
+        if frozen.flow_a is None:
+            return Reason.NOT_READY
         if not any(self._may_supply(bound) for bound in boundary):
             return Reason.NO_SUPPLY
         return Reason.NONE
-
-    def _generates(self, island: Island) -> bool:
-        loads = [self._now.views[n].load for n in island.inner if n in self._now.views]
-        return any(load is not None and load.generation_a > 0 for load in loads)
 
     def _may_supply(self, bound: Bound) -> bool:
         state = self._now.state(bound.switch)
@@ -190,11 +206,13 @@ class Restorer:
         return Progress(Stage.RESTORING, Reason.NONE, event)
 
     def _advance(self, side: int, campaign: Campaign, stored: Record) -> Reason:
-        situation, claim = self._now, campaign.claim
+        situation, claim, event = self._now, campaign.claim, campaign.event
         if claim.grants and not campaign.spent:
             return self._watch(side, campaign)
         if claim == EMPTY_CLAIM or stored.claims[side] != claim.id:
-            hopeless = self._hopeless(side, self._expected_island(side))
+            if event not in situation.frozen:
+                return Reason.NOT_READY
+            hopeless = self._hopeless(side, event, self._expected_island(side))
             return hopeless if hopeless is not Reason.NONE else Reason.PEER_SILENT
         me = situation.me.number
         for bound in claim.boundary:
@@ -242,7 +260,11 @@ class Restorer:
                 if (owner.outcome.claim, owner.outcome.tie) != (claim.id, request.tie):
                     return Reason.PEER_SILENT
                 campaign.excluded[request.tie] = owner.outcome.reason
-        return self._ask_next(campaign, self._amount_deciamperes(side))
+        frozen = situation.frozen.get(claim.event)
+        if frozen is None or frozen.flow_a is None:
+            return Reason.NOT_READY
+        inflow_a = frozen.flow_a if side == 1 else -frozen.flow_a
+        return self._ask_next(campaign, -int(-max(0.0, inflow_a) * situation.config.pickup_factor * 10 // 1))
 
     def _ask_next(self, campaign: Campaign, amount: int) -> Reason:
         situation = self._now
@@ -265,12 +287,6 @@ class Restorer:
         campaign.claim = campaign.claim._replace(request=Request(tie, owner, amount))
         return Reason.NONE
 
-    def _amount_deciamperes(self, side: int) -> int:
-        frozen = self._now.frozen
-        assert frozen is not None
-        inflow_a = frozen.flow_a if side == 1 else -frozen.flow_a
-        return -int(-max(0.0, inflow_a) * self._now.config.pickup_factor * 10 // 1)
-
     # -- promises and closing -------------------------------------------------------------------------------------
 
     def promises_due(self, promised: tuple[ClaimId, ClaimId]) -> tuple[ClaimId, ClaimId]:
@@ -282,12 +298,14 @@ class Restorer:
                     due[bound.side] = max(due[bound.side], claim.id)
         return due[0], due[1]
 
-    def close_order(self, stored: Record, now: float) -> tuple[CloseOrder | None, float]:
+    def close_order(self, record: Record, stored: Record, now: float) -> tuple[CloseOrder | None, float]:
         """The grant under which the own switch may close, judged now, and when to look again."""
         me = self._now.me.number
         for claimant, claim in [*self._now.claims(), *((me, c) for c in self.claims() if c.id != NO_CLAIM)]:
             for bound in claim.grants:
-                if bound.switch != me or stored.promises[bound.side] != claim.id:
+                if bound.switch != me or not (
+                    stored.promises[bound.side] == record.promises[bound.side] == claim.id
+                ):
                     continue
                 if self._attempted[bound.side] >= claim.id:
                     continue
@@ -326,6 +344,9 @@ class Restorer:
             return Reason.LOCKED
         if claimant != me.number:
             owner = situation.heard(claim.request.owner)
+            path = supply_path(situation, Bound(me.number, side))
+            if not path or path[-1] != claim.request.owner:
+                return Reason.SUPPLY_NOT_LIVE
             if owner is None or claim.request.tie != me.number or not own_request_granted(claim, owner.reservations):
                 return Reason.NO_CAPACITY
         return Reason.NONE

@@ -23,6 +23,11 @@ from ied_agents.dflisr.records import (
 EVENT_BLOCK: Final = 64
 """Event counters are reserved on disk in blocks, so that a declaration never waits for the disk."""
 
+CLEARED_KEPT: Final = 128
+"""So many cleared event ids are remembered; the newest few are published."""
+CLOCK_LIMIT_S: Final = 0xF000_0000
+"""A clock beyond the year 2097 is wrong; incarnations and counters must fit 32 bits."""
+
 
 class StoredRecordError(ValueError):
     """A stored record that this version cannot read; names the member and what was expected."""
@@ -47,7 +52,7 @@ class Record:
         events_reserved: event counters up to here may have been used.
         claim_number: highest claim number used by this agent.
         sides: flags, locks, clear requests.
-        cleared: event ids cleared, newest last.
+        cleared: event ids cleared, newest last, at most ``CLEARED_KEPT``.
         promises, claims: per side.
         reservations: capacity handed out.
         held: held against every close until an operator confirms.
@@ -74,8 +79,9 @@ class Record:
         """
         return replace(
             self,
-            incarnation=max(self.incarnation + 1, clock_s),
-            events_reserved=self.events_reserved + EVENT_BLOCK,
+            incarnation=max(self.incarnation + 1, min(clock_s, CLOCK_LIMIT_S)),
+            # From the clock too: after a replaced disk no id comes twice.
+            events_reserved=max(self.events_reserved, min(clock_s, CLOCK_LIMIT_S)) + EVENT_BLOCK,
             clean=False,
         )
 

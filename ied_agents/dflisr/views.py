@@ -70,12 +70,15 @@ class Frozen:
     Attributes:
         at: time of the first sign of the event, s.
         closed: switches that conducted.
-        flow_a: own signed flow, the last value at least 200 ms older than the first pickup.
+        generating: switches that saw local generation beside them.
+        flow_a: own signed flow, the last value at least 200 ms older than the first pickup and than the loss of the
+            own voltage; None if there is none.
     """
 
     at: float
     closed: frozenset[int]
-    flow_a: float
+    generating: frozenset[int]
+    flow_a: float | None
 
 
 @dataclass
@@ -92,7 +95,8 @@ class Situation:
     inputs: SwitchInputs | None = None
     inputs_at: float = float("-inf")
     cleared: tuple[EventId, ...] = ()
-    frozen: Frozen | None = None
+    frozen: dict[EventId, Frozen] = field(default_factory=dict)
+    """By event, the picture of the network before it."""
 
     def __post_init__(self) -> None:
         self.feeder = self.config.feeder
@@ -226,11 +230,13 @@ class Situation:
         absent = False
         for section in island.sections:
             for bound in self.feeder.around[section]:
-                state_of = self.heard(bound.switch, claim.event)
-                voltage = Voltage.UNKNOWN if state_of is None else state_of.voltage[bound.side]
-                if voltage is Voltage.PRESENT or (state_of is not None and state_of.pickup):
+                known = self.heard(bound.switch)
+                if known is None:
+                    continue
+                if known.voltage[bound.side] is Voltage.PRESENT or known.pickup:
                     return Reason.ISLAND_NOT_DEAD
-                absent = absent or voltage is Voltage.ABSENT
+                fresh = known.last_event == claim.event
+                absent = absent or (fresh and known.voltage[bound.side] is Voltage.ABSENT)
         return Reason.NONE if absent else Reason.ISLAND_NOT_DEAD
 
     def bound_by(self, bound: Bound, claim: ClaimId) -> bool:

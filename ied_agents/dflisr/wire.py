@@ -10,6 +10,7 @@ Dbpos 2 and Quality 3 octets of content.
 
 from __future__ import annotations
 
+import math
 import struct
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -337,6 +338,8 @@ def decode_slow(raw: bytes | memoryview) -> LoadState:
         GooseDecodeError: not the data set of the SCD.
     """
     incarnation, flow, quality, generation, spare_a, spare_b = SLOW.unpack(raw)
+    if not all(map(math.isfinite, (flow, generation, spare_a, spare_b))):
+        raise GooseDecodeError("allData", 0, "a current that is no number")
     return LoadState(incarnation, flow, quality >> 3, generation, (spare_a, spare_b))
 
 

@@ -328,11 +328,11 @@ def _unusual_float(content: bytes, offset: int, start: int, field: str, *, stric
 
 
 def _visible(content: bytes, start: int, field: str, *, strict: bool) -> str:
-    if strict:
-        for index, octet in enumerate(content):
-            if not 0x20 <= octet <= 0x7E:
-                raise GooseDecodeError(field, start + index, f"octet 0x{octet:02X} in a visible string")
-    return content.decode("latin-1")
+    text = content.decode("latin-1")
+    if strict and not (text.isascii() and text.isprintable()):
+        index = next(index for index, octet in enumerate(content) if not 0x20 <= octet <= 0x7E)
+        raise GooseDecodeError(field, start + index, f"octet 0x{content[index]:02X} in a visible string")
+    return text
 
 
 def _object_id(content: bytes, start: int, field: str) -> ObjectId:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ied_agents.goose.ber import encode_length, read_header
@@ -61,11 +62,10 @@ class _Basic:
 
     Attributes:
         shape: tag, length and constant octets of the content; zero where the value stands.
-        mask: which bits of ``shape`` must be found so in a frame.
+        mask: which bits do not belong to the value; a frame has them as in ``shape``, but for the sign.
         code: format of the value for ``struct``, with pad octets for the rest.
         low: least value of an integer.
         high: greatest value of an integer.
-        sign: octets from the beginning of the shape to one that only repeats the sign; 0 for none.
         pack: makes what ``struct`` takes.
         unpack: makes the leaf of what ``struct`` gives.
         from_data: makes the leaf of the MMS Data value.
@@ -76,39 +76,36 @@ class _Basic:
     code: str
     low: int = 0
     high: int = 0
-    sign: int = 0
-    pack: Callable[..., object] | None = None
-    unpack: Callable[..., Leaf] | None = None
-    from_data: Callable[..., Leaf] | None = None
+    pack: Callable[[Any], object] | None = None
+    unpack: Callable[[Any], Leaf] | None = None
+    from_data: Callable[[Any], Leaf] | None = None
+
+
+def _integer(tag: int, octets: int, code: str, low: int) -> _Basic:
+    """Tag, length, an octet of sign or zero, the number."""
+    high = (1 << 8 * octets) - 1 + low
+    shape = bytes((tag, octets + 1)) + bytes(octets + 1)
+    return _Basic(shape, b"\xff\xff\xff" + bytes(octets), code, low, high, from_data=int)
 
 
 def _signed(octets: int, code: str) -> _Basic:
-    head = bytes((0x85, octets + 1))
-    high = 1 << 8 * octets - 1
-    return _Basic(
-        head + bytes(octets + 1),
-        b"\xff\xff" + bytes(octets + 1),
-        "xxx" + code,
-        -high,
-        high - 1,
-        2,
-        from_data=int,
-    )
+    return _integer(0x85, octets, "xxx" + code, -(1 << 8 * octets - 1))
 
 
 def _unsigned(octets: int, code: str) -> _Basic:
-    head = bytes((0x86, octets + 1, 0))
-    return _Basic(
-        head + bytes(octets), b"\xff\xff\xff" + bytes(octets), code, 0, (1 << 8 * octets) - 1, from_data=int
-    )
+    return _integer(0x86, octets, code, 0)
 
 
-# The sign octet of INT8 is part of the number that struct packs; INT24U has no format of its own.
-_INT8: Final = _Basic(b"\x85\2\0\0", b"\xff\xff\0\0", "xxh", -128, 127, from_data=int)
+@lru_cache(maxsize=1 << QUALITY_SIZE)
+def _quality(number: int) -> Quality:
+    return Quality.from_int(number >> 16 - QUALITY_SIZE)
+
+
+# Called for every leaf of every frame: built-in functions where there are some.
 _BASIC: Final = {
     "BOOLEAN": _Basic(b"\x83\1\0", b"\xff\xff\0", "xx?"),
-    "INT8": _INT8,
-    "Enum": _INT8,
+    "INT8": _signed(1, "b"),
+    "Enum": _signed(1, "b"),
     "INT16": _signed(2, "h"),
     "INT32": _signed(4, "i"),
     "INT64": _signed(8, "q"),
@@ -123,16 +120,16 @@ _BASIC: Final = {
         b"\x84\2\6\0",
         b"\xff\xff\xff\x3f",
         "xxxB",
-        pack=lambda value: Dbpos(value) << 6,
-        unpack=lambda number: Dbpos(number >> 6),
+        pack=(6).__rlshift__,  # value << 6; struct refuses what is no Dbpos
+        unpack=tuple(Dbpos(octet >> 6) for octet in range(256)).__getitem__,
         from_data=Dbpos.from_bit_string,
     ),
     "Quality": _Basic(
         b"\x84\3\3\0\0",
         b"\xff\xff\xff\0\7",
         "xxxH",
-        pack=lambda value: value.to_int() << 3,
-        unpack=lambda number: Quality.from_int(number >> 16 - QUALITY_SIZE),
+        pack=lambda value: value.to_int() << 16 - QUALITY_SIZE,
+        unpack=_quality,
         from_data=Quality.from_bit_string,
     ),
     "Timestamp": _Basic(
@@ -158,40 +155,43 @@ class DataSetLayout:
         """
         self.members = tuple(members)
         self._leaves: list[_Basic] = []
-        self._offsets: list[int] = []
-        shape, mask, code = bytearray(), bytearray(), [">"]
+        shape, mask, sign_bits, code = bytearray(), bytearray(), bytearray(), [">"]
         for member in self.members:
-            self._add(member, shape, mask, code)
+            self._add(member, shape, mask, sign_bits, code)
         self.leaf_count = len(self._leaves)
         self.size = len(shape)
         self._struct = struct.Struct("".join(code))
+        # All octets as one number each: a frame is checked, and completed, in a few operations.
         self._shape = int.from_bytes(shape, "big")
         self._mask = int.from_bytes(mask, "big")
+        self._sign_bits = int.from_bytes(sign_bits, "big")
         leaves = list(enumerate(self._leaves))
         self._packers = [(index, leaf.pack) for index, leaf in leaves if leaf.pack]
         self._unpackers = [(index, leaf.unpack) for index, leaf in leaves if leaf.unpack]
-        self._signed = [(index, self._offsets[index] + leaf.sign) for index, leaf in leaves if leaf.sign]
-        # struct itself refuses what its format cannot hold; these formats hold more than the type.
-        self._ranges = [(index, leaf.low, leaf.high) for index, leaf in leaves if leaf.code in {"xxh", "xxI"}]
 
-    def _add(self, member: MemberType, shape: bytearray, mask: bytearray, code: list[str]) -> None:
+    def _add(
+        self, member: MemberType, shape: bytearray, mask: bytearray, sign_bits: bytearray, code: list[str]
+    ) -> None:
         if isinstance(member, str):
             basic = _BASIC.get(member)
             if basic is None:
                 raise GooseEncodeError(f"bType {member} has no fixed-length encoding here")
             self._leaves.append(basic)
-            self._offsets.append(len(shape))
             shape += basic.shape
             mask += basic.mask
+            sign_bits += (
+                bytes(3) + b"\x80" + bytes(len(basic.shape) - 4) if basic.low else bytes(len(basic.shape))
+            )
             code.append(basic.code)
             return
         tag = _STRUCTURE if isinstance(member, StructureOf) else _ARRAY
         head = bytes((tag,)) + encode_length(sum(map(_size, _parts(member))))
         shape += head
         mask += b"\xff" * len(head)
+        sign_bits += bytes(len(head))
         code.append(f"{len(head)}x")
         for part in _parts(member):
-            self._add(part, shape, mask, code)
+            self._add(part, shape, mask, sign_bits, code)
 
     def encode(self, leaves: Sequence[Leaf]) -> bytes:
         """The members: the content of allData.
@@ -204,17 +204,17 @@ class DataSetLayout:
         try:
             for index, pack in self._packers:
                 values[index] = pack(values[index])
-            octets = self._struct.pack(*values)
+            number = int.from_bytes(self._struct.pack(*values), "big")
         except (struct.error, ValueError, TypeError, AttributeError, OverflowError, IndexError):
             raise self._wrong_leaf(leaves) from None
-        for index, low, high in self._ranges:
-            if not low <= leaves[index] <= high:  # type: ignore[operator]
-                raise self._wrong_leaf(leaves)
-        shape = self._shape
-        for index, offset in self._signed:
-            if leaves[index] < 0:  # type: ignore[operator]
-                shape |= 0xFF << 8 * (self.size - 1 - offset)
-        return (int.from_bytes(octets, "big") | shape).to_bytes(self.size, "big")
+        if number & self._mask:
+            raise self._wrong_leaf(leaves)  # struct's format holds more than the type
+        return (number | self._shape | self._sign_octets(number)).to_bytes(self.size, "big")
+
+    def _sign_octets(self, number: int) -> int:
+        """The octets that stand before each negative integer of a frame, all ones."""
+        negative = number & self._sign_bits
+        return (negative << 9) - (negative << 1)
 
     def decode(self, all_data: bytes) -> tuple[Leaf, ...]:
         """The leaves of the members.
@@ -226,15 +226,11 @@ class DataSetLayout:
             GooseDecodeError: other types or another number of members, or no strict encoding; names member
                 and octet.
         """
-        if len(all_data) != self.size or int.from_bytes(all_data, "big") & self._mask != self._shape:
+        number = int.from_bytes(all_data, "big")
+        shape = self._shape | self._sign_octets(number)
+        if len(all_data) != self.size or number & self._mask != shape:
             return self._decode_members(all_data)
         leaves = list(self._struct.unpack(all_data))
-        for index, low, high in self._ranges:
-            if not low <= leaves[index] <= high:
-                return self._decode_members(all_data)
-        for index, offset in self._signed:
-            if all_data[offset] != (0xFF if leaves[index] < 0 else 0):
-                return self._decode_members(all_data)
         for index, unpack in self._unpackers:
             leaves[index] = unpack(leaves[index])
         return tuple(leaves)

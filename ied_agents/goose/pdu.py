@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ied_agents.goose.ber import encode_element, encode_length, encode_signed, read_header
+from ied_agents.goose.ber import encode_element, encode_signed, read_header
 from ied_agents.goose.data import decode_values, encode_all_data
 from ied_agents.goose.errors import GooseDecodeError, GooseEncodeError
 from ied_agents.iec61850.utctime import UtcTime
@@ -42,11 +42,10 @@ _NAMES: Final = (
     "allData",
 )
 _TAGS: Final = (*range(0x80, 0x8B), 0xAB)
-_NUMBER_OF_TAG: Final = {tag: number for number, tag in enumerate(_TAGS)}
+_NUMBER_OF_TAG: Final = tuple(_TAGS.index(tag) if tag in _TAGS else -1 for tag in range(256))
 _ALL_DATA: Final = 11
 _OPTIONAL: Final = frozenset({"goID", "simulation", "ndsCom"})  # DEFAULT FALSE for the two booleans
 _ABSENT: Final = (-1, -1)
-_VISIBLE: Final = bytes(range(0x20, 0x7F))
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,10 +237,9 @@ def encode_reference(tag: int, text: str) -> bytes:
     Raises:
         GooseEncodeError: more than 129 characters, or others than 0x20 to 0x7E.
     """
-    content = text.encode("ascii", "replace")
-    if len(content) > MAX_REFERENCE or content.decode() != text or content.translate(None, _VISIBLE):
+    if not (len(text) <= MAX_REFERENCE and text.isascii() and text.isprintable()):
         raise GooseEncodeError(f"{_NAMES[tag & 0x1F]} {text!r} is no VisibleString of up to {MAX_REFERENCE}")
-    return bytes((tag,)) + encode_length(len(content)) + content
+    return encode_element(tag, text.encode())
 
 
 def _field_spans(raw: bytes, position: int, stop: int, *, strict: bool) -> list[tuple[int, int]]:
@@ -249,36 +247,45 @@ def _field_spans(raw: bytes, position: int, stop: int, *, strict: bool) -> list[
     spans = [_ABSENT] * len(_TAGS)
     last = -1
     while position < stop:
-        tag, start, following = read_header(raw, position, stop, "IECGoosePdu", strict=strict)
-        number = _NUMBER_OF_TAG.get(tag)
-        if number is None:
+        # Nearly every field has a length of one octet: no call for it.
+        start = position + 2
+        if start <= stop and (length := raw[position + 1]) < 0x80 and start + length <= stop:
+            tag, following = raw[position], start + length
+        else:
+            tag, start, following = read_header(raw, position, stop, "IECGoosePdu", strict=strict)
+        number = _NUMBER_OF_TAG[tag]
+        if number > last:
+            spans[number] = (start, following)
+            last = number
+        elif number < 0:
             if strict:
                 raise GooseDecodeError("IECGoosePdu", position, f"tag 0x{tag:02X} is no field of it")
         elif spans[number] is not _ABSENT:
             raise GooseDecodeError(_NAMES[number], position, "comes twice")
-        elif number < last and strict:
+        elif strict:
             raise GooseDecodeError(_NAMES[number], position, f"comes after {_NAMES[last]}")
         else:
             spans[number] = (start, following)
-            last = number
         position = following
     if not strict and spans[_ALL_DATA] is _ABSENT:
         spans[_ALL_DATA] = (stop, stop)
-    for number, name in enumerate(_NAMES):
-        if spans[number] is _ABSENT and name not in _OPTIONAL:
-            raise GooseDecodeError(name, stop, "missing")
+    if _ABSENT in spans:
+        for name, span in zip(_NAMES, spans, strict=True):
+            if span is _ABSENT and name not in _OPTIONAL:
+                raise GooseDecodeError(name, stop, "missing")
     return spans
 
 
 def _counter(raw: bytes, spans: list[tuple[int, int]], number: int, *, strict: bool) -> int:
     start, stop = spans[number]
-    if not 1 <= stop - start <= 9:
-        raise GooseDecodeError(_NAMES[number], start, f"integer of {stop - start} octets")
+    size = stop - start
+    if not 1 <= size <= 9:
+        raise GooseDecodeError(_NAMES[number], start, f"integer of {size} octets")
     value = int.from_bytes(raw[start:stop], "big")
-    if value > MAX_COUNTER:
-        raise GooseDecodeError(_NAMES[number], start, f"{value} is above 32 bits")
     if strict and raw[start] >= 0x80:
         raise GooseDecodeError(_NAMES[number], start, "negative")
+    if value > MAX_COUNTER:
+        raise GooseDecodeError(_NAMES[number], start, f"{value} is above 32 bits")
     return value
 
 
@@ -293,7 +300,7 @@ def _boolean(raw: bytes, spans: list[tuple[int, int]], number: int) -> bool:
 
 def _reference(raw: bytes, spans: list[tuple[int, int]], number: int, *, strict: bool) -> str:
     start, stop = spans[number]
-    content = raw[start:stop]
-    if strict and (len(content) > MAX_REFERENCE or content.translate(None, _VISIBLE)):
+    text = raw[start:stop].decode("latin-1")
+    if strict and not (len(text) <= MAX_REFERENCE and text.isascii() and text.isprintable()):
         raise GooseDecodeError(_NAMES[number], start, f"no VisibleString of up to {MAX_REFERENCE}")
-    return content.decode("latin-1")
+    return text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ied_agents.goose.ber import encode_element, encode_length, read_header
 from ied_agents.goose.errors import GooseEncodeError
@@ -82,6 +82,19 @@ class PublisherConfig:
         return round(self.max_time_ms * _LIVE_GAPS)
 
 
+class _Shape(NamedTuple):
+    """The octets that all states have in common whose numbers and members take the same room.
+
+    A frame is ``before_t``, t, ``before_stNum``, stNum, ``before_data``, members.
+    """
+
+    before_t: bytes
+    before_stNum: bytes
+    stNum_octets: int
+    before_data: bytes
+    data_octets: int
+
+
 class Publisher:
     """State machine of one control block.
 
@@ -120,9 +133,10 @@ class Publisher:
             + self._counter(0x8A, config.numDatSetEntries)
             + b"\xab"
         )
-        self._before_sqNum = b""
-        self._frame = bytearray()
-        self._sqNum_span = (0, 0)
+        self._shape = _Shape(b"", b"", 0, b"", -1)
+        self._first_sqNum = (0, 0)  # where the sqNum lies in frames of that shape
+        self._frame = b""
+        self._t_start = self._sqNum_start = self._sqNum_stop = 0
 
     @property
     def next_deadline(self) -> float | None:
@@ -148,13 +162,21 @@ class Publisher:
         if self._all_data is None:
             self._check_count(all_data)
         stNum = self.stNum % MAX_COUNTER + 1
-        before_sqNum = self._before_t + t.encode() + self._counter(0x85, stNum)
-        self._render(before_sqNum, 0, all_data)
-        self._before_sqNum, self._all_data = before_sqNum, all_data
+        shape = self._shape
+        # After the overrun stNum is short again.
+        if len(all_data) == shape.data_octets and 1 < stNum < 1 << 8 * shape.stNum_octets - 1:
+            number = stNum.to_bytes(shape.stNum_octets, "big")
+            self._frame = b"".join(
+                (shape.before_t, t.encode(), shape.before_stNum, number, shape.before_data, all_data)
+            )
+            self._sqNum_start, self._sqNum_stop = self._first_sqNum
+        else:
+            self._render(t.encode(), stNum, 0, all_data)
+        self._all_data = all_data
         self.stNum, self.sqNum = stNum, 0
         self._sent = 0
         self._deadline = now + self._gaps[0]
-        return bytes(self._frame)
+        return self._frame
 
     def handle_timer(self, now: float) -> bytes | None:
         """The next repetition if it is due, else None.
@@ -165,33 +187,44 @@ class Publisher:
         if self._deadline is None or now < self._deadline or self._all_data is None:
             return None
         self.sqNum = self.sqNum % MAX_COUNTER + 1
-        start, stop = self._sqNum_span
+        frame, start, stop = self._frame, self._sqNum_start, self._sqNum_stop
         if self.sqNum >> 8 * (stop - start) - 1:
-            self._render(self._before_sqNum, self.sqNum, self._all_data)
+            self._render(frame[self._t_start : self._t_start + 8], self.stNum, self.sqNum, self._all_data)
         else:
-            self._frame[start:stop] = self.sqNum.to_bytes(stop - start, "big")
+            self._frame = b"".join((frame[:start], self.sqNum.to_bytes(stop - start, "big"), frame[stop:]))
         self._sent = min(self._sent + 1, len(self._gaps) - 1)
         gap = self._gaps[self._sent]
         self._deadline += gap
         if self._deadline <= now:
             self._deadline = now + gap
-        return bytes(self._frame)
+        return self._frame
 
-    def _render(self, before_sqNum: bytes, sqNum: int, all_data: bytes) -> None:
+    def _render(self, t: bytes, stNum: int, sqNum: int, all_data: bytes) -> None:
+        """Write the frame anew. It stays as it was if it would be too long."""
+        state = self._before_t + t + self._counter(0x85, stNum)
         sequence = self._counter(0x86, sqNum)
-        content = b"".join(
-            (before_sqNum, sequence, self._after_sqNum, encode_length(len(all_data)), all_data)
-        )
+        content = b"".join((state, sequence, self._after_sqNum, encode_length(len(all_data)), all_data))
         apdu = encode_element(0x61, content)
-        reserved = encode_length_and_reserved(len(apdu), simulated=self.config.simulation)
         if len(apdu) + 8 > MAX_PAYLOAD:
             raise GooseEncodeError(
                 f"{self.config.gocbRef}: {len(apdu) + 8} octets do not fit a frame of {MAX_PAYLOAD}"
             )
-        frame = bytearray(self._ethernet + reserved + apdu)
-        stop = len(frame) - len(content) + len(before_sqNum) + len(sequence)
-        self._frame = frame
-        self._sqNum_span = (stop - len(sequence) + 2, stop)
+        reserved = encode_length_and_reserved(len(apdu), simulated=self.config.simulation)
+        frame = self._frame = self._ethernet + reserved + apdu
+        start = len(frame) - len(content)
+        t_start = self._t_start = start + len(self._before_t)
+        stNum_start, stNum_stop = t_start + 10, start + len(state)
+        self._sqNum_start, self._sqNum_stop = stNum_stop + 2, stNum_stop + len(sequence)
+        if sqNum == 0:
+            before_data = frame[stNum_stop : len(frame) - len(all_data)]
+            self._first_sqNum = self._sqNum_start, self._sqNum_stop
+            self._shape = _Shape(
+                frame[:t_start],
+                frame[t_start + 8 : stNum_start],
+                stNum_stop - stNum_start,
+                before_data,
+                len(all_data),
+            )
 
     def _check_count(self, all_data: bytes) -> None:
         count = position = 0

@@ -152,7 +152,7 @@ class Subscriber(Generic[T]):
         Args:
             config: what the frames must say.
             decode: makes the value of the members (the content of allData); called for new states only. It
-                raises GooseDecodeError for what it cannot read. By default the values as MMS Data, read strictly.
+                raises GooseDecodeError for what it cannot read. By default the values as MMS Data, strictly.
             incarnation: reads from a value how often its publisher has started. Where the members carry that,
                 (incarnation, stNum, sqNum) alone orders the frames: times and losses decide nothing, so that
                 no old frame ever passes for a new one.
@@ -220,8 +220,7 @@ class Subscriber(Generic[T]):
         return self._follow(raw, _Shape.of(pdu, simulation=simulation), now)
 
     def differs_in_state_only(self, raw: bytes) -> bool:
-        """Whether a frame has the last applied one's octets everywhere but in t, stNum, sqNum and the
-        members."""
+        """Whether a frame has the last applied one's octets but in t, stNum, sqNum and the members."""
         shape = self._shape
         return (
             raw.startswith(self._between[0], shape.t_start + 8)
@@ -467,7 +466,7 @@ class Receiver:
         except GooseDecodeError as error:
             return subscriber.undecodable(error)
         events = subscriber.accept(raw, header, pdu, now)
-        if raw.startswith(subscriber.before_sqNum):
+        if subscriber.stNum is not None and raw.startswith(subscriber.before_sqNum):
             self._recall(raw[:_KEY], subscriber)
             self._watch(subscriber)
         return events

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from functools import lru_cache
 from typing import Final
@@ -40,13 +40,17 @@ class Quality:
     substituted: bool = False
     test: bool = False
     operatorBlocked: bool = False
+    _number: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        number = int(self.validity)
+        for name in _FLAGS:
+            number = number << 1 | getattr(self, name)
+        object.__setattr__(self, "_number", number)
 
     def to_int(self) -> int:
         """The 13 bits as a number; bit 0 of the standard is the most significant one."""
-        value = int(self.validity)
-        for name in _FLAGS:
-            value = value << 1 | getattr(self, name)
-        return value
+        return self._number
 
     @staticmethod
     @lru_cache(maxsize=1 << SIZE)
@@ -77,7 +81,7 @@ class Quality:
         return cls.from_int(bits.value)
 
 
-_FLAGS: Final = tuple(field.name for field in fields(Quality))[1:]
+_FLAGS: Final = tuple(each.name for each in fields(Quality) if each.init)[1:]
 
 GOOD: Final = Quality()
 INVALID: Final = Quality(Validity.INVALID)

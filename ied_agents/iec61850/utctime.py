@@ -94,11 +94,13 @@ class UtcTime(NamedTuple):
         Raises:
             ValueError: a member that does not fit its octets.
         """
-        if not (
-            0 <= self.seconds <= 0xFFFFFFFF and 0 <= self.fraction <= 0xFFFFFF and 0 <= self.quality <= 0xFF
-        ):
-            raise ValueError(f"{self} does not fit 8 octets")
-        return _WIRE.pack(self.seconds, self.fraction << 8 | self.quality)
+        seconds, fraction, quality = self
+        if 0 <= quality <= 0xFF:
+            try:
+                return _WIRE.pack(seconds, fraction << 8 | quality)
+            except struct.error:
+                pass
+        raise ValueError(f"{self} does not fit 8 octets")
 
     @classmethod
     def decode(cls, octets: bytes) -> UtcTime:
@@ -110,4 +112,4 @@ class UtcTime(NamedTuple):
         if len(octets) != 8:
             raise ValueError(f"UtcTime has 8 octets, not {len(octets)}")
         seconds, rest = _WIRE.unpack(octets)
-        return cls(seconds, rest >> 8, rest & 0xFF)
+        return tuple.__new__(cls, (seconds, rest >> 8, rest & 0xFF))  # half the time of cls(...)

@@ -32,7 +32,7 @@ from ied_agents.process.inputs import Direction, Voltage
 from scl import agent_model
 from tools.pcap import PcapWriter
 
-# What each member's attributes are set to, by name; the expected reading is made of this table and of agent_model.
+# What each member's attributes are set to, by name; with agent_model it gives the expected reading.
 # Only the state below says which of our own fields stands for which of them.
 VALUES = {
     "Id.inc": 1_700_000_000,
@@ -50,12 +50,26 @@ VALUES = {
     "Vlt.sideA": 2,
     "Vlt.sideB": 1,
     "SideA.st": {
-        **{"sec": 1, "secSw": 44, "secCnt": 45, "lock": 2, "lockSw": 46, "lockCnt": 47},
-        **{"clr": True, "clrSw": 48, "clrCnt": 49},
+        "sec": 1,
+        "secSw": 44,
+        "secCnt": 45,
+        "lock": 2,
+        "lockSw": 46,
+        "lockCnt": 47,
+        "clr": True,
+        "clrSw": 48,
+        "clrCnt": 49,
     },
     "SideB.st": {
-        **{"sec": 2, "secSw": 50, "secCnt": 51, "lock": 1, "lockSw": 52, "lockCnt": 53},
-        **{"clr": True, "clrSw": 54, "clrCnt": 55},
+        "sec": 2,
+        "secSw": 50,
+        "secCnt": 51,
+        "lock": 1,
+        "lockSw": 52,
+        "lockCnt": 53,
+        "clr": True,
+        "clrSw": 54,
+        "clrCnt": 55,
     },
     "OpEx.general": True,
     "Rec.shots": True,
@@ -76,7 +90,8 @@ VALUES = {
     "PrmA.id": {"epoch": 97, "num": 98, "sw": 99},
     "PrmB.id": {"epoch": 160, "num": 161, "sw": 162},
     "Rsv.rsv": [
-        {"epoch": 170 + n, "num": 180 + n, "sw": 190 + n, "tie": 200 + n, "deciA": 70_000 + n} for n in range(4)
+        {"epoch": 170 + n, "num": 180 + n, "sw": 190 + n, "tie": 200 + n, "deciA": 70_000 + n}
+        for n in range(4)
     ],
     "Out.st": {"epoch": 163, "num": 164, "sw": 165, "tie": 166, "reason": 12},
     "Prg.st": {"prg": 4, "reason": 1, "evSw": 167, "evCnt": 168},
@@ -129,7 +144,9 @@ STATE = AgentState(
         ),
     ),
     promises=(ClaimId(97, 98, 99), ClaimId(160, 161, 162)),
-    reservations=tuple(Reservation(ClaimId(170 + n, 180 + n, 190 + n), 200 + n, 70_000 + n) for n in range(4)),
+    reservations=tuple(
+        Reservation(ClaimId(170 + n, 180 + n, 190 + n), 200 + n, 70_000 + n) for n in range(4)
+    ),
     outcome=Outcome(ClaimId(163, 164, 165), 166, Reason.DID_NOT_CLOSE),
     progress=Progress(Stage.FINISHED, Reason.NO_SUPPLY, EventId(167, 168)),
 )

@@ -1,4 +1,7 @@
-"""Capacity: what a tie offers, and the ledger of the head switch that hands it out."""
+"""Capacity: what a tie offers, and the ledger of the head switch that hands it out.
+
+A published load may be 1 A behind the real one; every element counts that 1 A as load.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ from ied_agents.iec61850.dbpos import Dbpos
 FIRST, SECOND, THIRD = ClaimId(0, 7, 3), ClaimId(0, 8, 3), ClaimId(0, 9, 1)
 
 
-def claim(claim_id=FIRST, amperes=100.0, tie=9, owner=5, boundary=(Bound(9, 0), Bound(10, 0))):
+BOTH_TIES = (Bound(9, 0), Bound(10, 0))
+
+
+def claim(claim_id=FIRST, amperes=100.0, tie=9, owner=5, boundary=BOTH_TIES):
     return Claim(claim_id, (2, 65), boundary, Request(tie, owner, round(amperes * 10)), ())
 
 
@@ -43,7 +49,7 @@ def head(situation):
     return made
 
 
-# -- what a tie offers --------------------------------------------------------------------------------------------
+# -- what a tie offers ---------------------------------------------------------------------------------------
 
 
 def test_the_path_of_a_tie_ends_with_the_head_of_its_feeder(situation):
@@ -53,9 +59,9 @@ def test_the_path_of_a_tie_ends_with_the_head_of_its_feeder(situation):
 
 def test_a_tie_offers_the_least_of_rating_minus_load_along_its_path(situation):
     tie = situation(9)
-    assert spare_a(tie, 1) == 300.0  # Q1 carries 100 of 400, L2 90, R3 40
+    assert spare_a(tie, 1) == 299.0  # Q1 carries 100 of 400, L2 90, R3 40
     carries(tie, 2, -350.0)  # the direction of the load does not matter
-    assert spare_a(tie, 1) == 50.0
+    assert spare_a(tie, 1) == 49.0
 
 
 def test_a_tie_offers_no_more_than_its_own_rating(situation):
@@ -97,53 +103,55 @@ def test_a_load_of_bad_quality_or_unheard_is_unknown(situation):
     assert load_a(tie, 77) is None
 
 
-# -- the ledger ---------------------------------------------------------------------------------------------------
+# -- the ledger ----------------------------------------------------------------------------------------------
 
 
 def test_a_head_reserves_what_fits_and_finds_it_again(head):
     ledger = Ledger(head)
-    assert ledger.judge(claim(amperes=340.0)) is Reason.NONE
-    assert ledger.find(FIRST, 9, 3400) is not None
-    assert ledger.find(FIRST, 9, 3401) is None
-    assert ledger.find(SECOND, 9, 3400) is None
-    assert ledger.find(FIRST, 10, 3400) is None
+    assert ledger.judge(claim(amperes=339.0)) is Reason.NONE
+    assert ledger.find(FIRST, 9, 3390) is not None
+    assert ledger.find(FIRST, 9, 3391) is None
+    assert ledger.find(SECOND, 9, 3390) is None
+    assert ledger.find(FIRST, 10, 3390) is None
 
 
 def test_a_head_refuses_what_exceeds_its_rating_by_a_tenth_of_an_ampere(head):
     ledger = Ledger(head)
-    assert ledger.judge(claim(amperes=340.1)) is Reason.NO_CAPACITY
+    assert ledger.judge(claim(amperes=339.1)) is Reason.NO_CAPACITY
     assert ledger.entries == ()
 
 
 def test_the_tie_itself_must_bear_the_request(situation):
     head = situation(5, rating_a={9: 90.0})
     carries(head, 5, 60.0)
-    assert Ledger(head).judge(claim(amperes=90.0)) is Reason.NONE
-    assert Ledger(head).judge(claim(amperes=90.1)) is Reason.NO_CAPACITY
+    assert Ledger(head).judge(claim(amperes=89.0)) is Reason.NONE
+    assert Ledger(head).judge(claim(amperes=89.1)) is Reason.NO_CAPACITY
 
 
 def test_an_element_between_head_and_tie_must_bear_the_request(situation):
     head = situation(1)
     carries(head, 1, 100.0)
     carries(head, 2, 350.0)
-    to_9_from_below = claim(tie=9, owner=1, amperes=50.0, boundary=(Bound(9, 1),))
+    to_9_from_below = claim(tie=9, owner=1, amperes=49.0, boundary=(Bound(9, 1),))
     assert Ledger(head).judge(to_9_from_below) is Reason.NONE
-    assert Ledger(head).judge(claim(tie=9, owner=1, amperes=50.1, boundary=(Bound(9, 1),))) is Reason.NO_CAPACITY
+    assert (
+        Ledger(head).judge(claim(tie=9, owner=1, amperes=49.1, boundary=(Bound(9, 1),))) is Reason.NO_CAPACITY
+    )
 
 
 def test_two_reservations_together_stay_within_the_rating(head):
     ledger = Ledger(head)
     assert ledger.judge(claim(FIRST, 200.0)) is Reason.NONE
-    assert ledger.judge(claim(THIRD, 140.1)) is Reason.NO_CAPACITY
-    assert ledger.judge(claim(THIRD, 140.0)) is Reason.NONE
-    assert [entry.reservation.deciamperes for entry in ledger.entries] == [2000, 1400]
+    assert ledger.judge(claim(THIRD, 139.1)) is Reason.NO_CAPACITY
+    assert ledger.judge(claim(THIRD, 139.0)) is Reason.NONE
+    assert [entry.reservation.deciamperes for entry in ledger.entries] == [2000, 1390]
 
 
 def test_what_a_claim_asks_anew_replaces_what_it_had(head):
     ledger = Ledger(head)
     assert ledger.judge(claim(FIRST, 200.0)) is Reason.NONE
-    assert ledger.judge(claim(FIRST, 340.0)) is Reason.NONE
-    assert [entry.reservation for entry in ledger.entries] == [Reservation(FIRST, 9, 3400)]
+    assert ledger.judge(claim(FIRST, 339.0)) is Reason.NONE
+    assert [entry.reservation for entry in ledger.entries] == [Reservation(FIRST, 9, 3390)]
 
 
 def test_a_refused_increase_leaves_what_was_reserved(head):
@@ -168,7 +176,7 @@ def test_a_reservation_ends_only_when_all_switches_of_its_claim_promised_a_highe
         hears(head, 10, promises=(ten, none))
         assert ledger.drop_ended() is ended, (nine, ten)
     assert ledger.entries == ()
-    assert ledger.judge(claim(SECOND, 340.0)) is Reason.NONE
+    assert ledger.judge(claim(SECOND, 339.0)) is Reason.NONE
 
 
 def test_a_promise_for_the_other_side_does_not_end_a_reservation(head):
@@ -196,10 +204,10 @@ def test_what_the_closed_tie_carries_is_counted_once(head):
     hears(head, 9, position=Dbpos.ON)
     carries(head, 9, -150.0)
     carries(head, 5, 60.0 + 150.0)
-    # 210 A flow, 50 A of the reservation are not picked up yet: 140 A are left of 400 A
-    assert ledger.judge(claim(THIRD, 140.1, tie=10, boundary=(Bound(10, 0),))) is not Reason.NONE
-    assert ledger.judge(claim(THIRD, 140.1, boundary=(Bound(9, 0),))) is Reason.NO_CAPACITY
-    assert ledger.judge(claim(THIRD, 140.0, boundary=(Bound(9, 0),))) is Reason.NONE
+    # 210 A flow, 50 A of the reservation are not picked up yet: 139 A are left of 400 A
+    assert ledger.judge(claim(THIRD, 139.1, tie=10, boundary=(Bound(10, 0),))) is not Reason.NONE
+    assert ledger.judge(claim(THIRD, 139.1, boundary=(Bound(9, 0),))) is Reason.NO_CAPACITY
+    assert ledger.judge(claim(THIRD, 139.0, boundary=(Bound(9, 0),))) is Reason.NONE
 
 
 def test_a_tie_that_carries_more_than_reserved_does_not_count_as_a_credit(head):
@@ -208,8 +216,8 @@ def test_a_tie_that_carries_more_than_reserved_does_not_count_as_a_credit(head):
     hears(head, 9, position=Dbpos.ON)
     carries(head, 9, -150.0)
     carries(head, 5, 60.0 + 150.0)
-    assert ledger.judge(claim(THIRD, 190.1, boundary=(Bound(9, 0),))) is Reason.NO_CAPACITY
-    assert ledger.judge(claim(THIRD, 190.0, boundary=(Bound(9, 0),))) is Reason.NONE
+    assert ledger.judge(claim(THIRD, 189.1, boundary=(Bound(9, 0),))) is Reason.NO_CAPACITY
+    assert ledger.judge(claim(THIRD, 189.0, boundary=(Bound(9, 0),))) is Reason.NONE
 
 
 def test_a_closed_tie_whose_load_is_unknown_keeps_its_whole_reservation(head):
@@ -217,7 +225,7 @@ def test_a_closed_tie_whose_load_is_unknown_keeps_its_whole_reservation(head):
     ledger.judge(claim(FIRST, 200.0))
     hears(head, 9, position=Dbpos.ON)
     head.views[9].load_alive = False
-    assert ledger.judge(claim(THIRD, 140.1, boundary=(Bound(9, 0),))) is Reason.NO_CAPACITY
+    assert ledger.judge(claim(THIRD, 139.1, boundary=(Bound(9, 0),))) is Reason.NO_CAPACITY
 
 
 def test_no_more_reservations_are_given_than_one_frame_can_say(head):
@@ -231,7 +239,10 @@ def test_no_more_reservations_are_given_than_one_frame_can_say(head):
 @pytest.mark.parametrize(
     ("request_", "reason"),
     [
-        (claim(tie=11, boundary=(Bound(9, 0),)), Reason.BEYOND_RELEASE),  # the tie is not on the claim's boundary
+        (
+            claim(tie=11, boundary=(Bound(9, 0),)),
+            Reason.BEYOND_RELEASE,
+        ),  # the tie is not on the claim's boundary
         (claim(tie=77, boundary=(Bound(77, 0),)), Reason.BEYOND_RELEASE),  # nobody knows this switch
         (claim(tie=10), Reason.NO_SUPPLY),  # its path ends at another head
     ],

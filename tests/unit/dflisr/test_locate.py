@@ -24,7 +24,7 @@ def section_state(turned, side=1):
     return turned.fast.sides[side].section
 
 
-# -- the entering agent: L2 sees the fault enter section 2, whose other switches are R3 and L4 ---------------------
+# -- the entering agent: L2 sees the fault enter section 2, whose other switches are R3 and L4 ---------------
 
 
 @pytest.fixture
@@ -130,7 +130,12 @@ def test_a_passes_on_blocks_even_when_all_others_come_later(entering):
 
 @pytest.mark.parametrize(
     ("direction", "trusted"),
-    [(Direction.FORWARD, False), (Direction.BACKWARD, False), (Direction.UNKNOWN, True), (Direction.BOTH, True)],
+    [
+        (Direction.FORWARD, False),
+        (Direction.BACKWARD, False),
+        (Direction.UNKNOWN, True),
+        (Direction.BOTH, True),
+    ],
 )
 def test_an_untrusted_direction_declares_nothing(bench, direction, trusted):
     agent = bench(2).quiet()
@@ -165,7 +170,7 @@ def test_a_pickup_in_inputs_that_are_too_old_declares_nothing(bench):
     assert section_state(agent.turn(after=3.1), 1) is SectionState.NONE
 
 
-# -- when answers stay out: the own delay of a breaker; voltage for a load-break switch ---------------------------
+# -- when answers stay out: the own delay of a breaker; voltage for a load-break switch ----------------------
 
 
 @pytest.mark.parametrize("kind", [SILENT, UNSURE])
@@ -250,7 +255,7 @@ def test_a_section_whose_answers_come_complete_after_the_trip_is_faulted_not_sus
     assert section_state(entering.turn(after=0.1)) is SectionState.FAULTED
 
 
-# -- the answering agent: R3 is asked by L2 about section 2 -------------------------------------------------------
+# -- the answering agent: R3 is asked by L2 about section 2 --------------------------------------------------
 
 
 def asked(agent, **changes):

@@ -128,7 +128,7 @@ def test_a_stop_with_unproven_locks_leaves_no_clean_mark(bench):
     assert not any(record.clean for record in records)
 
 
-# -- proof of locks after a crash ---------------------------------------------------------------------------------
+# -- proof of locks after a crash ----------------------------------------------------------------------------
 
 
 def greet(agent, numbers):

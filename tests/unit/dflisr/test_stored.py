@@ -154,7 +154,7 @@ def test_what_is_no_record_at_all_is_refused(document):
         from_json(document)
 
 
-# -- a new process ------------------------------------------------------------------------------------------------
+# -- a new process -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

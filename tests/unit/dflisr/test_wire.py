@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from ied_agents.control.decision import Behaviour, Reason
 from ied_agents.dflisr.records import (
@@ -38,7 +38,7 @@ from scl import agent_model
 
 ME = 7
 
-# -- every field set, each with a value of its own ----------------------------------------------------------------
+# -- every field set, each with a value of its own -----------------------------------------------------------
 
 FULL = AgentState(
     incarnation=0xF0000001,
@@ -112,7 +112,7 @@ def number(value):
     return Unsigned(value)
 
 
-# What a stranger must read, by the reference that stands in the SCD; written out by hand from design section 4.
+# What a stranger must read, by the reference that stands in the SCD; written out by hand.
 U = number
 EXPECTED = {
     "AFSR1.Id.inc": U(0xF0000001),
@@ -151,7 +151,9 @@ EXPECTED = {
     "AFSR1.ClmB.grant": Array(U(2 * (670 + n) + n % 2) for n in range(4)),
     "AFSR1.PrmA.id": Structure((U(4), U(33), U(501))),
     "AFSR1.PrmB.id": Structure((U(5), U(34), U(502))),
-    "AFSR1.Rsv.rsv": Array(Structure((U(6), U(40 + n), U(510 + n), U(700 + n), U(5000 + n))) for n in range(4)),
+    "AFSR1.Rsv.rsv": Array(
+        Structure((U(6), U(40 + n), U(510 + n), U(700 + n), U(5000 + n))) for n in range(4)
+    ),
     "AFSR1.Out.st": Structure((U(7), U(36), U(503), U(710), 15)),
     "AFSR1.Prg.st": Structure((5, 13, U(310), U(19))),
 }
@@ -200,7 +202,7 @@ def test_every_state_takes_the_same_octets_so_that_it_fits_one_frame():
     assert len(encode_fast(FULL)) == len(encode_fast(AgentState(0))) < 1400
 
 
-# -- there and back, in any sequence ------------------------------------------------------------------------------
+# -- there and back, in any sequence -------------------------------------------------------------------------
 
 switches = st.integers(1, 0x3FFF)
 u32 = st.integers(0, 0xFFFFFFFF)
@@ -218,7 +220,13 @@ def lists(items, count):
 
 
 sides = st.builds(
-    SideState, st.sampled_from(SectionState), events, st.sampled_from(LockState), events, st.booleans(), events
+    SideState,
+    st.sampled_from(SectionState),
+    events,
+    st.sampled_from(LockState),
+    events,
+    st.booleans(),
+    events,
 )
 claims = st.just(AgentState(0).claims[0]) | st.builds(
     Claim,
@@ -273,46 +281,51 @@ def sequences(draw):
     return sequence
 
 
+@settings(max_examples=50)  # each is a sequence of up to five states
 @given(sequences())
 def test_any_sequence_of_states_comes_back_through_one_decoder(sequence):
     decode = FastDecoder(ME)
     assert [decode(encode_fast(state)) for state in sequence] == sequence
 
 
+def read_or_refusal(read, raw):
+    """The value, or the text of the refusal; anything else than GooseDecodeError comes through."""
+    try:
+        return read(raw)
+    except GooseDecodeError as error:
+        return str(error)
+
+
+@settings(max_examples=50)
 @given(sequences(), st.data())
 def test_garbage_in_between_does_not_change_what_follows(sequence, data):
     decode = FastDecoder(ME)
     for state in sequence:
         raw = bytearray(encode_fast(state))
         raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
-        try:
-            decode(bytes(raw))
-        except GooseDecodeError:
-            pass
+        read_or_refusal(decode, bytes(raw))
         assert decode(encode_fast(state)) == state
 
 
-@given(st.binary(max_size=1600) | st.binary(min_size=len(encode_fast(FULL)), max_size=len(encode_fast(FULL))))
-def test_any_octets_give_a_state_or_a_located_error(raw):
-    decode = FastDecoder(ME)
-    for read in (decode, decode_slow):
-        try:
-            read(raw)
-        except GooseDecodeError as error:
-            assert str(error).startswith("allData")
+SIZE = len(encode_fast(FULL))
 
 
-@given(st.integers(0, len(encode_fast(FULL)) - 1), st.integers(0, 255))
+@given(st.binary(max_size=1600) | st.binary(min_size=SIZE, max_size=SIZE))
+def test_any_octets_give_a_state_or_an_error_that_names_the_data(raw):
+    for read, kind in ((FastDecoder(ME), AgentState), (decode_slow, LoadState)):
+        result = read_or_refusal(read, raw)
+        assert isinstance(result, kind) or result.startswith("allData")
+
+
+@given(st.integers(0, SIZE - 1), st.integers(0, 255))
 def test_one_wrong_octet_gives_a_state_or_an_error_that_names_the_data(position, octet):
     raw = bytearray(encode_fast(FULL))
     raw[position] = octet
-    try:
-        FastDecoder(ME)(bytes(raw))
-    except GooseDecodeError as error:
-        assert str(error).startswith("allData")
+    result = read_or_refusal(FastDecoder(ME), bytes(raw))
+    assert isinstance(result, AgentState) or result.startswith("allData")
 
 
-# -- refusals -----------------------------------------------------------------------------------------------------
+# -- refusals ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("change", [-1, 1, 40])
@@ -333,12 +346,11 @@ def test_no_octets_at_all_are_refused():
 def test_a_wrong_tag_is_refused_with_its_offset():
     raw = bytearray(encode_fast(FULL))
     raw[0] = 0x85
-    with pytest.raises(GooseDecodeError, match="allData.*0x85, expected 0x86") as refused:
+    with pytest.raises(GooseDecodeError, match=r"octet 0\b.*0x85, expected 0x86"):
         FastDecoder(ME)(bytes(raw))
-    assert "0" in str(refused.value)
     raw = bytearray(encode_fast(FULL))
     raw[7] = 0x83  # after INT32U incarnation of 7 octets: Dbpos
-    with pytest.raises(GooseDecodeError, match=r"7.*0x83, expected 0x84"):
+    with pytest.raises(GooseDecodeError, match=r"octet 7\b.*0x83, expected 0x84"):
         FastDecoder(ME)(bytes(raw))
 
 
@@ -416,7 +428,7 @@ def test_a_load_that_is_no_finite_number_is_refused(value):
     assert accepted == []
 
 
-# -- whatever an agent comes to publish can be published ----------------------------------------------------------
+# -- whatever an agent comes to publish can be published -----------------------------------------------------
 
 
 @pytest.mark.parametrize("value", [1e300, -1e300, 3.5e38])
@@ -442,7 +454,9 @@ def test_a_peer_with_the_highest_claim_number_leaves_the_claimant_able_to_publis
     agent.hear(9, promises=(ClaimId(0, 0xFFFFFFFF, 9), ClaimId(0, 0, 0)))
     none = network.flagged(SectionState.NONE, lock=LockState.NONE)
     agent.hear(2, last_event=network.event, sides=(none, network.flagged(clear=False)))
-    agent.hear(2, sides=(network.flagged(SectionState.NONE, lock=LockState.NONE, clear=True), network.flagged()))
+    agent.hear(
+        2, sides=(network.flagged(SectionState.NONE, lock=LockState.NONE, clear=True), network.flagged())
+    )
     agent.turn()
     agent.open((Voltage.PRESENT, Voltage.ABSENT))
     assert decode_all_data(encode_fast(agent.turn(after=0.05).fast))

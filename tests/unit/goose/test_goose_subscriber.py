@@ -293,6 +293,22 @@ def test_mismatch(receiver, subscriber, changes, field, expected, found):  # noq
     assert list(receiver.handle_timer(2.0)) == [StreamLost(REF, 2000)]
 
 
+UNREADABLE_MEMBER = frame().replace(encode_all_data((10,)), b"\x88\x01\x00")
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [frame(confRev=8), frame(goID="x"), frame(appid=2), frame(simulated=True), UNREADABLE_MEMBER],
+    ids=["confRev", "goID", "appid", "simulation", "member"],
+)
+def test_a_refused_first_frame_does_not_hide_the_real_ones(receiver, refused):
+    for _ in range(2):
+        receiver.receive(refused, 0.0)
+    assert list(receiver.receive(frame(1, 0), 0.1)) == [state(1, 0)]
+    assert list(receiver.receive(frame(1, 1), 0.1)) == []
+    assert list(receiver.receive(frame(2, 0, 11), 0.1)) == [state(2, 0, 11)]
+
+
 def test_any_goID_where_none_is_configured():
     receiver = Receiver([Subscriber(dataclasses.replace(CONFIG, goID=None))])
     assert len(receiver.receive(frame(1, 0, goID="x"), 0.0)) == 1

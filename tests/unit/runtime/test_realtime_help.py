@@ -1,4 +1,4 @@
-"""Real-time help: in force when granted, reported when refused. In child processes, for it cannot be undone."""
+"""Real-time help: in force when granted, reported when refused. In children, for it cannot be undone."""
 
 from __future__ import annotations
 

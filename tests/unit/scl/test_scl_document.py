@@ -24,7 +24,7 @@ KEEPS = [
     "<a> text &amp; &lt;more&gt; <b/> tail <c> x </c>\n</a>",
     '<a x="1" y=\'two "quoted" &#10;line\' z="&#9;tab &#13; cr"/>',
     "<?pi before?><!-- first --><a><!-- - in - --><?target some data?></a><!-- after --><?end?>",
-    '<p:a xmlns:p="urn:p" xmlns="urn:d" p:x="1"><b xmlns=""/><q:c xmlns:q="urn:q" q:y="2" xml:lang="en"/></p:a>',
+    '<p:a xmlns:p="urn:p" xmlns="urn:d" p:x="1"><b xmlns=""/><q:c xmlns:q="u:q" q:y="2" xml:lang="e"/></p:a>',
     "<a><![CDATA[<not> & markup]]></a>",
     "<a>é € 漢 \U0001f600 &#13;</a>",
 ]
@@ -117,8 +117,7 @@ def test_other_encodings():
 @given(st.binary(max_size=200))
 def test_any_octets_give_a_tree_or_a_located_error(data):
     try:
-        tree = parse(data)
+        place = parse(data).root.line
     except SclError as error:
-        assert error.line >= 1
-    else:
-        assert tree.root.local
+        place = error.line
+    assert place >= 1

@@ -8,6 +8,7 @@ import tomllib
 from dataclasses import replace
 from importlib.resources import files
 
+import open61850.scl
 import pytest
 
 from scl.generate import (
@@ -17,15 +18,18 @@ from scl.generate import (
     NetworkSpec,
     SwitchSpec,
     TieSpec,
+    generate_icd,
     generate_scd,
     generate_site,
     generated_switches,
 )
 from scl.listening import needed_in, needed_subscriptions
 from scl.reader import parse, read
+from scl.regular import regular_network
 from scl.sample import TWO_SOURCE
 from scl.streams import GooseIndex
 from scl.topology import primary_network
+from scl.validation import check
 
 SAMPLES = files("scl") / "samples"
 
@@ -64,6 +68,12 @@ def test_shipped_sample_is_what_the_generator_writes(name):
     assert (SAMPLES / name).read_text(encoding="utf-8") == text
 
 
+def test_parts_stand_in_the_order_of_the_schema():
+    tags = [element.local for element in parse(generate_scd(TREE)).element.elements()]
+    order = ["Header", "Substation", "Communication", "IED", "DataTypeTemplates", "Line"]
+    assert list(dict.fromkeys(tags)) == order
+
+
 def test_tree_network():
     found = primary_network(parse(generate_scd(TREE)))
     names = [section.name for section in found.sections]
@@ -75,29 +85,32 @@ def test_tree_network():
         (2, "FAR", "FA/R", "FA/S1", "FA/S2"),
         (3, "FARX", "FA/RX", "FA/S1", "FA/X"),
         (4, "FALY", "FA/LY", "FA/X", "FA/Y"),
-        (5, "FBQ", "SUB/V12_7/FB/Q", "SUB/V12_7/BB/N1", "FB/S1"),
-        (6, "FCQ", "OTHER/V12_7/FC/Q", "OTHER/V12_7/BB/N1", "FC/S1"),
-        (7, "FCL", "FC/L", "FC/S1", "FC/S2"),
-        (8, "FDQ", "OTHER/V12_7/FD/Q", "OTHER/V12_7/BB/N1", "FD/S1"),
-        (9, "T1", "FA/T1", "FA/Y", "FC/S2"),
+        (5, "FARP", "FA/RP", "FA/S2", "FA/PV"),
+        (6, "FBQ", "SUB/V12_7/FB/Q", "SUB/V12_7/BB/N1", "FB/S1"),
+        (7, "FCQ", "OTHER/V12_7/FC/Q", "OTHER/V12_7/BB/N1", "FC/S1"),
+        (8, "FCL", "FC/L", "FC/S1", "FC/S2"),
+        (9, "FDQ", "OTHER/V12_7/FD/Q", "OTHER/V12_7/BB/N1", "FD/S1"),
+        (10, "T1", "FA/T1", "FA/Y", "FC/S2"),
     ]
     assert [
         (each.number, each.iedName, each.path, each.normally_open) for each in generated_switches(TREE)
-    ] == [(switch.number, switch.iedName, switch.path, switch.number == 9) for switch in found.switches]
-    assert [item.equipment.type for item in found.section("FA/Y").equipment] == ["LIN", "GEN"]
+    ] == [(switch.number, switch.iedName, switch.path, switch.number == 10) for switch in found.switches]
+    assert [item.equipment.type for item in found.section("FA/PV").equipment] == ["GEN"]
+    assert found.section("FA/PV").nodes == ("FA/PV",)
 
 
 HEARD = {
-    # FA and, across T1, FC: 1-4, 9, 6, 7. Heads of one busbar hear each other and each other's ties.
-    1: {2, 3, 4, 5, 6, 7, 9},
-    2: {1, 3, 4, 6, 7, 9},
-    3: {1, 2, 4, 6, 7, 9},
-    4: {1, 2, 3, 6, 7, 9},
-    5: {1, 9},
-    6: {1, 2, 3, 4, 7, 8, 9},
-    7: {1, 2, 3, 4, 6, 9},
-    8: {6, 9},
-    9: {1, 2, 3, 4, 6, 7},
+    # FA and, across T1, FC: 1-5, 10, 7, 8. Heads of one busbar hear each other and each other's ties.
+    1: {2, 3, 4, 5, 6, 7, 8, 10},
+    2: {1, 3, 4, 5, 7, 8, 10},
+    3: {1, 2, 4, 5, 7, 8, 10},
+    4: {1, 2, 3, 5, 7, 8, 10},
+    5: {1, 2, 3, 4, 7, 8, 10},
+    6: {1, 10},
+    7: {1, 2, 3, 4, 5, 8, 9, 10},
+    8: {1, 2, 3, 4, 5, 7, 10},
+    9: {7, 10},
+    10: {1, 2, 3, 4, 5, 7, 8},
 }
 
 
@@ -114,7 +127,7 @@ def test_subscriptions_of_the_tree():
             heard.setdefault(numbers[each.stream.iedName], set()).add(each.stream.cbName)
         assert set(heard) == HEARD[switch.number]
         assert all(blocks == {"gcbFast", "gcbSlow"} for blocks in heard.values())
-    assert needed_in(network, {9}) == HEARD
+    assert needed_in(network, {10}) == HEARD
 
 
 def test_everyone_of_two_tied_feeders_hears_everyone():
@@ -147,12 +160,24 @@ def test_site_file():
         "SUB/V12_7/FA/Q": 900.0,
         "FA/R": 100.0,
         "FA/RX": 100.0,
+        "FA/RP": 100.0,
         "SUB/V12_7/FB/Q": 100.0,
         "OTHER/V12_7/FC/Q": 100.0,
     }
     assert (switches["FA/RX"]["rating_a"], switches["FA/LY"]["breaking_a"]) == (200.0, 100.0)
-    assert set(site["section"]) == {"FA/S1", "FA/S2", "FA/X", "FA/Y", "FB/S1", "FC/S1", "FC/S2", "FD/S1"}
+    assert set(site["section"]) == {
+        "FA/S1",
+        "FA/S2",
+        "FA/X",
+        "FA/Y",
+        "FA/PV",
+        "FB/S1",
+        "FC/S1",
+        "FC/S2",
+        "FD/S1",
+    }
     assert site["section"]["FA/S1"] == {"load_a": 11.5, "customers": 3, "priority": 2}
+    assert site["section"]["FA/PV"] == {"load_a": 0.0, "customers": 0, "priority": 1, "generation_a": 30.0}
 
 
 def test_grading_is_longest_at_the_head():
@@ -186,15 +211,68 @@ def test_addresses_are_unique_and_of_their_class():
         ({"feeders": (replace(TREE.feeders[0], name='F"'),)}, "feeder 'F\"'"),
         ({"feeders": (TREE.feeders[1], TREE.feeders[1])}, "feeder FB is named twice"),
         ({"feeders": (FeederSpec("SUB", "SUB", (breaker("Q"),)),)}, "feeder SUB is named like a substation"),
+        ({"feeders": (FeederSpec("BB", "SUB", (breaker("Q"),)),)}, "SUB/V12_7/BB is named twice"),
         ({"feeders": (FeederSpec("FA", "SUB", ()),)}, "feeder FA without a switch"),
         ({"feeders": (FeederSpec("FA", "SUB", (breaker("Q"), breaker("Q"))),)}, "FAQ is named twice"),
+        ({"feeders": (FeederSpec("FA", "SUB", (breaker("Q"), breaker("S1b"))),)}, "FA/S1b is named twice"),
         ({"ties": (TieSpec(SwitchSpec("T"), "FA/S1", "FA/S9"),)}, "no section 'FA/S9'"),
         ({"ties": (TieSpec(SwitchSpec("T"), "FA/S1", "FA/S1"),)}, "both ends in section FA/S1"),
         ({"loads": {"FA/S9": LoadSpec()}}, "no section 'FA/S9'"),
         ({"feeders": (*TREE.feeders[1:], FeederSpec("FA", "SUB", (breaker("Q"),), (LateralSpec("X", "FB/S1"),)))}, "hangs on FB/S1"),
         ({"feeders": (FeederSpec("FA", "SUB", (breaker("Q"),), (LateralSpec("S1", "FA/S1", breaker("R")),)),)}, "FA/S1 is named twice"),
+        ({"feeders": (FeederSpec("FA", "SUB", (breaker("Q"),), (LateralSpec("G", "FA/S1", is_der=True),)),)}, "DER G of FA without a switch"),
     ],
 )  # fmt: skip
 def test_impossible_specifications_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         generate_scd(replace(TREE, **({"ties": (), "loads": {}} | change)))
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        ({}, 9),
+        ({"feeders": 1, "switches": 1, "ties": 0}, 1),
+        ({"feeders": 3, "switches": 2, "ties": 2, "laterals": 3, "ders": 2, "breaker_every": 1}, 27),
+        ({"feeders": 9, "switches": 5, "ties": 2, "laterals": 1, "ders": 1}, 81),
+    ],
+)
+def test_regular_networks_are_valid_and_read_by_others(options, count, tmp_path):
+    spec = regular_network("reg", **options)
+    text = generate_scd(spec)
+    switches = generated_switches(spec)
+    assert len(switches) == count
+    assert check(text.encode(), normally_open=[each.path for each in switches if each.normally_open]) == []
+    path = tmp_path / "reg.scd"
+    path.write_text(text, encoding="utf-8")
+    assert [ied.name for ied in open61850.scl.load_ieds(str(path))] == [each.iedName for each in switches]
+    model = open61850.scl.load_model(str(path), switches[0].iedName)
+    assert list(model.logical_devices) == [switches[0].iedName + "FLISR"]
+    site = tomllib.loads(generate_site(spec))
+    assert list(site["switch"]) == [each.path for each in switches]
+    assert set(site["section"]) == {name for each in switches for name in each.sections if "/" in name}
+
+
+@pytest.mark.parametrize(
+    "options", [{"feeders": 0}, {"switches": 0}, {"ties": 5}, {"laterals": -1}, {"breaker_every": 0}]
+)
+def test_impossible_regular_networks(options):
+    with pytest.raises(ValueError, match=r"expected at least|ties between"):
+        regular_network("n", **options)
+
+
+@pytest.mark.parametrize(("kind", "node"), [("breaker", "XCBR"), ("load_break", "XSWI")])
+def test_icd_of_an_agent(kind, node, tmp_path):
+    text = generate_icd(kind)
+    assert check(text.encode()) == []
+    scl = parse(text)
+    assert [ied.name for ied in scl.ieds] == ["TEMPLATE"]
+    ldevice = scl.ieds[0].ldevice("FLISR")
+    assert [ln.lnClass for ln in ldevice.nodes()] == ["LLN0", "LPHD", node, "PTOC", "PTRC", "RBRF", "AFSR"]
+    assert ldevice.node("", "AFSR", "1").value("SwNum", "setVal") is None
+    assert {"XCBR", "XSWI"} & {each.lnClass for each in scl.templates.lnode_types} == {node}
+    path = tmp_path / "agent.icd"
+    path.write_text(text, encoding="utf-8")
+    (ied,) = open61850.scl.load_ieds(str(path))
+    references = [block.gocb_ref for block in ied.goose_controls]
+    assert references == ["TEMPLATEFLISR/LLN0$GO$gcbFast", "TEMPLATEFLISR/LLN0$GO$gcbSlow"]

@@ -50,11 +50,11 @@ FAULTS = {
     "members in another order": ("agent-data-set", AGENT_L2, """daName="general" fc="ST"/>
               <FCDA ldInst="FLISR" lnClass="PTOC" lnInst="1" doName="Str" daName="dirGeneral\"""", """daName="dirGeneral" fc="ST"/>
               <FCDA ldInst="FLISR" lnClass="PTOC" lnInst="1" doName="Str" daName="general\"""", (AGENT_L2, 'doName="Str"')),
-    "last member missing": ("agent-data-set", AGENT_L2, '              <FCDA ldInst="FLISR" lnClass="AFSR" lnInst="1" doName="Prg" daName="st" fc="ST"/>\n', "", (AGENT_L2, "<DataSet")),
+    "last member missing": ("agent-data-set", AGENT_L2, '              <FCDA ldInst="FLISR" lnClass="AFSR" lnInst="1" doName="Prg" daName="st" fc="ST"/>\n', "", (AGENT_L2, '<DataSet name="fast"')),
     "control block of another data set": ("agent-data-set", AGENT_L2, 'datSet="slow"', 'datSet="fast"', (AGENT_L2, '<GSEControl name="gcbSlow"')),
     "no subscription to a peer": ("subscription-missing", AGENT_L2, '<ExtRef iedName="F1R3"', '<ExtRef intAddr="spare"', (AGENT_L2, AFSR)),
     "no subscription across a tie": ("subscription-missing", AGENT_L2, '<ExtRef iedName="F2L8"', '<ExtRef intAddr="spare"', (AGENT_L2, AFSR)),
-    "no subscription to the slow stream": ("subscription-missing", AGENT_L2 + '', 'srcCBName="gcbSlow"', 'srcCBName="gcbFast"', (AGENT_L2, AFSR)),
+    "no subscription to the slow stream": ("subscription-missing", AGENT_L2 + "", 'srcCBName="gcbSlow"', 'srcCBName="gcbFast"', (AGENT_L2, AFSR)),
 }  # fmt: skip
 
 
@@ -102,9 +102,16 @@ def test_section_with_more_peers_than_can_be_answered():
     assert found(text) == [("section-wide", line_after(text, "<Bay", '<ConductingEquipment name="Q"'))]
 
 
-def test_der_beside_a_line_is_an_unguarded_infeed():
-    text = generate_scd(NetworkSpec("n", (FeederSpec("F", "S", (breaker("Q"),), ders=("F/S1",)),)))
-    assert [rule for rule, _ in found(text)] == ["infeed-unguarded"]
+def test_a_type_that_all_agents_share():
+    old = 'name="inc" fc="ST" dchg="true" bType="INT32U"'
+    text, _ = change(SAMPLE, "<DataTypeTemplates>", old, old.replace("INT32U", "INT32"))
+    lines = [
+        number
+        for number, line in enumerate(text.splitlines(), start=1)
+        if "<FCDA" in line and 'daName="inc"' in line
+    ]
+    assert len(lines) == 20
+    assert found(text) == [("agent-data-set", line) for line in lines]
 
 
 def test_copies_in_other_files():
@@ -121,4 +128,4 @@ def test_copies_in_other_files():
     assert finding.message == "gcbFast of F1L2 has confRev 2 here, 1 in system.scd"
     member, _ = change(SAMPLE, AGENT_L2, 'doName="Beh" daName="stVal"', 'doName="Mod" daName="stVal"')
     (finding,) = validate(scl, others=[parse(member, "relay.cid")])
-    assert (finding.rule, finding.line) == ("conf-rev", line_after(member, AGENT_L2, "<DataSet"))
+    assert (finding.rule, finding.line) == ("conf-rev", line_after(member, AGENT_L2, '<DataSet name="fast"'))

@@ -1,0 +1,292 @@
+"""One agent with its streams: what reaches it and in which order, across starts of the publisher."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import scl
+from gateway.site import read_site
+from ied_agents.dflisr.records import AgentState, LoadState
+from ied_agents.dflisr.stored import COMMISSIONED
+from ied_agents.dflisr.wire import FastDecoder, decode_slow, encode_fast, encode_slow
+from ied_agents.goose.publisher import Publisher
+from ied_agents.goose.subscriber import Receiver, Subscriber
+from ied_agents.iec61850.dbpos import Dbpos
+from ied_agents.iec61850.utctime import UtcTime
+from ied_agents.process.inputs import Direction, SwitchInputs, Voltage
+from ied_agents.runtime.station import Station
+
+SAMPLE = Path(scl.__file__).parent / "samples" / "two_source.toml"
+MAC = bytes.fromhex("020000000003")
+UTC_NS = 1_700_000_000_000_000_000
+ME, PEER = 3, 4
+
+
+@pytest.fixture(scope="module")
+def agents():
+    return read_site(SAMPLE).agents
+
+
+class Peer:
+    """The publisher of L4 as one process of it; a new one counts from 1 again."""
+
+    def __init__(self, streams, incarnation, clock_s=1_700_000_000):
+        self.incarnation = incarnation
+        self.fast = Publisher(streams.fast.publisher(bytes.fromhex("020000000004")))
+        self.slow = Publisher(streams.slow.publisher(bytes.fromhex("020000000004")))
+        self.clock_s = clock_s
+
+    def says(self, pickup_id, now=0.0):
+        """The frame of a new state that is told apart by its pickup id."""
+        state = AgentState(self.incarnation, pickup_id=pickup_id)
+        self.clock_s += 1
+        return self.fast.publish(encode_fast(state), now, UtcTime(self.clock_s))
+
+    def carries(self, amperes, now=0.0):
+        self.clock_s += 1
+        return self.slow.publish(
+            encode_slow(LoadState(self.incarnation, amperes)), now, UtcTime(self.clock_s)
+        )
+
+
+@pytest.fixture
+def station(agents):
+    return Station(agents[ME], COMMISSIONED.started(1000), unclean=False, mac=MAC, now=0.0)
+
+
+@pytest.fixture
+def start(agents):
+    return lambda incarnation, **more: Peer(agents[ME].peers[PEER], incarnation, **more)
+
+
+def heard(station):
+    view = station.agent.situation.views[PEER]
+    return None if view.state is None else (view.state.incarnation, view.state.pickup_id)
+
+
+# -- order: (incarnation, stNum, sqNum) and nothing else -----------------------------------------------------
+
+
+def test_states_of_one_incarnation_are_taken_in_order(station, start):
+    peer = start(100)
+    for pickup_id in (1, 2, 3):
+        station.receive_frame(peer.says(pickup_id), 0.0)
+        assert heard(station) == (100, pickup_id)
+
+
+def test_a_delayed_frame_of_the_same_incarnation_is_not_taken(station, start):
+    peer = start(100)
+    first, second = peer.says(1), peer.says(2)
+    for frame in (second, first):
+        station.receive_frame(frame, 0.0)
+    assert heard(station) == (100, 2)
+
+
+def test_a_restart_with_a_lower_stNum_but_a_higher_incarnation_is_taken_at_once(station, start):
+    old = start(100)
+    for pickup_id in range(1, 30):
+        station.receive_frame(old.says(pickup_id), 0.0)
+    station.receive_frame(start(101).says(1), 0.0)
+    assert heard(station) == (101, 1)
+
+
+def test_a_restart_is_taken_even_if_its_clock_went_back(station, start):
+    station.receive_frame(start(100).says(7), 0.0)
+    station.receive_frame(start(101, clock_s=5).says(1), 0.0)
+    assert heard(station) == (101, 1)
+
+
+def test_a_frame_of_an_earlier_incarnation_is_never_taken_again(station, start):
+    old, new = start(100), start(101)
+    delayed = [old.says(pickup_id) for pickup_id in range(1, 50)]  # higher stNum than the new one ever had
+    station.receive_frame(delayed[0], 0.0)
+    station.receive_frame(new.says(1), 0.0)
+    for frame in delayed:
+        station.receive_frame(frame, 0.0)
+    assert heard(station) == (101, 1)
+
+
+@pytest.mark.parametrize("incarnation", [100, 101], ids=["earlier incarnation", "same incarnation"])
+def test_not_even_after_the_stream_was_lost(station, start, incarnation):
+    frames = {}
+    for number in (100, 101):
+        peer = start(number)
+        frames[number] = [peer.says(1), peer.says(2)]
+        for frame in frames[number]:
+            station.receive_frame(frame, 0.0)
+    station.turn(60.0, UTC_NS)
+    assert not station.agent.situation.views[PEER].alive
+    station.receive_frame(frames[incarnation][0], 60.0)  # a replay of the first state
+    assert heard(station) == (101, 2)
+    assert not station.agent.situation.views[PEER].alive
+
+
+def test_a_replay_of_the_very_last_frame_keeps_the_state_and_is_no_new_life(station, start):
+    frame = start(100).says(1)
+    station.receive_frame(frame, 0.0)
+    station.turn(60.0, UTC_NS)
+    station.receive_frame(frame, 60.0)
+    assert heard(station) == (100, 1)
+    assert not station.agent.situation.views[PEER].alive
+
+
+def test_load_and_state_are_ordered_alike(station, start):
+    view = station.agent.situation.views[PEER]
+    old, new = start(100), start(101)
+    late = [old.carries(10.0), old.carries(20.0)]
+    station.receive_frame(new.carries(30.0), 0.0)
+    for frame in late:
+        station.receive_frame(frame, 0.0)
+    assert view.load == LoadState(101, 30.0)
+
+
+# -- loss and return -----------------------------------------------------------------------------------------
+
+
+def test_a_stream_that_is_lost_is_no_more_believed_and_its_state_kept(station, start):
+    peer = start(100)
+    station.receive_frame(peer.says(1, now=0.0), 0.0)
+    station.receive_frame(peer.carries(10.0), 0.0)
+    view = station.agent.situation.views[PEER]
+    assert (view.alive, view.load_alive) == (True, True)
+    live_s = peer.fast.config.timeAllowedtoLive / 1000
+    station.turn(live_s - 0.001, UTC_NS)
+    assert view.alive
+    station.turn(live_s + 0.001, UTC_NS)
+    assert (view.alive, view.load_alive) == (False, False)
+    assert heard(station) == (100, 1)
+
+
+def test_a_lost_stream_resumes_with_its_next_repetition(station, start):
+    peer = start(100)
+    station.receive_frame(peer.says(1, now=0.0), 0.0)
+    station.turn(60.0, UTC_NS)
+    view = station.agent.situation.views[PEER]
+    assert not view.alive
+    station.receive_frame(peer.fast.handle_timer(60.0), 60.0)
+    assert view.alive
+    assert heard(station) == (100, 1)
+    assert not view.load_alive
+
+
+def test_a_lost_stream_resumes_with_a_new_state(station, start):
+    peer = start(100)
+    station.receive_frame(peer.says(1), 0.0)
+    station.turn(60.0, UTC_NS)
+    station.receive_frame(peer.says(2), 60.0)
+    assert station.agent.situation.views[PEER].alive
+    assert heard(station) == (100, 2)
+
+
+def test_loss_and_return_are_noted(station, start):
+    peer = start(100)
+    station.receive_frame(peer.says(1), 0.0)
+    station.turn(0.0, UTC_NS)
+    lost = station.turn(60.0, UTC_NS)
+    assert "StreamLost" in [note.kind for note in lost.notes]
+    station.receive_frame(peer.fast.handle_timer(60.0), 60.0)
+    assert "StreamResumed" in [note.kind for note in station.turn(60.0, UTC_NS).notes]
+
+
+# -- what is not ours or not readable ------------------------------------------------------------------------
+
+
+# what is wrong with a frame that is otherwise the peer's own
+FOREIGN = {
+    "simulated": {"simulation": True},
+    "other configuration": {"confRev": 99},
+    "other data set": {"datSet": "F1L4FLISR/LLN0$fest"},
+    "other APPID": {"appid": 1},
+    "other identifier": {"goID": "F1L4_fest"},
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_a_foreign_frame_is_refused_and_the_real_stream_heard_after_it(station, start, agents, what):
+    config = agents[ME].peers[PEER].fast.publisher(bytes.fromhex("020000000004"))
+    publisher = Publisher(replace(config, **FOREIGN[what]))
+    station.receive_frame(publisher.publish(encode_fast(AgentState(100)), 0.0, UtcTime(1)), 0.0)
+    assert heard(station) is None
+    station.receive_frame(start(100).says(2), 0.0)
+    assert heard(station) == (100, 2)
+
+
+def test_a_state_with_an_impossible_value_is_refused_and_noted_and_the_next_one_taken(station, start):
+    peer = start(100)
+    on, off = (encode_fast(AgentState(100, behaviour=behaviour)) for behaviour in (1, 5))
+    position = next(i for i, pair in enumerate(zip(on, off, strict=True)) if pair[0] != pair[1])
+    bad = on[:position] + bytes((9,)) + on[position + 1 :]
+    station.receive_frame(peer.fast.publish(bad, 0.0, UtcTime(1)), 0.0)
+    assert heard(station) is None
+    notes = [note.detail for note in station.turn(0.0, UTC_NS).notes if note.kind == "DecodeFailed"]
+    assert [detail["gocbRef"] for detail in notes] == ["F1L4FLISR/LLN0$GO$gcbFast"]
+    station.receive_frame(peer.says(2), 0.0)
+    assert heard(station) == (100, 2)
+
+
+@pytest.mark.parametrize("frame", [b"", b"\x01", bytes(14), bytes(60), b"\x01\x0c\xcd\x01" * 300])
+def test_garbage_on_the_wire_changes_nothing(station, frame):
+    station.receive_frame(frame, 0.0)
+    station.turn(0.0, UTC_NS)
+    assert heard(station) is None
+    assert station.receiver.malformed == 1
+
+
+# -- what it sends -------------------------------------------------------------------------------------------
+
+
+def snapshot(number, sequence=1, **changes):
+    return replace(
+        SwitchInputs(
+            *(number, sequence, sequence, Dbpos.ON, True, False, Direction.UNKNOWN, False),
+            *(10.0, 10.0, (Voltage.PRESENT, Voltage.PRESENT), 0.0),
+        ),
+        **changes,
+    )
+
+
+@pytest.fixture
+def subscriber(agents):
+    own = agents[ME].own
+    return Receiver(
+        [
+            Subscriber(own.fast.subscriber(), FastDecoder(ME), lambda state: state.incarnation),
+            Subscriber(own.slow.subscriber(), decode_slow, lambda state: state.incarnation),
+        ]
+    )
+
+
+def test_a_change_leaves_as_a_new_state_in_the_turn_that_sees_it(station, subscriber):
+    station.turn(0.0, UTC_NS)
+    station.receive_inputs(snapshot(ME), 0.1)
+    frames = station.turn(0.1, UTC_NS).frames
+    events = [event for frame in frames for event in subscriber.receive(frame, 0.1)]
+    fast, slow = (event.value for event in events)
+    assert (fast.incarnation, fast.position, fast.ready) == (1000, Dbpos.ON, True)
+    assert slow == LoadState(1000, 10.0)
+
+
+def test_nothing_new_gives_repetitions_only(station, subscriber):
+    station.receive_inputs(snapshot(ME), 0.0)
+    for frame in station.turn(0.0, UTC_NS).frames:
+        subscriber.receive(frame, 0.0)
+    now, frames = 0.0, 0
+    while now < 2.0:
+        now = station.next_deadline
+        for frame in station.turn(now, UTC_NS).frames:
+            frames += 1
+            kinds = [type(event).__name__ for event in subscriber.receive(frame, now)]
+            if now > 0.1:  # the close assumed outstanding since the start has ended by then
+                assert kinds == []
+    assert frames >= 8
+
+
+def test_next_deadline_never_lies_in_the_past_of_a_turn(station):
+    now = 0.0
+    for _ in range(50):
+        station.turn(now, UTC_NS)
+        assert station.next_deadline > now
+        now = station.next_deadline

@@ -66,8 +66,7 @@ def _fcda(member: Member, switch_class: str) -> str:
     ln = member.ln.replace("SW", switch_class)
     node = 'lnClass="LLN0"' if ln == "LLN0" else f'lnClass="{ln[:-1]}" lnInst="{ln[-1]}"'
     return (
-        f'              <FCDA ldInst="{LDEVICE}" {node}'
-        f' doName="{member.do}" daName="{member.da}" fc="{member.fc}"/>\n'
+        f'              <FCDA ldInst="{LDEVICE}" {node} doName="{member.do}" daName="{member.da}" fc="{member.fc}"/>\n'
     )
 
 

@@ -179,9 +179,7 @@ FAST: Final[tuple[Member, ...]] = (
     *_claim("B"),
     _struct("PrmA", "id", *_CLAIM_ID),
     _struct("PrmB", "id", *_CLAIM_ID),
-    _struct(
-        "Rsv", "rsv", *_CLAIM_ID, Attribute("tie", "INT16U"), Attribute("deciA", "INT32U"), count=RESERVATIONS
-    ),
+    _struct("Rsv", "rsv", *_CLAIM_ID, Attribute("tie", "INT16U"), Attribute("deciA", "INT32U"), count=RESERVATIONS),
     _struct("Out", "st", *_CLAIM_ID, Attribute("tie", "INT16U"), Attribute("reason", "Enum", REASON)),
     _struct("Prg", "st", Attribute("prg", "Enum", PROGRESS), Attribute("reason", "Enum", REASON), *_EVENT),
 )

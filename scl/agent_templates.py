@@ -147,9 +147,7 @@ def data_type_templates(switch_classes: tuple[str, ...] = ("XCBR", "XSWI")) -> s
         parts.append(f'    <LNodeType id="{TYPE_PREFIX}{lnClass}" lnClass="{lnClass}">')
         parts.extend(f'      <DO name="{name}" type="{TYPE_PREFIX}{kind}"/>' for name, kind in objects)
         if lnClass == "AFSR":
-            parts.extend(
-                f'      <DO name="{name}" type="{TYPE_PREFIX}AFSR_{name}"/>' for name in private.objects
-            )
+            parts.extend(f'      <DO name="{name}" type="{TYPE_PREFIX}AFSR_{name}"/>' for name in private.objects)
         parts.append("    </LNodeType>")
     used = {kind for objects in lnodes.values() for _, kind in objects}
     do_types = {TYPE_PREFIX + name: entry for name, entry in _STANDARD.items() if name in used}
@@ -174,9 +172,7 @@ def data_type_templates(switch_classes: tuple[str, ...] = ("XCBR", "XSWI")) -> s
             for part in components
         )
         parts.append("    </DAType>")
-    enumerations = {
-        da.type for _, attributes_of in do_types.values() for da in attributes_of if da.bType == "Enum"
-    }
+    enumerations = {da.type for _, attributes_of in do_types.values() for da in attributes_of if da.bType == "Enum"}
     enumerations |= {
         _ENUMERATIONS[part.literals]
         for components in private.structures.values()

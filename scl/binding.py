@@ -30,11 +30,7 @@ GIVEN: Final = {"given": True}
 
 def text(default: Any = MISSING) -> Any:
     """A field that holds the element's character data."""
-    return (
-        field(metadata={_TEXT: True})
-        if default is MISSING
-        else field(default=default, metadata={_TEXT: True})
-    )
+    return field(metadata={_TEXT: True}) if default is MISSING else field(default=default, metadata={_TEXT: True})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,9 +106,7 @@ N = TypeVar("N", bound=Node)
 
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
-_DECIMAL: Final = re.compile(
-    r"[+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,3})?", re.ASCII
-)
+_DECIMAL: Final = re.compile(r"[+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,3})?", re.ASCII)
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 
 

@@ -61,13 +61,9 @@ def resolve_member(scl: SCL, types: Types, ied: IED, fcda: FCDA) -> Member:
     node: LN0 | LN | None = ldevice.node(fcda.prefix, fcda.lnClass, fcda.lnInst)
     name = fcda.prefix + fcda.lnClass + fcda.lnInst
     if node is None:
-        raise scl.error(
-            "member", f"logical device {fcda.ldInst} of {ied.name} has no logical node {name!r}", fcda
-        )
+        raise scl.error("member", f"logical device {fcda.ldInst} of {ied.name} has no logical node {name!r}", fcda)
     if not fcda.doName:
-        raise scl.error(
-            "member", "data set member without doName; members are data objects or attributes", fcda
-        )
+        raise scl.error("member", "data set member without doName; members are data objects or attributes", fcda)
     try:
         found = types.resolve(node.lnType, fcda.doName, fcda.daName, fcda.fc, indexed=fcda.ix is not None)
     except TypeResolutionError as error:

@@ -117,9 +117,7 @@ class Element:
 
 def _step(element: Element) -> str:
     attributes = element.attributes
-    names = [name for name in _NAMES if attributes.get(name)] or [
-        n for n in _IDENTIFYING if attributes.get(n)
-    ]
+    names = [name for name in _NAMES if attributes.get(name)] or [n for n in _IDENTIFYING if attributes.get(n)]
     marks = [f'[@{name}="{attributes[name]}"]' for name in names]
     if not marks and element.parent is not None:
         place = 1

@@ -73,9 +73,7 @@ def walk_primary(scl: SCL) -> Primary:
             for transformer in container.transformers
         )
         if isinstance(container, Bay | Line | Process):
-            nodes.extend(
-                PlacedNode(f"{path}/{node.name}", node, voltage_v) for node in container.connectivity_nodes
-            )
+            nodes.extend(PlacedNode(f"{path}/{node.name}", node, voltage_v) for node in container.connectivity_nodes)
             equipment.extend(Placed(f"{path}/{item.name}", item) for item in container.conducting_equipment)
         equipment.extend(_of_functions(path, container.functions))
     return Primary(tuple(nodes), tuple(equipment), tuple(transformers))
@@ -109,12 +107,7 @@ def _inside(
 
 
 def _volts(voltage: Voltage | None) -> float | None:
-    if (
-        voltage is None
-        or voltage.unit != "V"
-        or voltage.multiplier not in _MULTIPLIERS
-        or not voltage.value > 0
-    ):
+    if voltage is None or voltage.unit != "V" or voltage.multiplier not in _MULTIPLIERS or not voltage.value > 0:
         return None
     return voltage.value * _MULTIPLIERS[voltage.multiplier]
 

@@ -215,9 +215,7 @@ class _Plan:
         for section in spec.loads:
             self._section(section)
         if len(self.switches) > MAX_SWITCHES:
-            raise ValueError(
-                f"{len(self.switches)} switches; at most {MAX_SWITCHES} have APPIDs of their own"
-            )
+            raise ValueError(f"{len(self.switches)} switches; at most {MAX_SWITCHES} have APPIDs of their own")
         self._delays = self._graded()
         self._sections: dict[str, list[str]] = {feeder.name: [] for feeder in spec.feeders}
         for section in self.ends:
@@ -284,9 +282,7 @@ class _Plan:
                 self.ends[section] = self._nodes(f"{section}a", f"{section}b")
             path = f"{feeder.name}/{lateral.switch.name}"
             ends = lateral.section, section
-            self._switch(
-                lateral.switch, feeder.name + lateral.switch.name, path, ends, (start, self.ends[section][0])
-            )
+            self._switch(lateral.switch, feeder.name + lateral.switch.name, path, ends, (start, self.ends[section][0]))
 
     def _switch(
         self,
@@ -316,9 +312,7 @@ class _Plan:
                 behind[near] = max(behind.get(near, 0), behind.get(far, 0) + is_breaker)
             if is_breaker:
                 graded = _GRADING_START_MS + _GRADING_STEP_MS * behind.get(far, 0)
-                delays[switch.number] = (
-                    graded if switch.spec.trip_delay_ms is None else switch.spec.trip_delay_ms
-                )
+                delays[switch.number] = graded if switch.spec.trip_delay_ms is None else switch.spec.trip_delay_ms
         return delays
 
     def scd(self) -> str:
@@ -393,8 +387,7 @@ class _Plan:
                 parts.append(_conductor(inside + lateral.name, "LIN", self.ends[lateral.section][1], node))
         parts.extend(_equipment(switch) for switch in self._along[feeder.name])
         parts.extend(
-            f'        <ConnectivityNode name="{node.partition("/")[2]}" pathName="{node}"/>\n'
-            for node in nodes
+            f'        <ConnectivityNode name="{node.partition("/")[2]}" pathName="{node}"/>\n' for node in nodes
         )
         parts.append("  </Line>\n")
         return "".join(parts)

@@ -55,9 +55,7 @@ class _Feeders:
         self._switches = switches
         self._sources = sources
         self._open = normally_open
-        self._joined: dict[Hashable, Hashable] = {
-            section: section for ends in switches.values() for section in ends
-        }
+        self._joined: dict[Hashable, Hashable] = {section: section for ends in switches.values() for section in ends}
         for number, (a, b) in switches.items():
             if number not in normally_open and a not in sources and b not in sources:
                 self._joined[self._feeder(a)] = self._feeder(b)
@@ -99,7 +97,5 @@ class _Feeders:
             feeders = {feeder}
             for tie in self._members[feeder] & self._open:
                 feeders |= self._feeders_of(tie)
-            known = self._neighbourhoods[feeder] = frozenset().union(
-                *(self._members[each] for each in feeders)
-            )
+            known = self._neighbourhoods[feeder] = frozenset().union(*(self._members[each] for each in feeders))
         return known

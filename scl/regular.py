@@ -57,9 +57,7 @@ def regular_network(
                 ),
                 (
                     *(
-                        LateralSpec(
-                            f"LAT{index + 1}", f"F{n}/S{index % switches + 1}", SwitchSpec(f"L{index + 1}")
-                        )
+                        LateralSpec(f"LAT{index + 1}", f"F{n}/S{index % switches + 1}", SwitchSpec(f"L{index + 1}"))
                         for index in range(laterals)
                     ),
                     *(

@@ -75,9 +75,7 @@ def data_sets(checked: Checked) -> Iterator[Finding]:
         ):
             control = next((each for each in ldevice.ln0.gse_controls if each.name == control_name), None)
             if control is None or control.datSet != set_name:
-                message = (
-                    f"agent {ied.name} without GOOSE control block {control_name} for data set {set_name}"
-                )
+                message = f"agent {ied.name} without GOOSE control block {control_name} for data set {set_name}"
                 yield checked.finding("agent-data-set", message, control or ldevice.ln0)
                 continue
             try:
@@ -211,9 +209,7 @@ def relays(checked: Checked) -> Iterator[Finding]:
         for iedName, lnode in linked.items():
             ied = checked.ieds.get(iedName)
             if ied is not None and all(heard[0] != switch.iedName for heard in _heard(checked, ied)):
-                message = (
-                    f"{iedName} operates {switch.path} and does not subscribe to its agent {switch.iedName}"
-                )
+                message = f"{iedName} operates {switch.path} and does not subscribe to its agent {switch.iedName}"
                 yield checked.finding("relay-deaf", message, lnode)
 
 

@@ -113,9 +113,7 @@ def _ranges(checked: Checked, place: GSE | SMV, address: MulticastAddress) -> It
         message = f"MAC {text}; {service} start with {start.hex('-').upper()}"
         yield checked.finding("mac-range", message, place)
     if not any(address.appid in each for each in (_GOOSE_APPIDS if is_goose else _SMV_APPIDS)):
-        yield checked.finding(
-            "appid-range", f"APPID {address.appid:04X} is not in the range of {service}", place
-        )
+        yield checked.finding("appid-range", f"APPID {address.appid:04X} is not in the range of {service}", place)
 
 
 def times(checked: Checked) -> Iterator[Finding]:
@@ -171,9 +169,7 @@ def frame_sizes(checked: Checked) -> Iterator[Finding]:
             continue  # reported by the rule that it breaks
         size = largest_payload(stream) if stream else 0
         if size > MAX_PAYLOAD:
-            message = (
-                f"frames of {block.control.name} of {block.ied.name} can take {size} octets of {MAX_PAYLOAD}"
-            )
+            message = f"frames of {block.control.name} of {block.ied.name} can take {size} octets of {MAX_PAYLOAD}"
             yield checked.finding("frame-size", message, block.control)
 
 
@@ -186,9 +182,7 @@ def service_limits(checked: Checked) -> Iterator[Finding]:
                 continue
             nodes = [node for ldevice in access_point.server.ldevices for node in ldevice.nodes()]
             data_sets = [data_set for node in nodes for data_set in node.datasets]
-            blocks = [
-                control for ldevice in access_point.server.ldevices for control in ldevice.ln0.gse_controls
-            ]
+            blocks = [control for ldevice in access_point.server.ldevices for control in ldevice.ln0.gse_controls]
             members = max((len(data_set.members) for data_set in data_sets), default=0)
             for what, count, limit in (
                 ("data sets", len(data_sets), services.limit("ConfDataSet")),

@@ -133,9 +133,7 @@ def _input(checked: Checked, ied: IED, extref: ExtRef) -> Iterator[Finding]:
         return
     if not _control_exists(publisher, extref):
         where = f"{extref.srcLDInst or extref.ldInst}/{_source_node(extref)}"
-        yield checked.finding(
-            "publisher-missing", f"{name} has no control block {extref.srcCBName} in {where}", extref
-        )
+        yield checked.finding("publisher-missing", f"{name} has no control block {extref.srcCBName} in {where}", extref)
         return
     if extref.doName and (reason := _unknown_data(checked, publisher, extref)):
         yield checked.finding("input-unknown", reason, extref)
@@ -232,9 +230,7 @@ def _reference(block: ControlBlock) -> tuple[str, str, str]:
 def _differences(checked: Checked, ours: ControlBlock, theirs: ControlBlock, other: SCL) -> Iterator[Finding]:
     name = f"{ours.control.name} of {ours.ied.name}"
     if ours.control.confRev != theirs.control.confRev:
-        message = (
-            f"{name} has confRev {theirs.control.confRev} here, {ours.control.confRev} in {checked.scl.file}"
-        )
+        message = f"{name} has confRev {theirs.control.confRev} here, {ours.control.confRev} in {checked.scl.file}"
         yield checked.finding("conf-rev", message, theirs.control, other)
         return
     our_set, their_set = data_set_of(ours), data_set_of(theirs)

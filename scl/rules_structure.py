@@ -91,9 +91,7 @@ def duplicate_names(checked: Checked) -> Iterator[Finding]:
             if first is not node:
                 name = "/".join(str(part) for part in key if part) if isinstance(key, tuple) else key
                 tag = node.element.tag
-                yield checked.finding(
-                    "name-duplicate", f"second {tag} {name}; the first is in line {first.line}", node
-                )
+                yield checked.finding("name-duplicate", f"second {tag} {name}; the first is in line {first.line}", node)
 
 
 def duplicate_domains(checked: Checked) -> Iterator[Finding]:

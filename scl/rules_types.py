@@ -158,19 +158,13 @@ def _inside(checked: Checked, node: DOI | SDI, kind: DOType | tuple[BDA, ...]) -
     inner: DOType | tuple[BDA, ...] | None
     children: tuple[SDI | DAI, ...] = (*node.sdi, *node.dai)
     for child in children:
-        sdo = (
-            next((each for each in kind.sdo if each.name == child.name), None)
-            if isinstance(kind, DOType)
-            else None
-        )
+        sdo = next((each for each in kind.sdo if each.name == child.name), None) if isinstance(kind, DOType) else None
         named = [each for each in attributes if each.name == child.name]
         if isinstance(child, SDI) and sdo is not None:
             inner = checked.types.do_type(sdo.type)
         elif not named or (isinstance(child, SDI) != (named[0].bType == STRUCTURE)):
             where = f"DOType {kind.id}" if isinstance(kind, DOType) else "its structure"
-            yield checked.finding(
-                "instance-unknown", f"{where} has no {child.element.tag} {child.name}", child
-            )
+            yield checked.finding("instance-unknown", f"{where} has no {child.element.tag} {child.name}", child)
             continue
         elif isinstance(child, DAI):
             yield from _values(checked, named[0], child.values)

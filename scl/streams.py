@@ -179,9 +179,7 @@ class GooseIndex:
                 found.setdefault(id(block.control), (block, []))[1].append(extref)
             elif block:
                 unresolved.append(UnresolvedInput(extref, block))
-        subscriptions = tuple(
-            Subscription(self._stream(block), tuple(extrefs)) for block, extrefs in found.values()
-        )
+        subscriptions = tuple(Subscription(self._stream(block), tuple(extrefs)) for block, extrefs in found.values())
         return subscriptions, tuple(unresolved)
 
     def find(self, extref: ExtRef, subscriber: str) -> ControlBlock | str:
@@ -200,14 +198,10 @@ class GooseIndex:
             if block is not None:
                 return block
             return (
-                f"{publisher} has no GOOSE control block {extref.srcCBName} in {ldInst}"
-                if extref.serviceType
-                else ""
+                f"{publisher} has no GOOSE control block {extref.srcCBName} in {ldInst}" if extref.serviceType else ""
             )
         candidates = [block for block in self._holding(publisher, extref) if self.carries(block, extref)]
-        listed = [
-            b for b in candidates if any(name.value.strip() == subscriber for name in b.control.subscribers)
-        ]
+        listed = [b for b in candidates if any(name.value.strip() == subscriber for name in b.control.subscribers)]
         if listed or candidates:
             return (listed or candidates)[0]
         return f"no GOOSE data set of {publisher} holds this data" if extref.serviceType else ""
@@ -215,9 +209,7 @@ class GooseIndex:
     def carries(self, block: ControlBlock, extref: ExtRef) -> bool:
         """Whether the block's data set has the attribute itself or the whole data object."""
         attributes = self._sent(block).get(_key(extref))
-        return attributes is not None and (
-            not extref.daName or not attributes.isdisjoint(("", extref.daName))
-        )
+        return attributes is not None and (not extref.daName or not attributes.isdisjoint(("", extref.daName)))
 
     def _sent(self, block: ControlBlock) -> dict[tuple[str, ...], set[str]]:
         """Attributes by data object in a block's data set; an empty name stands for the whole object."""
@@ -304,9 +296,7 @@ def multicast_address(scl: SCL, address: Address) -> MulticastAddress:
         raise scl.error("address", f"address without {'MAC-Address' if mac is None else 'APPID'}", address)
     octets = mac.value.strip()
     if not _MAC.fullmatch(octets):
-        raise scl.error(
-            "address", f"MAC-Address {octets[:40]!r}; expected six octets such as 01-0C-CD-01-00-01", mac
-        )
+        raise scl.error("address", f"MAC-Address {octets[:40]!r}; expected six octets such as 01-0C-CD-01-00-01", mac)
     vlan_id = address.get("VLAN-ID")
     priority = address.get("VLAN-PRIORITY")
     return MulticastAddress(
@@ -320,10 +310,7 @@ def multicast_address(scl: SCL, address: Address) -> MulticastAddress:
 def _number(scl: SCL, parameter: P, base: int, limit: int) -> int:
     text = parameter.value.strip()
     digits = "hexadecimal digits" if base == 16 else "digits"
-    if (
-        re.fullmatch("[0-9A-Fa-f]{1,8}" if base == 16 else "[0-9]{1,8}", text, re.ASCII)
-        and int(text, base) <= limit
-    ):
+    if re.fullmatch("[0-9A-Fa-f]{1,8}" if base == 16 else "[0-9]{1,8}", text, re.ASCII) and int(text, base) <= limit:
         return int(text, base)
     top = f"{limit:X}" if base == 16 else str(limit)
     raise scl.error("address", f"{parameter.type} {text[:40]!r}; expected {digits} up to {top}", parameter)
@@ -343,7 +330,5 @@ def milliseconds(scl: SCL, duration: MinTime | MaxTime) -> float:
             duration,
         )
     if not duration.value > 0:
-        raise scl.error(
-            "times", f"{duration.element.local} {duration.value:g}; expected more than 0", duration
-        )
+        raise scl.error("times", f"{duration.element.local} {duration.value:g}; expected more than 0", duration)
     return duration.value * factor

@@ -288,9 +288,7 @@ class _Builder:
             return None
         other = self._numbers.get(number)
         if other is not None:
-            self._problem(
-                "switch-number", f"switch number {number} of {item.path} is also that of {other}", agent.ln
-            )
+            self._problem("switch-number", f"switch number {number} of {item.path} is also that of {other}", agent.ln)
             return None
         self._numbers[number] = item.path
         return _Candidate(item, agent, number, _kind(item, agent), (ends[0], ends[1]))
@@ -304,9 +302,7 @@ class _Builder:
                 self._problem("switch-number", f"no switch number: {error}", agent.ln)
                 return None
         if text is None:
-            self._problem(
-                "switch-number", f"agent {agent.iedName} without a switch number in SwNum.setVal", agent.ln
-            )
+            self._problem("switch-number", f"agent {agent.iedName} without a switch number in SwNum.setVal", agent.ln)
             return None
         if re.fullmatch("[0-9]{1,5}", text, re.ASCII) and 1 <= int(text) <= MAX_NUMBER:
             return int(text)
@@ -379,9 +375,7 @@ class _Builder:
         sections = tuple(
             Section(
                 index=index,
-                name=next(
-                    (i.path for i in equipment[index] if i.equipment.type in _CONDUCTORS), nodes[index][0]
-                ),
+                name=next((i.path for i in equipment[index] if i.equipment.type in _CONDUCTORS), nodes[index][0]),
                 switches=tuple(ends_of[index]),
                 is_source=index in fed,
                 nodes=tuple(nodes[index]),

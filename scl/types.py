@@ -132,9 +132,7 @@ class Types:
             attributes = self._object(do_type, fc, budget, 0)
             if not attributes:
                 raise TypeResolutionError(f"{doName} has no attribute with fc {fc}")
-            return TypedAttribute(
-                doName.rpartition(".")[2], STRUCTURE, fc, (), 0 if indexed else array, attributes
-            )
+            return TypedAttribute(doName.rpartition(".")[2], STRUCTURE, fc, (), 0 if indexed else array, attributes)
         first, *components = daName.split(".")
         candidates = [da for da in do_type.da if da.name == first]
         found: DA | BDA | None = next((da for da in candidates if fc in {da.fc, ""}), None)
@@ -185,9 +183,7 @@ class Types:
             raise TypeResolutionError(f"{attribute.name} is a {attribute.bType} and has no components")
         components = self._da_types.get(attribute.type)
         if components is None:
-            raise TypeResolutionError(
-                f"DAType {attribute.type} of {attribute.name} is unknown", in_types=True
-            )
+            raise TypeResolutionError(f"DAType {attribute.type} of {attribute.name} is unknown", in_types=True)
         return components
 
     def _object(self, do_type: DOType, fc: str, budget: _Budget, depth: int) -> tuple[TypedAttribute, ...]:
@@ -201,9 +197,7 @@ class Types:
                 continue
             inner = self._object(self._do_type(part.type, part.name), fc, budget, depth + 1)
             if inner:
-                found.append(
-                    TypedAttribute(part.name, STRUCTURE, fc, (), array_size(part, do_type.da), inner)
-                )
+                found.append(TypedAttribute(part.name, STRUCTURE, fc, (), array_size(part, do_type.da), inner))
         return tuple(found)
 
     def _attribute(
@@ -223,9 +217,7 @@ class Types:
             components = self._components(item)
             inner = tuple(self._attribute(bda, components, fc, budget, depth + 1) for bda in components)
             if not inner:
-                raise TypeResolutionError(
-                    f"DAType {item.type} of {item.name} has no components", in_types=True
-                )
+                raise TypeResolutionError(f"DAType {item.type} of {item.name} has no components", in_types=True)
         elif item.bType == ENUMERATION:
             enumeration = self._enum_types.get(item.type)
             if enumeration is None:
@@ -270,7 +262,5 @@ def array_size(item: DA | BDA | SDO, siblings: Iterable[DA | BDA]) -> int:
             )
         count = named.values[0].value.strip()
     if not count.isascii() or not count.isdigit() or len(count) > 6 or int(count) > MAX_COUNT:
-        raise TypeResolutionError(
-            f"array size {count[:40]!r} of {item.name}; expected 0 to {MAX_COUNT}", in_types=True
-        )
+        raise TypeResolutionError(f"array size {count[:40]!r} of {item.name}; expected 0 to {MAX_COUNT}", in_types=True)
     return int(count)

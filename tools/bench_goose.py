@@ -56,9 +56,7 @@ class BenchError(Exception):
     """The measurement cannot be made here."""
 
 
-def run(
-    *, as_json: Annotated[bool, Parameter(name="--json", help="Print the result as JSON.")] = False
-) -> None:
+def run(*, as_json: Annotated[bool, Parameter(name="--json", help="Print the result as JSON.")] = False) -> None:
     """Measure encoding, decoding, repetitions and a burst; ratios are the peer's time over ours."""
     result = codec_figures() | burst_figures()
     if as_json:
@@ -66,9 +64,7 @@ def run(
         return
     for name in ("encode", "decode", "repeat"):
         ours, peer = result[f"{name}_us"], result[f"peer_{name}_us"]
-        print(
-            f"{name:7} {ours:7.2f} us, open61850 {peer:7.2f} us: {result[name + '_ratio']:.1f} times faster"
-        )
+        print(f"{name:7} {ours:7.2f} us, open61850 {peer:7.2f} us: {result[name + '_ratio']:.1f} times faster")
     print(
         f"burst   {result['burst_sent']} frames of {BURST_STREAMS} streams, {result['burst_lost']} lost,"
         f" {result['burst_rate_per_s']:.0f} frames/s"
@@ -95,18 +91,13 @@ def codec_figures() -> dict[str, Any]:
     try:
         from open61850 import goose as peer  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise BenchError(
-            "open61850, the peer, is not installed; pip install 'flisr[test]' brings it"
-        ) from error
+        raise BenchError("open61850, the peer, is not installed; pip install 'flisr[test]' brings it") from error
     rng = random.Random(1)
     layout = DataSetLayout(MEMBERS)
     states = [_leaves(rng) for _ in range(FRAMES)]
     times = [UtcTime(1_700_000_000 + number, number * 4096, 0x0A) for number in range(FRAMES)]
     publisher = Publisher(_config("bench", len(MEMBERS)))
-    frames = [
-        publisher.publish(layout.encode(leaves), 0.0, t) or b""
-        for leaves, t in zip(states, times, strict=True)
-    ]
+    frames = [publisher.publish(layout.encode(leaves), 0.0, t) or b"" for leaves, t in zip(states, times, strict=True)]
     peer_pdus = [peer.decode_goose_frame(frame, strict=True)[1] for frame in frames]  # type: ignore[index]
     peer_address = {"dst_mac": format_mac(_DST), "src_mac": format_mac(_SRC), "app_id": 1, "vlan_id": 5}
     _check_equal(states, frames, layout, peer_pdus)
@@ -169,8 +160,7 @@ def burst_figures() -> dict[str, Any]:
     """
     layout = DataSetLayout(MEMBERS)
     subscribers = [
-        Subscriber(_subscription(f"stream{number}", len(MEMBERS)), layout.decode)
-        for number in range(BURST_STREAMS)
+        Subscriber(_subscription(f"stream{number}", len(MEMBERS)), layout.decode) for number in range(BURST_STREAMS)
     ]
     receiver = Receiver(subscribers)
     with Lab.open(["sender", "receiver"]) as lab:
@@ -224,9 +214,7 @@ def send_burst() -> None:
 
 def _config(name: str, entries: int) -> PublisherConfig:
     gocbRef = f"IED1LD0/LLN0$GO${name}"
-    return PublisherConfig(
-        _DST, _SRC, 5, 4, 1, gocbRef, "IED1LD0/LLN0$bench", gocbRef, 1, entries, fixedOffs=True
-    )
+    return PublisherConfig(_DST, _SRC, 5, 4, 1, gocbRef, "IED1LD0/LLN0$bench", gocbRef, 1, entries, fixedOffs=True)
 
 
 def _subscription(name: str, entries: int) -> SubscriberConfig:

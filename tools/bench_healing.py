@@ -63,7 +63,12 @@ def summary(records: Sequence[Record]) -> dict[str, Any]:
         "located": sum(record.outcome.declared == (record.faulted,) for record in records),
         "healed": sum(record.healed for record in records),
         "failed": [
-            {"fault": r.faulted, "declared": r.outcome.declared, "locked": r.outcome.locked, "missed": r.missed}
+            {
+                "fault": r.faulted,
+                "declared": r.outcome.declared,
+                "locked": r.outcome.locked,
+                "missed": r.missed,
+            }
             for r in records
             if not r.healed
         ],

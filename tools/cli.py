@@ -15,7 +15,12 @@ app.command("tools.scl_command:app", name="scl")
 app.command("tools.campaign.command:app", name="campaign")
 bench = App(name="bench", help="Measurements, each beside its peer or its target.")
 bench.command("tools.bench_healing:healing", name="healing")
+bench.command("tools.bench_goose:run", name="goose")
 app.command(bench)
+fuzz = App(name="fuzz", help="Mutated input, by seed: every octet string gives a value or a located error.")
+fuzz.command("tools.fuzz_goose:run", name="goose")
+fuzz.command("tools.fuzz_scl:run", name="scl")
+app.command(fuzz)
 
 _OUR_PACKAGES = ("scl", "ied_agents", "gateway", "tools")
 

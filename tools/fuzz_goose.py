@@ -97,11 +97,7 @@ def run(
         "foreign": flood(streams, hours * 3600),
     }
     result["wall_s"] = round(time.monotonic() - start, 1)
-    print(
-        json.dumps(result, indent=1)
-        if as_json
-        else "\n".join(f"{key}: {value}" for key, value in result.items())
-    )
+    print(json.dumps(result, indent=1) if as_json else "\n".join(f"{key}: {value}" for key, value in result.items()))
 
 
 def fuzz(seed: str, frames: int) -> dict[str, Any]:
@@ -243,9 +239,7 @@ def _mutated(rng: random.Random, originals: list[bytes]) -> bytes:
             case 4:
                 frame[at:at] = rng.randbytes(rng.randrange(1, 8))
             case 5:  # what decoders trip over
-                frame[at : at + 1] = rng.choice(
-                    (b"\x00", b"\x7f", b"\x80", b"\x81", b"\x84", b"\xa2", b"\xff")
-                )
+                frame[at : at + 1] = rng.choice((b"\x00", b"\x7f", b"\x80", b"\x81", b"\x84", b"\xa2", b"\xff"))
             case _:
                 other = rng.choice(originals)
                 start = rng.randrange(len(other))

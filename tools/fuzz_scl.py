@@ -131,9 +131,7 @@ def _tokens(data: bytes, chance: random.Random) -> bytes:
             new = token + data[other : other + chance.randrange(3000)]
         case _:
             values = re.findall(rb'="([^"<>]*)"', data)
-            new = re.sub(
-                rb'"[^"]*"', b'"' + (chance.choice(values) if values else b"") + b'"', token, count=1
-            )
+            new = re.sub(rb'"[^"]*"', b'"' + (chance.choice(values) if values else b"") + b'"', token, count=1)
     return data[:start] + new + data[end:]
 
 
@@ -169,9 +167,7 @@ def run_one(index: int, seed: int, corpus: str) -> tuple[str, float]:
     except Exception as error:  # noqa: BLE001  any is a defect to report with its number
         outcome = f"FAILED {index}: {type(error).__name__}: {error}"[:300]
     took = time.perf_counter() - start
-    return (
-        outcome if took < SLOW_S or outcome.startswith("FAILED") else f"FAILED {index}: took {took:.1f} s"
-    ), took
+    return (outcome if took < SLOW_S or outcome.startswith("FAILED") else f"FAILED {index}: took {took:.1f} s"), took
 
 
 def summarise(results: Sequence[tuple[str, float]]) -> dict[str, Any]:

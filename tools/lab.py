@@ -14,6 +14,7 @@ import ctypes
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     File = int | IO[bytes] | None
 
 BRIDGE: Final = "br0"
+_CARRIER_S: Final = 5.0
+_ETHERNET: Final = 1
 """Interface of the bridge, and the place to ``spawn`` a program beside it."""
 HOST_INTERFACE: Final = "eth0"
 """Interface of every host."""
@@ -194,6 +197,15 @@ class Lab:
             with self.enter(host), IPRoute() as route:
                 for interface in ("lo", HOST_INTERFACE):
                     route.link("set", index=route.link_lookup(ifname=interface)[0], state="up")
+        # The bridge passes frames of a port only once the kernel has noticed its carrier.
+        deadline = time.monotonic() + _CARRIER_S
+        with self.bridge(), IPRoute() as route:
+            while any(
+                link.get_attr("IFLA_OPERSTATE") != "UP" for link in route.get_links() if link["ifi_type"] == _ETHERNET
+            ):
+                if time.monotonic() > deadline:
+                    raise LabUnavailable(f"the bridge's ports are not up after {_CARRIER_S:.0f} s")
+                time.sleep(0.005)
 
 
 def _call(function: str, *arguments: int) -> None:

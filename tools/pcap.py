@@ -135,9 +135,7 @@ def _classic(reader: _Reader, order: str, tick_ns: int) -> Iterator[Packet]:
         start = reader.offset - 4
         fraction, captured, length = record.unpack(reader.take(12, "a packet's header"))
         if captured > _MAX_RECORD:
-            raise CaptureError(
-                start, f"a packet of {captured} octets; {_MAX_RECORD} is the longest there can be"
-            )
+            raise CaptureError(start, f"a packet of {captured} octets; {_MAX_RECORD} is the longest there can be")
         time_ns = int.from_bytes(seconds, "little" if order == "<" else "big") * _NS + fraction * tick_ns
         yield Packet(time_ns, reader.take(captured, "a packet"), length, link_type)
 
@@ -162,9 +160,7 @@ def _next_generation(reader: _Reader) -> Iterator[Packet]:
             raise CaptureError(start, f"a block of {length} octets")
         body += reader.take(length - 12 - len(body), "a block")
         if reader.take(4, "a block's end") != length_octets:
-            raise CaptureError(
-                reader.offset - 4, "the length at the block's end differs from the one at its beginning"
-            )
+            raise CaptureError(reader.offset - 4, "the length at the block's end differs from the one at its beginning")
         try:
             if kind == _INTERFACE:
                 interfaces.append(_read_interface(body, order))
@@ -173,9 +169,7 @@ def _next_generation(reader: _Reader) -> Iterator[Packet]:
             elif kind == _SIMPLE_PACKET:
                 yield _read_simple(body, order, interfaces)
         except (struct.error, IndexError):
-            raise CaptureError(
-                start, f"a block of type {kind} that is too short or names no interface"
-            ) from None
+            raise CaptureError(start, f"a block of type {kind} that is too short or names no interface") from None
         kind_octets = reader.at_end()
 
 

@@ -35,9 +35,7 @@ if TYPE_CHECKING:
 app = App(name="scl", help="SCL files (IEC 61850-6): generate, check, look at.")
 
 _Json = Annotated[bool, Parameter(name="--json", help="Print the result as JSON.")]
-_Site = Annotated[
-    Path | None, Parameter(name="--site", help="Site file; says which switches are normally open.")
-]
+_Site = Annotated[Path | None, Parameter(name="--site", help="Site file; says which switches are normally open.")]
 
 
 class SclCommandError(ValueError):
@@ -106,9 +104,7 @@ def check(
     scd: Path,
     *,
     site: _Site = None,
-    against: Annotated[
-        tuple[Path, ...], Parameter(help="CID or IID files that must agree with this one.")
-    ] = (),
+    against: Annotated[tuple[Path, ...], Parameter(help="CID or IID files that must agree with this one.")] = (),
     as_json: _Json = False,
 ) -> None:
     """Validate a file; exit status 1 if there is an error, 0 if there are warnings at most."""
@@ -129,9 +125,7 @@ def _print_findings(findings: list[Finding]) -> None:
     for finding in findings:
         style = "red" if finding.severity == "error" else "yellow"
         place = f"{finding.file}:{finding.line}: " if finding.line else f"{finding.file}: "
-        console.print(
-            Text(place) + Text(finding.severity, style) + Text(f" {finding.rule}: {finding.message}")
-        )
+        console.print(Text(place) + Text(finding.severity, style) + Text(f" {finding.rule}: {finding.message}"))
         if finding.path:
             console.print(Text("    " + finding.path, "dim"))
 
@@ -177,9 +171,7 @@ def _content(scl: SCL) -> dict[str, Any]:
 
 
 def _ied(index: GooseIndex, ied: IED) -> dict[str, Any]:
-    devices = {
-        f"{point.name} {ldevice.inst}": _ldevice(index, ied, ldevice) for point, ldevice in ied.ldevices()
-    }
+    devices = {f"{point.name} {ldevice.inst}": _ldevice(index, ied, ldevice) for point, ldevice in ied.ldevices()}
     try:
         found, missing = index.subscriptions(ied.name)
         inputs: dict[str, Any] = {"streams": [each.stream.gocbRef for each in found]}
@@ -198,9 +190,7 @@ def _ldevice(index: GooseIndex, ied: IED, ldevice: LDevice) -> dict[str, Any]:
             for node in ldevice.nodes()
             for data_set in node.datasets
         },
-        "goose": {
-            control.name: _stream(index, ied, ldevice, control.name) for control in ldevice.ln0.gse_controls
-        },
+        "goose": {control.name: _stream(index, ied, ldevice, control.name) for control in ldevice.ln0.gse_controls},
         "samples": [control.name for control in ldevice.ln0.sv_controls],
         "reports": [f"{node.name}.{report.name}" for node in ldevice.nodes() for report in node.reports],
     }
@@ -274,9 +264,7 @@ def topology(
     console.print(feeder_text(state))
     table = Table("section", "bounded by", "equipment", title="sections", title_justify="left")
     for section in network.sections:
-        bounds = " ".join(
-            f"{network.switch(number).iedName}.{'AB'[side]}" for number, side in section.switches
-        )
+        bounds = " ".join(f"{network.switch(number).iedName}.{'AB'[side]}" for number, side in section.switches)
         kinds = " ".join(sorted({item.equipment.type for item in section.equipment}))
         table.add_row(Text(section.name, "bold" if section.is_source else ""), bounds, kinds)
     console.print(table)
@@ -319,9 +307,7 @@ def _state(network: PrimaryNetwork, is_open: set[int]) -> FeederState:
             stack.extend(other for number in closed for other in network.switch(number).sections)
     names = [section.name for section in network.sections]
     return FeederState(
-        tuple(
-            SectionState(each.name, each.index in live, source=each.is_source) for each in network.sections
-        ),
+        tuple(SectionState(each.name, each.index in live, source=each.is_source) for each in network.sections),
         tuple(
             SwitchState(
                 switch.iedName,

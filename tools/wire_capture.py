@@ -107,9 +107,7 @@ class WireCapture:
         # One turn of the ring at most: a sender that never pauses does not keep us here.
         for _ in range(_RING // _SLOT):
             at = self._next
-            status, length, captured, start, _, seconds, nanoseconds, tci, tpid = _HEADER.unpack_from(
-                ring, at
-            )
+            status, length, captured, start, _, seconds, nanoseconds, tci, tpid = _HEADER.unpack_from(ring, at)
             if not status & _STATUS_USER:
                 break
             frame = ring[at + start : at + start + captured]
@@ -132,9 +130,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tools.wire_capture", description="Capture an interface into a file."
     )
-    parser.add_argument(
-        "--out", type=Path, required=True, help="the capture file to write (classic pcap, ns)"
-    )
+    parser.add_argument("--out", type=Path, required=True, help="the capture file to write (classic pcap, ns)")
     parser.add_argument("--interface", default=BRIDGE, help="the interface (default: %(default)s)")
     arguments = parser.parse_args()
 
@@ -150,9 +146,7 @@ def main() -> None:
             for stamp, frame in capture.read():
                 writer.write(stamp, frame)
                 frames += 1
-    print(
-        json.dumps({"frames": frames, "dropped": capture.dropped, "truncated": capture.truncated}), flush=True
-    )
+    print(json.dumps({"frames": frames, "dropped": capture.dropped, "truncated": capture.truncated}), flush=True)
 
 
 if __name__ == "__main__":

@@ -380,7 +380,11 @@ class Agent:
         for section in situation.me.sides:
             for bound in situation.feeder.peers(me, section):
                 state = situation.heard(bound.switch)
-                if state is None or state.unproven or not any(a[:2] == (me, situation.incarnation) for a in state.answers):
+                if (
+                    state is None
+                    or state.unproven
+                    or not any(a[:2] == (me, situation.incarnation) for a in state.answers)
+                ):
                     return
         self._unproven = False
         self._note("locks proven", {"by": "peers"})
@@ -571,9 +575,7 @@ class Agent:
             for number, state in situation.states()
             for side in (0, 1)
             if state.sides[side].section_event == event
-        } | {
-            situation.me.sides[side] for side in (0, 1) if self._record.sides[side].event == event
-        }
+        } | {situation.me.sides[side] for side in (0, 1) if self._record.sides[side].event == event}
         if closed is None:
             return True
         for section in situation.me.sides:
@@ -733,7 +735,11 @@ class Agent:
         spare = (spare_a(situation, 0), spare_a(situation, 1)) if idle else (0.0, 0.0)
         steady = all(abs(new - old) < FLOW_DEADBAND_A for new, old in zip(spare, last.spare_a, strict=True))
         return LoadState(
-            situation.incarnation, flow, 0, min(inputs.generation_a, HIGHEST_CURRENT_A), last.spare_a if steady else spare
+            situation.incarnation,
+            flow,
+            0,
+            min(inputs.generation_a, HIGHEST_CURRENT_A),
+            last.spare_a if steady else spare,
         )
 
 

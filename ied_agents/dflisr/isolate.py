@@ -68,6 +68,4 @@ def clear_request_for_me(situation: Situation) -> EventId:
 def _fed_behind(situation: Situation, side: int) -> bool:
     me = situation.me
     behind = me.sides[1 - side]
-    return (
-        situation.feeder.path_to_source(behind, lambda n: n != me.number and situation.may_conduct(n)) is not None
-    )
+    return situation.feeder.path_to_source(behind, lambda n: n != me.number and situation.may_conduct(n)) is not None

@@ -114,7 +114,11 @@ class Locator:
             state = situation.heard(number)
             if state is None:
                 continue
-            if state.unproven and number in self._neighbours and self._answers.get(number, (0, 0))[1] != state.incarnation:
+            if (
+                state.unproven
+                and number in self._neighbours
+                and self._answers.get(number, (0, 0))[1] != state.incarnation
+            ):
                 # A peer that has started asks for nothing but a sign that our flags are current.
                 new.append(self._give(Answer(number, state.incarnation, 0, AnswerKind.NOT_SEEN)))
             if not state.pickup or state.pickup_quality or not state.direction_trusted:
@@ -161,9 +165,7 @@ class Locator:
     def peers_missing(self, section: int) -> list[int]:
         """Peers in the section that have not answered the present pickup with anything that settles it."""
         return [
-            number
-            for number, kind in self._received(section).items()
-            if kind in (AnswerKind.NONE, AnswerKind.UNSURE)
+            number for number, kind in self._received(section).items() if kind in (AnswerKind.NONE, AnswerKind.UNSURE)
         ]
 
     def _received(self, section: int) -> dict[int, AnswerKind]:

@@ -188,9 +188,7 @@ class Restorer:
     def _asked(self, side: int, island: Island) -> tuple[Bound, ...]:
         me = self._now.me.number
         mine_locked = locked(self._now.own)
-        return tuple(
-            bound for bound in island.boundary if not (bound == Bound(me, side) and mine_locked)
-        )
+        return tuple(bound for bound in island.boundary if not (bound == Bound(me, side) and mine_locked))
 
     def pursue(self, side: int, event: EventId, stored: Record, now: float) -> Progress:
         """Take the present claim on ``side`` further: request, grant, completion. Says how far it is."""
@@ -200,7 +198,12 @@ class Restorer:
         if campaign.finished:
             return Progress(Stage.FINISHED, Reason.NONE, event)
         reason = self._advance(side, campaign, stored)
-        final = reason in (Reason.NO_SUPPLY, Reason.NO_CAPACITY, Reason.BEYOND_RELEASE, Reason.SECTION_SUSPECT)
+        final = reason in (
+            Reason.NO_SUPPLY,
+            Reason.NO_CAPACITY,
+            Reason.BEYOND_RELEASE,
+            Reason.SECTION_SUSPECT,
+        )
         if reason is not Reason.NONE and (final or now >= campaign.since + PATIENCE_S):
             return Progress(Stage.STOPPED, reason, event)
         return Progress(Stage.RESTORING, Reason.NONE, event)
@@ -303,9 +306,7 @@ class Restorer:
         me = self._now.me.number
         for claimant, claim in [*self._now.claims(), *((me, c) for c in self.claims() if c.id != NO_CLAIM)]:
             for bound in claim.grants:
-                if bound.switch != me or not (
-                    stored.promises[bound.side] == record.promises[bound.side] == claim.id
-                ):
+                if bound.switch != me or not (stored.promises[bound.side] == record.promises[bound.side] == claim.id):
                     continue
                 if self._attempted[bound.side] >= claim.id:
                     continue
@@ -335,9 +336,7 @@ class Restorer:
             return Reason.NOT_READY
         if inputs.voltage[1 - side] is not Voltage.PRESENT:
             return Reason.SUPPLY_NOT_LIVE
-        supply = situation.feeder.island(
-            me.sides[1 - side], lambda n: n != me.number and situation.may_conduct(n)
-        )
+        supply = situation.feeder.island(me.sides[1 - side], lambda n: n != me.number and situation.may_conduct(n))
         if not situation.feeder.has_source(supply.sections) or supply.sections & island.sections:
             return Reason.SUPPLY_NOT_LIVE
         if any(situation.flag(section)[0] is not SectionState.NONE for section in supply.sections):

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from ied_agents.control.decision import Behaviour, Reason
-from ied_agents.dflisr.feeder import Feeder, FeederSwitch, Island
 from ied_agents.dflisr.records import (
     NO_CLAIM,
     NO_EVENT,
@@ -29,6 +28,8 @@ from ied_agents.process.inputs import Direction, SwitchInputs, Voltage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from ied_agents.dflisr.feeder import Feeder, FeederSwitch, Island
 
 INPUTS_LIFE_S: Final = 3.0
 """Inputs older than this are not believed; a process refreshes them every second."""
@@ -174,7 +175,7 @@ class Situation:
             state = view.state
         if state.behaviour is not Behaviour.ON:
             return None
-        if event != NO_EVENT and state.last_event != event:
+        if event not in (NO_EVENT, state.last_event):
             return None
         return state
 
@@ -244,9 +245,7 @@ class Situation:
         state = self.heard(bound.switch)
         if state is None:
             return False
-        durable = any(
-            side.lock is LockState.DURABLE and side.lock_event not in self.cleared for side in state.sides
-        )
+        durable = any(side.lock is LockState.DURABLE and side.lock_event not in self.cleared for side in state.sides)
         return durable or state.promises[bound.side] == claim
 
     def highest_claim_number(self) -> int:

@@ -1,19 +1,14 @@
 """The agents' data sets as allData octets, in the fixed-length encoding that their GSEControl declares.
 
-Every value then stands at a fixed offset: tags and lengths are checked with one mask over the whole data set and
-the values are unpacked with one ``struct``, which keeps an agent's reaction short. The layout is generated from
+Every value then stands at a fixed offset, which keeps an agent's reaction short. The layout is generated from
 ``scl.agent_model``; nothing else knows offsets.
-
-Fixed widths (IEC 61850-8-1, fixed-length encoding): BOOLEAN 1, INT8U 2, INT16U 3, INT32U 5, enumerated 2, FLOAT32 5,
-Dbpos 2 and Quality 3 octets of content.
 """
 
 from __future__ import annotations
 
 import math
-import struct
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from ied_agents.control.decision import Behaviour, Reason
 from ied_agents.dflisr.records import (
@@ -35,7 +30,8 @@ from ied_agents.dflisr.records import (
     Stage,
 )
 from ied_agents.goose.errors import GooseDecodeError
-from ied_agents.iec61850.dbpos import Dbpos
+from ied_agents.goose.layout import ArrayOf, DataSetLayout, StructureOf
+from ied_agents.iec61850.quality import Quality
 from ied_agents.process.inputs import Direction, Voltage
 from scl import agent_model
 
@@ -43,85 +39,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from enum import IntEnum
 
+    from ied_agents.goose.layout import MemberType
+
 E_ = TypeVar("E_", bound="IntEnum")
 
-# bType -> octets in front of the value (tag, length, leading zero or padding count) and struct code of the value.
-_BASIC: Final = {
-    "BOOLEAN": (b"\x83\x01", "B"),
-    "INT8U": (b"\x86\x02\x00", "B"),
-    "INT16U": (b"\x86\x03\x00", "H"),
-    "INT32U": (b"\x86\x05\x00", "I"),
-    "Enum": (b"\x85\x02\x00", "B"),
-    "FLOAT32": (b"\x87\x05\x08", "f"),
-    "Dbpos": (b"\x84\x02\x06", "B"),
-    "Quality": (b"\x84\x03\x03", "H"),
-}
+
+def _layout(members: Sequence[agent_model.Member]) -> DataSetLayout:
+    types: list[MemberType] = []
+    for member in members:
+        basic = tuple(attribute.bType for attribute in member.attributes)
+        element: MemberType = StructureOf(basic) if member.structured else basic[0]
+        types.append(ArrayOf(element, member.count) if member.count else element)
+    return DataSetLayout(types)
 
 
-def _header(tag: int, length: int) -> bytes:
-    if length < 0x80:
-        return bytes((tag, length))
-    if length < 0x100:
-        return bytes((tag, 0x81, length))
-    return bytes((tag, 0x82, length >> 8, length & 0xFF))
-
-
-class Layout:
-    """Offsets of one data set: ``pack`` turns flat values into allData, ``unpack`` does the reverse."""
-
-    def __init__(self, members: Sequence[agent_model.Member]) -> None:
-        pieces = [self._member(member) for member in members]
-        self.offsets: Final = tuple(sum(len(piece[0]) for piece in pieces[:index]) for index in range(len(pieces) + 1))
-        constant = b"".join(piece[0] for piece in pieces)
-        mask = b"".join(piece[1] for piece in pieces)
-        self._format = struct.Struct(">" + "".join(piece[2] for piece in pieces))
-        self._constant = int.from_bytes(constant)
-        self._mask = int.from_bytes(mask)
-        self.size: Final = len(constant)
-        self.entries: Final = len(members)
-
-    @staticmethod
-    def _member(member: agent_model.Member) -> tuple[bytes, bytes, str]:
-        constant, mask, code = b"", b"", ""
-        for attribute in member.attributes:
-            lead, value = _BASIC[attribute.bType]
-            width = struct.calcsize(value)
-            constant += lead + bytes(width)
-            mask += b"\xff" * len(lead) + bytes(width)
-            code += f"{len(lead)}x{value}"
-        if member.structured:
-            constant, mask, code = _wrapped(0xA2, constant, mask, code)
-        if member.count:
-            constant, mask, code = constant * member.count, mask * member.count, code * member.count
-            constant, mask, code = _wrapped(0xA1, constant, mask, code)
-        return constant, mask, code
-
-    def pack(self, values: Sequence[Any]) -> bytes:
-        """Flat values in wire order to allData."""
-        return (int.from_bytes(self._format.pack(*values)) | self._constant).to_bytes(self.size)
-
-    def unpack(self, raw: bytes | memoryview) -> tuple[Any, ...]:
-        """AllData to flat values in wire order.
-
-        Raises:
-            GooseDecodeError: length, tag or length octets are not those of the data set.
-        """
-        if len(raw) != self.size:
-            raise GooseDecodeError("allData", 0, f"{len(raw)} octets, expected {self.size} in fixed-length encoding")
-        if int.from_bytes(raw) & self._mask != self._constant:
-            expected, mask = self._constant.to_bytes(self.size), self._mask.to_bytes(self.size)
-            offset = next(i for i in range(self.size) if raw[i] & mask[i] != expected[i])
-            raise GooseDecodeError("allData", offset, f"0x{raw[offset]:02x}, expected 0x{expected[offset]:02x}")
-        return self._format.unpack(raw)
-
-
-def _wrapped(tag: int, constant: bytes, mask: bytes, code: str) -> tuple[bytes, bytes, str]:
-    header = _header(tag, len(constant))
-    return header + constant, b"\xff" * len(header) + mask, f"{len(header)}x{code}"
-
-
-FAST: Final = Layout(agent_model.FAST)
-SLOW: Final = Layout(agent_model.SLOW)
+FAST: Final = _layout(agent_model.FAST)
+SLOW: Final = _layout(agent_model.SLOW)
 
 
 def _hurried_spans() -> tuple[tuple[int, int], ...]:
@@ -129,7 +62,8 @@ def _hurried_spans() -> tuple[tuple[int, int], ...]:
     names = [(member.do, member.da) for member in agent_model.FAST]
 
     def span(first: tuple[str, str], last: tuple[str, str]) -> tuple[int, int]:
-        begin, end = FAST.offsets[names.index(first)], FAST.offsets[names.index(last) + 1]
+        begin = _layout(agent_model.FAST[: names.index(first)]).size
+        end = _layout(agent_model.FAST[: names.index(last) + 1]).size
         return begin - FAST.size, end - FAST.size
 
     return span(("SideA", "st"), ("SideB", "st")), span(("ClmA", "id"), ("Out", "st"))
@@ -147,15 +81,15 @@ def unhurried(last: bytes, frame: bytes) -> bool:
 
 def encode_fast(state: AgentState) -> bytes:
     """AllData of the fast data set. Lists longer than the data set's arrays are a programming error (ValueError)."""
-    return FAST.pack(
+    return FAST.encode(
         (
             state.incarnation,
-            state.position << 6,
-            state.position_quality << 3,
+            state.position,
+            Quality.from_int(state.position_quality),
             state.close_outstanding,
             state.pickup,
             state.direction,
-            state.pickup_quality << 3,
+            Quality.from_int(state.pickup_quality),
             state.pickup_id,
             state.direction_trusted,
             *_padded(state.answers, agent_model.ANSWERS, 4),
@@ -177,9 +111,7 @@ def encode_fast(state: AgentState) -> bytes:
             *_flat_claim(state.claims[1]),
             *state.promises[0],
             *state.promises[1],
-            *_padded(
-                [(*r.claim, r.tie, r.deciamperes) for r in state.reservations], agent_model.RESERVATIONS, 5
-            ),
+            *_padded([(*r.claim, r.tie, r.deciamperes) for r in state.reservations], agent_model.RESERVATIONS, 5),
             *state.outcome.claim,
             state.outcome.tie,
             state.outcome.reason,
@@ -230,13 +162,13 @@ class FastDecoder:
         self._values: tuple[Any, ...] = ()
         self._parts: list[tuple[Any, ...]] = []
 
-    def __call__(self, raw: bytes | memoryview) -> AgentState:
+    def __call__(self, raw: bytes) -> AgentState:
         """The data set.
 
         Raises:
             GooseDecodeError: not the data set of the SCD, or an enumerated value outside its range.
         """
-        values = FAST.unpack(raw)
+        values = FAST.decode(raw)
         last, known = self._values, self._parts
         parts: list[tuple[Any, ...]] = []
         for index, (begin, end, decode) in enumerate(_PARTS):
@@ -254,12 +186,12 @@ def _decode_head(take: _Taker) -> tuple[Any, ...]:
     number = take.number
     return (
         number(),
-        Dbpos(number() >> 6),
-        number() >> 3,
+        number(),
+        number().to_int(),
         take.flag(),
         take.flag(),
         take.literal(Direction),
-        number() >> 3,
+        number().to_int(),
         number(),
         take.flag(),
     )
@@ -326,21 +258,20 @@ _PARTS: Final = tuple(
 
 def encode_slow(state: LoadState) -> bytes:
     """AllData of the slow data set."""
-    return SLOW.pack(
-        (state.incarnation, state.flow_a, state.flow_quality << 3, state.generation_a, *state.spare_a)
-    )
+    quality = Quality.from_int(state.flow_quality)
+    return SLOW.encode((state.incarnation, state.flow_a, quality, state.generation_a, *state.spare_a))
 
 
-def decode_slow(raw: bytes | memoryview) -> LoadState:
+def decode_slow(raw: bytes) -> LoadState:
     """The slow data set.
 
     Raises:
         GooseDecodeError: not the data set of the SCD.
     """
-    incarnation, flow, quality, generation, spare_a, spare_b = SLOW.unpack(raw)
+    incarnation, flow, quality, generation, spare_a, spare_b = cast("tuple[Any, ...]", SLOW.decode(raw))
     if not all(map(math.isfinite, (flow, generation, spare_a, spare_b))):
         raise GooseDecodeError("allData", 0, "a current that is no number")
-    return LoadState(incarnation, flow, quality >> 3, generation, (spare_a, spare_b))
+    return LoadState(incarnation, flow, quality.to_int(), generation, (spare_a, spare_b))
 
 
 class _Taker:
@@ -348,13 +279,13 @@ class _Taker:
 
     __slots__ = ("number", "switch")
 
-    def __init__(self, values: tuple[int, ...], switch: int) -> None:
-        values_left: Iterator[int] = iter(values)
+    def __init__(self, values: tuple[Any, ...], switch: int) -> None:
+        values_left: Iterator[Any] = iter(values)
         self.number = values_left.__next__
         self.switch = switch
 
     def flag(self) -> bool:
-        return self.number() != 0
+        return bool(self.number())
 
     def literal(self, kind: type[E_]) -> E_:
         value = self.number()
@@ -401,17 +332,12 @@ class _Taker:
         request = Request(self.number(), self.number(), self.number())
         grants = self._bounds(agent_model.GRANTS)
         # The claiming switch is the publisher; an empty claim has no owner, so that it equals NO_CLAIM.
-        return Claim(
-            ClaimId(epoch, claim_number, self.switch if claim_number else 0), event, boundary, request, grants
-        )
+        return Claim(ClaimId(epoch, claim_number, self.switch if claim_number else 0), event, boundary, request, grants)
 
     def _bounds(self, count: int) -> tuple[Bound, ...]:
         codes = [self.number() for _ in range(count)]
         return tuple(Bound(code >> 1, code & 1) for code in codes if code)
 
     def reservations(self) -> tuple[Reservation, ...]:
-        items = [
-            Reservation(self.claim_id(), self.number(), self.number())
-            for _ in range(agent_model.RESERVATIONS)
-        ]
+        items = [Reservation(self.claim_id(), self.number(), self.number()) for _ in range(agent_model.RESERVATIONS)]
         return tuple(item for item in items if item.tie)

@@ -32,16 +32,12 @@ def read_header(raw: bytes, offset: int, end: int, field: str, *, strict: bool) 
     if length >= 0x80:
         octets = length & 0x7F
         if not 1 <= octets <= 4:
-            raise GooseDecodeError(
-                field, offset, f"length octet 0x{length:02X} is not definite and of 1 to 4 octets"
-            )
+            raise GooseDecodeError(field, offset, f"length octet 0x{length:02X} is not definite and of 1 to 4 octets")
         if start + octets > end:
             raise GooseDecodeError(field, offset, "ends within its length")
         length = int.from_bytes(raw[start : start + octets], "big")
         if strict and (length < 0x80 or length < 1 << 8 * (octets - 1)):
-            raise GooseDecodeError(
-                field, offset, f"length {length} is written in {octets + 1} octets: too many"
-            )
+            raise GooseDecodeError(field, offset, f"length {length} is written in {octets + 1} octets: too many")
         start += octets
     if start + length > end:
         raise GooseDecodeError(field, offset, f"length {length}, but {end - start} octets are left")
@@ -63,6 +59,4 @@ def encode_element(tag: int, content: bytes) -> bytes:
 
 def encode_signed(value: int) -> bytes:
     """Content of an INTEGER: two's complement, as short as it can be."""
-    return value.to_bytes(
-        (value.bit_length() if value >= 0 else (value + 1).bit_length()) // 8 + 1, "big", signed=True
-    )
+    return value.to_bytes((value.bit_length() if value >= 0 else (value + 1).bit_length()) // 8 + 1, "big", signed=True)

@@ -230,21 +230,13 @@ class _Decoder:
             elif tag == 0x84 and size > 1 and raw[start] < 8:
                 padding = raw[start]
                 if strict and raw[stop - 1] & (1 << padding) - 1:
-                    raise GooseDecodeError(
-                        _member(field, values), stop - 1, f"bits set in the {padding} of padding"
-                    )
-                append(
-                    BitString(
-                        int.from_bytes(raw[start + 1 : stop], "big") >> padding, 8 * (size - 1) - padding
-                    )
-                )
+                    raise GooseDecodeError(_member(field, values), stop - 1, f"bits set in the {padding} of padding")
+                append(BitString(int.from_bytes(raw[start + 1 : stop], "big") >> padding, 8 * (size - 1) - padding))
             elif tag == 0x86 and 0 < size <= _MAX_INTEGER and raw[start] < 0x80:
                 append(Unsigned.from_bytes(raw[start:stop], "big"))
             elif tag in (0xA1, 0xA2):
                 if not depth:
-                    raise GooseDecodeError(
-                        _member(field, values), offset, f"nested more than {MAX_DEPTH} levels deep"
-                    )
+                    raise GooseDecodeError(_member(field, values), offset, f"nested more than {MAX_DEPTH} levels deep")
                 members = self.sequence(start, stop, _member(field, values), depth - 1)
                 append(Structure(members) if tag == 0xA2 else Array(members))
             else:
@@ -345,9 +337,7 @@ def _object_id(content: bytes, start: int, field: str) -> ObjectId:
             raise GooseDecodeError(field, start + index, "object identifier arc with a leading zero octet")
         arc, octets = arc << 7 | octet & 0x7F, octets + 1
         if octets > _MAX_ARC:
-            raise GooseDecodeError(
-                field, start + index, f"object identifier arc of more than {_MAX_ARC} octets"
-            )
+            raise GooseDecodeError(field, start + index, f"object identifier arc of more than {_MAX_ARC} octets")
         if octet < 0x80:
             arcs.append(arc)
             arc = octets = 0

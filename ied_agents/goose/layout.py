@@ -179,9 +179,7 @@ class DataSetLayout:
             self._leaves.append(basic)
             shape += basic.shape
             mask += basic.mask
-            sign_bits += (
-                bytes(3) + b"\x80" + bytes(len(basic.shape) - 4) if basic.low else bytes(len(basic.shape))
-            )
+            sign_bits += bytes(3) + b"\x80" + bytes(len(basic.shape) - 4) if basic.low else bytes(len(basic.shape))
             code.append(basic.code)
             return
         tag = _STRUCTURE if isinstance(member, StructureOf) else _ARRAY

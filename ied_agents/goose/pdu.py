@@ -178,9 +178,7 @@ def encode_pdu(pdu: GoosePdu, layout: DataSetLayout | None = None) -> bytes:
         GooseDecodeError: members of other types than the layout's.
     """
     if len(pdu.allData) != pdu.numDatSetEntries:
-        raise GooseEncodeError(
-            f"numDatSetEntries {pdu.numDatSetEntries}, but allData has {len(pdu.allData)} members"
-        )
+        raise GooseEncodeError(f"numDatSetEntries {pdu.numDatSetEntries}, but allData has {len(pdu.allData)} members")
     allData = encode_all_data(pdu.allData)
     if layout is not None:
         allData = layout.encode(layout.decode(allData))

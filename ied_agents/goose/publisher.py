@@ -116,9 +116,7 @@ class Publisher:
         self._sent = 0  # frames of this state, as far as the gaps differ
         self._all_data: bytes | None = None
         self._counter = encode_fixed_counter if config.fixedOffs else encode_counter
-        self._ethernet = encode_frame_header(
-            config.dst, config.src, config.vlan_id, config.vlan_priority, config.appid
-        )
+        self._ethernet = encode_frame_header(config.dst, config.src, config.vlan_id, config.vlan_priority, config.appid)
         self._before_t = (
             encode_reference(0x80, config.gocbRef)
             + self._counter(0x81, config.timeAllowedtoLive)
@@ -206,9 +204,7 @@ class Publisher:
         content = b"".join((state, sequence, self._after_sqNum, encode_length(len(all_data)), all_data))
         apdu = encode_element(0x61, content)
         if len(apdu) + 8 > MAX_PAYLOAD:
-            raise GooseEncodeError(
-                f"{self.config.gocbRef}: {len(apdu) + 8} octets do not fit a frame of {MAX_PAYLOAD}"
-            )
+            raise GooseEncodeError(f"{self.config.gocbRef}: {len(apdu) + 8} octets do not fit a frame of {MAX_PAYLOAD}")
         reserved = encode_length_and_reserved(len(apdu), simulated=self.config.simulation)
         frame = self._frame = self._ethernet + reserved + apdu
         start = len(frame) - len(content)

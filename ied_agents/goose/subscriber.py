@@ -48,9 +48,7 @@ T = TypeVar("T")
 
 _HALF: Final = 1 << 31
 _SYNCHRONISATION: Final = TimeQuality.CLOCK_FAILURE | TimeQuality.NOT_SYNCHRONISED
-_KEY: Final = (
-    22  # octets of a frame that choose the streams to compare it with: addresses, tag, APPID, Length
-)
+_KEY: Final = 22  # octets of a frame that choose the streams to compare it with: addresses, tag, APPID, Length
 
 _KEYS_PER_STREAM: Final = 4  # Length changes when a counter grows by an octet; a tag may come and go
 
@@ -391,9 +389,7 @@ class Receiver:
         self.unknown = 0
         self.malformed = 0
         self._strict = strict
-        self._by_reference = {
-            gocbRef.encode("latin-1"): subscriber for gocbRef, subscriber in self.subscribers.items()
-        }
+        self._by_reference = {gocbRef.encode("latin-1"): subscriber for gocbRef, subscriber in self.subscribers.items()}
         self._recent: dict[bytes, tuple[Subscriber[Any], ...]] = {}
         self._earliest: float | None = None
 
@@ -449,9 +445,7 @@ class Receiver:
     def _receive_changed(self, raw: bytes, now: float) -> Sequence[Event[Any]]:
         try:
             header = read_frame_header(raw)
-            _, start, stop = read_header(
-                raw, header.apdu_start, header.apdu_stop, "IECGoosePdu", strict=self._strict
-            )
+            _, start, stop = read_header(raw, header.apdu_start, header.apdu_stop, "IECGoosePdu", strict=self._strict)
             _, start, stop = read_header(raw, start, stop, "gocbRef", strict=self._strict)
         except GooseDecodeError:
             self.malformed += 1

@@ -150,9 +150,7 @@ def decode_inputs(datagram: bytes) -> SwitchInputs:
 
 def encode_command(command: SwitchCommand) -> bytes:
     """The datagram that carries ``command``."""
-    return _encode(
-        {"v": _VERSION, "switch": command.switch, "operation": command.operation, "number": command.number}
-    )
+    return _encode({"v": _VERSION, "switch": command.switch, "operation": command.operation, "number": command.number})
 
 
 def decode_command(datagram: bytes) -> SwitchCommand:

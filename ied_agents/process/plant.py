@@ -182,15 +182,11 @@ class Plant:
         at = self._advance(now)
         operation = command.operation
         self._events.append(CommandReceived(at, self._stamp(at), command.switch, operation, command.number))
-        if switch.operation == operation or (
-            switch.operation is None and switch.conducting == (operation == "close")
-        ):
+        if switch.operation == operation or (switch.operation is None and switch.conducting == (operation == "close")):
             self._not_obeyed(at, switch, operation, "there already")
         elif switch.operation == "open":
             self._not_obeyed(at, switch, operation, "still opening")
-        elif command.switch in (
-            self._settings.fail_to_open if operation == "open" else self._settings.fail_to_close
-        ):
+        elif command.switch in (self._settings.fail_to_open if operation == "open" else self._settings.fail_to_close):
             self._not_obeyed(at, switch, operation, "stuck")
         else:
             self._start_operation(at, switch, operation)
@@ -201,9 +197,7 @@ class Plant:
 
     def next_pickup(self) -> float | None:
         """When the next pickup is due, in monotonic seconds: the one deadline that reaction times hang on."""
-        return min(
-            (switch.due[_PICKUP] for switch in self._switches.values() if _PICKUP in switch.due), default=None
-        )
+        return min((switch.due[_PICKUP] for switch in self._switches.values() if _PICKUP in switch.due), default=None)
 
     def handle_timer(self, now: float) -> list[SwitchInputs]:
         """Let the plant run until ``now``.
@@ -281,9 +275,7 @@ class Plant:
         if operation == "open":
             self._judge_breaking(at, switch)
         duration = equipment.opening_time_s if operation == "open" else equipment.closing_time_s
-        self._schedule(
-            equipment.number, _OPERATION, at + duration * self._settings.slowness.get(equipment.number, 1.0)
-        )
+        self._schedule(equipment.number, _OPERATION, at + duration * self._settings.slowness.get(equipment.number, 1.0))
         self._move(at, switch, Dbpos.INTERMEDIATE)
         self._show(at, switch)
 
@@ -356,12 +348,8 @@ class Plant:
             SourcesParalleled(at, stamp, pair) for pair in sorted(self._flow.paralleled - before.paralleled)
         )
         fed = self._faults & self._flow.source.keys()
-        self._events.extend(
-            FaultCurrentStarted(at, stamp, section) for section in sorted(fed - self._fed_faults)
-        )
-        self._events.extend(
-            FaultCurrentStopped(at, stamp, section) for section in sorted(self._fed_faults - fed)
-        )
+        self._events.extend(FaultCurrentStarted(at, stamp, section) for section in sorted(fed - self._fed_faults))
+        self._events.extend(FaultCurrentStopped(at, stamp, section) for section in sorted(self._fed_faults - fed))
         self._fed_faults = fed
 
     def _follow_fault_currents(self, at: float) -> None:

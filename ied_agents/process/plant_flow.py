@@ -47,9 +47,7 @@ class FlowSolver:
 
     def __init__(self, network: PlantNetwork) -> None:
         self._sections = {section.index: section for section in network.sections}
-        self._at: dict[int, list[tuple[int, PlantSwitch, Direction]]] = {
-            index: [] for index in self._sections
-        }
+        self._at: dict[int, list[tuple[int, PlantSwitch, Direction]]] = {index: [] for index in self._sections}
         for switch in network.switches:
             side_a, side_b = switch.sides
             self._at[side_a].append((side_b, switch, Direction.FORWARD))

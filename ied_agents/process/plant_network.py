@@ -86,8 +86,6 @@ class PlantNetwork:
             if switch.sides[0] == switch.sides[1]:
                 raise PlantNetworkError(f"switch {switch.number}: both sides in section {switch.sides[0]}")
             if switch.kind not in ("breaker", "load_break"):
-                raise PlantNetworkError(
-                    f"switch {switch.number}: kind {switch.kind!r} is not breaker or load_break"
-                )
+                raise PlantNetworkError(f"switch {switch.number}: kind {switch.kind!r} is not breaker or load_break")
             if min(switch.breaking_a, switch.opening_time_s, switch.closing_time_s) < 0:
                 raise PlantNetworkError(f"switch {switch.number}: negative rating or operating time")

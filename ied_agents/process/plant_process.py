@@ -94,9 +94,7 @@ class PlantProcess:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
         gc.freeze()
-        self._say(
-            {"kind": "PlantReady", "pid": os.getpid(), "sched_fifo": fifo is None, "sched_fifo_refused": fifo}
-        )
+        self._say({"kind": "PlantReady", "pid": os.getpid(), "sched_fifo": fifo is None, "sched_fifo_refused": fifo})
         waiting = [self._socket.fileno(), sys.stdin.fileno(), wake_read]
         check_clock = 0.0
         while not self._stopping:

@@ -36,9 +36,7 @@ _SIOCGIFHWADDR: Final = 0x8927
 _SIOCGIFFLAGS: Final = 0x8913
 _IFF_UP: Final = 0x1
 
-_AUXDATA = struct.Struct(
-    "IIIHHHH"
-)  # tp_status, tp_len, tp_snaplen, tp_mac, tp_net, tp_vlan_tci, tp_vlan_tpid
+_AUXDATA = struct.Struct("IIIHHHH")  # tp_status, tp_len, tp_snaplen, tp_mac, tp_net, tp_vlan_tci, tp_vlan_tpid
 _STATISTICS = struct.Struct("II")  # tp_packets, tp_drops
 _TP_STATUS_VLAN_VALID: Final = 1 << 4
 
@@ -104,9 +102,7 @@ class AfPacketLink:
             ) from error
         self.mac = self._request(_SIOCGIFHWADDR)[18:24]
         if not int.from_bytes(self._request(_SIOCGIFFLAGS)[16:18], "little") & _IFF_UP:
-            raise LinkError(
-                errno.ENETDOWN, f"interface {self.interface} is down: ip link set {self.interface} up"
-            )
+            raise LinkError(errno.ENETDOWN, f"interface {self.interface} is down: ip link set {self.interface} up")
         # Everything that must hold for the first frame is set before the socket is bound and frames begin to
         # come.
         self._attach_filter(addresses)
@@ -132,9 +128,7 @@ class AfPacketLink:
     def _raise_buffer(self) -> None:
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
-        except (
-            PermissionError
-        ):  # in an unprivileged user namespace: as much as net.core.rmem_max lets through
+        except PermissionError:  # in an unprivileged user namespace: as much as net.core.rmem_max lets through
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
 
     def fileno(self) -> int:
@@ -190,9 +184,7 @@ def _with_tag(frame: bytes, ancillary: list[tuple[int, int, bytes]]) -> bytes:
         if level == _SOL_PACKET and kind == _PACKET_AUXDATA and len(data) >= _AUXDATA.size:
             status, _, _, _, _, tci, tpid = _AUXDATA.unpack_from(data)
             if status & _TP_STATUS_VLAN_VALID:
-                tag = struct.pack(
-                    "!HH", tpid if status & _TP_STATUS_VLAN_TPID_VALID else _ETHERTYPE_VLAN, tci
-                )
+                tag = struct.pack("!HH", tpid if status & _TP_STATUS_VLAN_TPID_VALID else _ETHERTYPE_VLAN, tci)
                 return frame[:12] + tag + frame[12:]
     return frame
 

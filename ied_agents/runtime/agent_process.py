@@ -3,8 +3,10 @@
 A thin driver: whatever is readable is fetched, the station decides once, and what it decided is sent; then one timer
 is armed. Beside the loop there is one thread, which makes state durable and writes the journal.
 
-An operator's requests are JSON datagrams: ``{"request": "status"}``, ``{"request": "confirm"}``, ``{"request": "unlock", "event": [1, 5]}``,
-``{"request": "tag", "tags": 1}``, ``{"request": "close"}``; each is answered to its sender.
+An operator's requests are JSON datagrams, each answered to its sender once its effect is on disk::
+
+    {"request": "status"}    {"request": "confirm"}    {"request": "close"}
+    {"request": "unlock", "event": [1, 5]}             {"request": "tag", "tags": 1}
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ import signal
 import socket
 import sys
 import time
+import traceback
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -42,6 +46,7 @@ _RETRY_WRITE_S: Final = 0.2
 _CLOCK_CHECK_S: Final = 10.0
 _ORDER_RETRY_S: Final = 0.002
 _ORDER_TRIES: Final = 10
+_MOST_UNANSWERED: Final = 64
 
 
 class AgentProcess:
@@ -72,17 +77,14 @@ class AgentProcess:
         self._inputs = _datagram_socket(settings.inputs)
         self._operator = _datagram_socket(settings.operator)
         self._journal = Journal(Path(settings.journal))
-        self._writer = DurableWriter(
-            file, loop, self._on_durable, self._on_failed, background=self._journal.write_some
-        )
+        self._writer = DurableWriter(file, loop, self._on_durable, self._on_failed, background=self._journal.write_some)
         self._pending: dict[int, tuple[int, Record]] = {}
         self._sequence = 0
+        self._unanswered: deque[tuple[int, dict[str, Any], str | None]] = deque(maxlen=_MOST_UNANSWERED)
         self._timer: asyncio.TimerHandle | None = None
         self._link_down = False
         self._stopped = False
-        self._station = Station(
-            settings.agent, record, unclean=unclean, mac=link.mac, now=loop.time()
-        )
+        self._station = Station(settings.agent, record, unclean=unclean, mac=link.mac, now=loop.time())
         self._check_clock()
 
     def start(self) -> None:
@@ -105,7 +107,10 @@ class AgentProcess:
         if self._writer.close():  # else its thread still has the journal
             self._journal.close()
         self._link.close()
-        for endpoint, path in ((self._inputs, self._settings.inputs), (self._operator, self._settings.operator)):
+        for endpoint, path in (
+            (self._inputs, self._settings.inputs),
+            (self._operator, self._settings.operator),
+        ):
             endpoint.close()
             Path(path).unlink(missing_ok=True)
 
@@ -151,8 +156,9 @@ class AgentProcess:
         try:
             self._inputs.sendto(encode_command(command), self._settings.process)
         except BlockingIOError:
-            # The process has no room just now. An order that stays undelivered is seen by its missing effect.
-            if tries:
+            # The process has no room just now. Opening is tried again; a close never, for what permitted it may have
+            # gone by then. An order that stays undelivered is seen by its missing effect.
+            if tries and command.operation == "open":
                 self._loop.call_later(_ORDER_RETRY_S, self._order, command, tries - 1)
                 return
             self._journal.record("order not delivered", self._loop.time(), order=command.operation, why="queue full")
@@ -186,12 +192,14 @@ class AgentProcess:
 
     def _on_durable(self, sequence: int) -> None:
         self._station.stored(*self._pending.pop(sequence))
+        self._reply_waiting(sequence, None)
         if not self._stopped:
             self._pump()
 
     def _on_failed(self, sequence: int, error: OSError) -> None:
         version, record = self._pending.pop(sequence)
         self._journal.record("state not durable", self._loop.time(), why=str(error))
+        self._reply_waiting(sequence, error)
         if not self._pending:
             # The newest record is tried again until the disk takes it; until then nothing relies on it.
             self._loop.call_later(_RETRY_WRITE_S, self._retry, version, record)
@@ -217,11 +225,25 @@ class AgentProcess:
                 self._journal.record(
                     "operator", self._loop.time(), request=message.decode("utf-8", "replace"), **answer
                 )
-            if sender:
-                with contextlib.suppress(OSError):  # who asks and does not wait gets no answer
-                    self._operator.sendto(json.dumps(answer).encode(), sender)
-        self._station.touch()
-        self._pump()
+            self._station.touch()
+            self._pump()
+            if self._pending and "position" not in answer:
+                # Done means on disk.
+                self._unanswered.append((self._sequence, answer, sender))
+            else:
+                self._reply(answer, sender)
+
+    def _reply(self, answer: dict[str, Any], sender: str | None) -> None:
+        if sender:
+            with contextlib.suppress(OSError):  # who asks and does not wait gets no answer
+                self._operator.sendto(json.dumps(answer).encode(), sender)
+
+    def _reply_waiting(self, sequence: int, failure: OSError | None) -> None:
+        while self._unanswered and self._unanswered[0][0] <= sequence:
+            _, answer, sender = self._unanswered.popleft()
+            if failure is not None:
+                answer = {"done": False, "why": f"in force, but not on disk: {failure}"}
+            self._reply(answer, sender)
 
     def _answer(self, message: bytes) -> dict[str, Any]:
         agent = self._station.agent
@@ -235,7 +257,7 @@ class AgentProcess:
                 case "unlock":
                     agent.unlock(EventId(int(data["event"][0]), int(data["event"][1])))
                 case "tag":
-                    agent.tag(int(data["tags"]) & 0xFF)
+                    agent.tag(int(data["tags"]))
                 case "close":
                     return {"done": False, "why": agent.request_close(self._loop.time()).name}
                 case other:
@@ -243,7 +265,6 @@ class AgentProcess:
         except (ValueError, TypeError, KeyError, IndexError) as error:
             return {"done": False, "why": f"request not understood: {error!r}"}
         return {"done": True}
-
 
     def _status(self) -> dict[str, Any]:
         situation = self._station.agent.situation
@@ -307,15 +328,28 @@ def main(arguments: list[str]) -> int:
         print(f"{arguments[0]}: {error}", file=sys.stderr)
         return 2
     with asyncio.Runner() as runner:
-        runner.run(_serve(settings, link, file, record, unclean=unclean))
-    return 0
+        return runner.run(_serve(settings, link, file, record, unclean=unclean))
 
 
 async def _serve(
-    settings: AgentProcessSettings, link: AfPacketLink | LossyLink, file: DurableFile, record: Record, *, unclean: bool
-) -> None:
+    settings: AgentProcessSettings,
+    link: AfPacketLink | LossyLink,
+    file: DurableFile,
+    record: Record,
+    *,
+    unclean: bool,
+) -> int:
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
+    failures: list[BaseException] = []
+
+    def failed(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        # An agent that met what it was not made for stops: its locks are on disk, and who starts it anew starts it
+        # held until its peers have proven them.
+        failures.append(context.get("exception") or RuntimeError(context["message"]))
+        ended.set()
+
+    loop.set_exception_handler(failed)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     process = AgentProcess(settings, link, file, record, unclean=unclean, loop=loop)
@@ -325,7 +359,11 @@ async def _serve(
     process.start()
     print(json.dumps({"kind": "AgentReady", "ied": settings.agent.ied, "pid": os.getpid()}), flush=True)
     await ended.wait()
+    if failures:
+        print("".join(traceback.format_exception(failures[0])), file=sys.stderr, flush=True)
+        return 1
     process.stop()
+    return 0
 
 
 if __name__ == "__main__":

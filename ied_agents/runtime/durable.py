@@ -294,9 +294,7 @@ def _read_header(path: Path, content: bytes) -> bytes:
     _, version, _, identity, crc = _HEADER.unpack_from(content)
     # Before the checksum: a newer header may be laid out in another way.
     if version > _VERSION:
-        raise StateTooNew(
-            f"{path}: written in format {version}, this program reads up to {_VERSION}; upgrade it"
-        )
+        raise StateTooNew(f"{path}: written in format {version}, this program reads up to {_VERSION}; upgrade it")
     if version != _VERSION or crc != zlib.crc32(content[: _HEADER.size - 4]):
         raise StateDamaged(path, _HEADER.size - 4, "header checksum does not match")
     return identity

@@ -45,9 +45,7 @@ class Journal:
         last_error: the last such failure.
     """
 
-    def __init__(
-        self, path: Path, *, max_octets: int = 8 << 20, max_files: int = 4, capacity: int = 10_000
-    ) -> None:
+    def __init__(self, path: Path, *, max_octets: int = 8 << 20, max_files: int = 4, capacity: int = 10_000) -> None:
         self.lost = 0
         self.failures = 0
         self.last_error: OSError | None = None

@@ -24,7 +24,7 @@ class LossyLink:
         self.mac = link.mac
         self._link = link
         self._loss = loss
-        self._rng = Random(int.from_bytes(link.mac))  # noqa: S311 - a trial, repeatable for each station
+        self._rng = Random(int.from_bytes(link.mac))
 
     def fileno(self) -> int:
         """For the event loop."""

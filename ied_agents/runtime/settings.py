@@ -171,7 +171,9 @@ class AgentProcessSettings:
     def to_json(self) -> str:
         """The document that :meth:`from_json` reads."""
         places = {name: getattr(self, name) for name in _PLACES}
-        return json.dumps({**places, "receive_loss": self.receive_loss, "agent": json.loads(self.agent.to_json())}, indent=1)
+        return json.dumps(
+            {**places, "receive_loss": self.receive_loss, "agent": json.loads(self.agent.to_json())}, indent=1
+        )
 
     @classmethod
     def from_json(cls, text: str) -> AgentProcessSettings:

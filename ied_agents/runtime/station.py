@@ -161,9 +161,7 @@ class Station:
             if repetition is not None:
                 output.frames.append(repetition)
         deadlines = (self._fast.next_deadline, self._slow.next_deadline, self.receiver.next_deadline)
-        self.next_deadline = min(
-            [self.agent.next_deadline, self._look_at, *(d for d in deadlines if d is not None)]
-        )
+        self.next_deadline = min([self.agent.next_deadline, self._look_at, *(d for d in deadlines if d is not None)])
         return output
 
     def _decide(self, now: float, utc_ns: int, output: Output) -> None:
@@ -186,5 +184,3 @@ class Station:
 
 def _incarnation(state: AgentState | LoadState) -> int:
     return state.incarnation
-
-

@@ -90,8 +90,7 @@ VALUES = {
     "PrmA.id": {"epoch": 97, "num": 98, "sw": 99},
     "PrmB.id": {"epoch": 160, "num": 161, "sw": 162},
     "Rsv.rsv": [
-        {"epoch": 170 + n, "num": 180 + n, "sw": 190 + n, "tie": 200 + n, "deciA": 70_000 + n}
-        for n in range(4)
+        {"epoch": 170 + n, "num": 180 + n, "sw": 190 + n, "tie": 200 + n, "deciA": 70_000 + n} for n in range(4)
     ],
     "Out.st": {"epoch": 163, "num": 164, "sw": 165, "tie": 166, "reason": 12},
     "Prg.st": {"prg": 4, "reason": 1, "evSw": 167, "evCnt": 168},
@@ -111,12 +110,8 @@ STATE = AgentState(
     trip=True,
     voltage=(Voltage.PRESENT, Voltage.ABSENT),
     sides=(
-        SideState(
-            SectionState.FAULTED, EventId(44, 45), LockState.DURABLE, EventId(46, 47), True, EventId(48, 49)
-        ),
-        SideState(
-            SectionState.SUSPECT, EventId(50, 51), LockState.VOLATILE, EventId(52, 53), True, EventId(54, 55)
-        ),
+        SideState(SectionState.FAULTED, EventId(44, 45), LockState.DURABLE, EventId(46, 47), True, EventId(48, 49)),
+        SideState(SectionState.SUSPECT, EventId(50, 51), LockState.VOLATILE, EventId(52, 53), True, EventId(54, 55)),
     ),
     breaker_failure=True,
     shots=True,
@@ -144,9 +139,7 @@ STATE = AgentState(
         ),
     ),
     promises=(ClaimId(97, 98, 99), ClaimId(160, 161, 162)),
-    reservations=tuple(
-        Reservation(ClaimId(170 + n, 180 + n, 190 + n), 200 + n, 70_000 + n) for n in range(4)
-    ),
+    reservations=tuple(Reservation(ClaimId(170 + n, 180 + n, 190 + n), 200 + n, 70_000 + n) for n in range(4)),
     outcome=Outcome(ClaimId(163, 164, 165), 166, Reason.DID_NOT_CLOSE),
     progress=Progress(Stage.FINISHED, Reason.NO_SUPPLY, EventId(167, 168)),
 )

@@ -99,9 +99,7 @@ def test_frames_decode_to_what_tshark_shows(corpus, read_with_tshark, name):
 
 @pytest.mark.parametrize("name", sorted(CAPTURES.keys() - REFUSED.keys()))
 def test_frames_in_shortest_encoding_come_out_as_they_went_in(corpus, name):
-    frames = [
-        frame for frame in frames_of(corpus, name).values() if b"\x88\xb8" in (frame[12:14], frame[16:18])
-    ]
+    frames = [frame for frame in frames_of(corpus, name).values() if b"\x88\xb8" in (frame[12:14], frame[16:18])]
     assert len(frames) == CAPTURES[name]
     for octets in frames:
         frame = EthernetFrame.decode(octets)

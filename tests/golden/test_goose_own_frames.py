@@ -97,9 +97,7 @@ def write(path, frames):
 
 def test_every_data_type(tmp_path, read_with_tshark):
     groups = [VALUES[start : start + 8] for start in range(0, len(VALUES), 8)]
-    frames = [
-        EthernetFrame(DST, SRC, 5, 4, 0x3001, False, encode_pdu(pdu(group))).encode() for group in groups
-    ]
+    frames = [EthernetFrame(DST, SRC, 5, 4, 0x3001, False, encode_pdu(pdu(group))).encode() for group in groups]
     write(tmp_path / "own.pcap", frames)
     read = read_with_tshark(tmp_path / "own.pcap")
     assert [frame.complaints for frame in read] == [()] * len(groups)
@@ -180,9 +178,7 @@ def test_fixed_length_members(tmp_path, read_with_tshark):
         NOW,
     )
     leaves = [low, (*high, 65535, 2**31 - 1, 5, 0, 0, 0)]
-    config = PublisherConfig(
-        DST, SRC, 0, 4, 1, "A/LLN0$GO$f", "A/LLN0$f", "f", 1, len(layout.members), fixedOffs=True
-    )
+    config = PublisherConfig(DST, SRC, 0, 4, 1, "A/LLN0$GO$f", "A/LLN0$f", "f", 1, len(layout.members), fixedOffs=True)
     publisher = Publisher(config)
     write(tmp_path / "own.pcap", [publisher.publish(layout.encode(each), 0.0, NOW) for each in leaves])
     first, second = read_with_tshark(tmp_path / "own.pcap")

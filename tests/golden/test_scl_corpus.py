@@ -46,9 +46,7 @@ def test_counts_agree_with_the_facts(corpus, facts):
         raw = Counter(element.local for element in scl.element.walk())
         typed = Counter(type(node).__name__ for node in scl.walk())
         # Typed elements are those of SCL's own name space; Private may hold others of the same name.
-        foreign = Counter(
-            element.local for element in scl.element.walk() if element.namespace != scl.element.namespace
-        )
+        foreign = Counter(element.local for element in scl.element.walk() if element.namespace != scl.element.namespace)
         absent = sum("without LN0" in problem.message for problem in problems)
         for key, names in COUNTED.items():
             if sum(raw[name] for name in names) != fact[key]:

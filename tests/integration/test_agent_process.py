@@ -293,9 +293,7 @@ def test_garbage_on_the_operator_socket_is_answered_and_the_agent_goes_on(stage)
     stage.commission(TIE)
     stage.start(TIE)
     stage.until(TIE, ready=True)
-    unanswered = [
-        message for message in GARBAGE if (stage.ask_raw(TIE, message) or {}).get("done") is not False
-    ]
+    unanswered = [message for message in GARBAGE if (stage.ask_raw(TIE, message) or {}).get("done") is not False]
     stage.until(TIE, ready=True, position="OFF")
     code, _, errors = stage.end(TIE)
     assert unanswered == []
@@ -432,9 +430,7 @@ def changed(settings, **members):
 WRONG = {
     "no JSON": (lambda settings: "{", "no settings document"),
     "member missing": (
-        lambda settings: json.dumps(
-            {k: v for k, v in json.loads(settings.to_json()).items() if k != "journal"}
-        ),
+        lambda settings: json.dumps({k: v for k, v in json.loads(settings.to_json()).items() if k != "journal"}),
         "journal: missing",
     ),
     "member empty": (lambda settings: changed(settings, operator=""), "operator: expected a name or path"),

@@ -100,7 +100,11 @@ def test_memory_and_wire_decide_alike(on_wire, site, tmp_path):
 
 def test_an_interrupted_demo_leaves_nothing_behind(tmp_path):
     child = _flisr(
-        "demo", "--out", str(tmp_path / "out"), stdout=subprocess.PIPE, env={**os.environ, "TMPDIR": str(tmp_path)}
+        "demo",
+        "--out",
+        str(tmp_path / "out"),
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
     )
     deadline = time.monotonic() + 20
     while not list(tmp_path.glob("flisr-*/1.inputs")) and time.monotonic() < deadline:

@@ -156,12 +156,8 @@ def test_unprivileged_user_gets_a_laboratory_too(unprivileged, require):
 
 
 def test_unprivileged_process_with_threads_is_told_so(unprivileged):
-    program = (
-        f"import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()\n{EXCHANGE}"
-    )
-    result = subprocess.run(
-        [*unprivileged, sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
+    program = f"import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()\n{EXCHANGE}"
+    result = subprocess.run([*unprivileged, sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert result.returncode == 3
     assert "has 2 threads" in result.stdout
 
@@ -178,9 +174,7 @@ finally:
     print(os.stat("/proc/self/ns/user").st_ino == before)
 """
     prefix = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
-    result = subprocess.run(
-        [*prefix, sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
+    result = subprocess.run([*prefix, sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert result.returncode == 3
     obstacle, unchanged = result.stdout.splitlines()
     assert "may not enter a user namespace (Operation not permitted)" in obstacle

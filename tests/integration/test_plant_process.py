@@ -86,11 +86,7 @@ class RunningPlant:
         pytest.fail("no such snapshot came")
 
     def log(self, kind):
-        return [
-            entry
-            for entry in map(json.loads, self.log_path.read_text().splitlines())
-            if entry["kind"] == kind
-        ]
+        return [entry for entry in map(json.loads, self.log_path.read_text().splitlines()) if entry["kind"] == kind]
 
     def stop(self, how):
         how()

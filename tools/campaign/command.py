@@ -28,8 +28,10 @@ HOSTILE: Final = {
     "max_delay_s": 0.02,
     "crashes": 3,
     "forged": True,
+    "trouble": True,
 }
-"""Heavy loss, replays, simulated frames, agents that crash and come back: nothing unsafe may happen (I1 to I6)."""
+"""Heavy loss, replays, simulated frames, agents that crash and come back, apparatus, sensors and people that misbehave:
+nothing unsafe may happen (I1 to I6)."""
 
 
 def plans(scenarios: int, seed: int) -> Iterator[Plan]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from ied_agents.dflisr.feeder import Feeder, FeederSection, FeederSwitch
 from ied_agents.dflisr.views import AgentConfig
-from ied_agents.dflisr.wire import FAST, SLOW
 from ied_agents.process.plant_network import PlantNetwork, PlantSection, PlantSwitch
 from ied_agents.runtime.settings import AgentSettings, StreamSettings, SwitchStreams
+from scl.agent_model import FAST, SLOW
 
 if TYPE_CHECKING:
     from random import Random
@@ -45,7 +45,13 @@ class _Draft:
         return index
 
     def switch(
-        self, sides: tuple[int, int], *, breaker: bool, closed: bool, rating_a: float, trip_delay_s: float = 0.3
+        self,
+        sides: tuple[int, int],
+        *,
+        breaker: bool,
+        closed: bool,
+        rating_a: float,
+        trip_delay_s: float = 0.3,
     ) -> None:
         number = len(self.switches) + 1
         if self.rng.random() < 0.5:
@@ -77,9 +83,7 @@ def random_system(rng: Random, most_switches: int = 14, detection_time_s: float 
     draft = _Draft(rng, [], [])
     feeders = rng.randint(2, 4)
     per_feeder = max(1, (most_switches - feeders) // feeders - 1)
-    live: list[list[int]] = []
-    for feeder in range(feeders):
-        live.append(_feeder(draft, feeder, rng.randint(1, per_feeder)))
+    live = [_feeder(draft, feeder, rng.randint(1, per_feeder)) for feeder in range(feeders)]
     ties = rng.randint(feeders - 1, feeders + 1)
     for tie in range(ties):
         one, other = (tie % feeders, (tie + 1) % feeders) if tie < feeders else rng.sample(range(feeders), 2)
@@ -119,7 +123,13 @@ def _feeder(draft: _Draft, feeder: int, line_switches: int) -> list[int]:
     rng = draft.rng
     source = draft.section(f"source {feeder}", 0.0, is_source=True)
     sections = [draft.section(f"F{feeder}S1", float(rng.randint(5, 60)))]
-    draft.switch((source, sections[0]), breaker=True, closed=True, rating_a=rng.choice((300.0, 400.0, 600.0)), trip_delay_s=0.5)
+    draft.switch(
+        (source, sections[0]),
+        breaker=True,
+        closed=True,
+        rating_a=rng.choice((300.0, 400.0, 600.0)),
+        trip_delay_s=0.5,
+    )
     for _ in range(line_switches):
         # Mostly the main line, sometimes a lateral from further up.
         behind = sections[-1] if rng.random() < 0.7 else rng.choice(sections)
@@ -133,9 +143,7 @@ def _feeder(draft: _Draft, feeder: int, line_switches: int) -> list[int]:
     return sections
 
 
-def assemble(
-    switches: list[FeederSwitch], sections: list[PlantSection], detection_time_s: float
-) -> FeederSystem:
+def assemble(switches: list[FeederSwitch], sections: list[PlantSection], detection_time_s: float) -> FeederSystem:
     """The plant and the agents' settings of a network; every agent hears every other."""
     plant = PlantNetwork(
         tuple(sections),
@@ -189,4 +197,4 @@ def _streams(switch: FeederSwitch) -> SwitchStreams:
             max_time_ms=1000,
         )
 
-    return SwitchStreams(stream("fast", 0, FAST.entries), stream("slow", 0x100, SLOW.entries))
+    return SwitchStreams(stream("fast", 0, len(FAST)), stream("slow", 0x100, len(SLOW)))

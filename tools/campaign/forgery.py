@@ -31,9 +31,7 @@ def forged_frames(world: World, rng: Random) -> list[tuple[int, bytes]]:
             continue
         state = other.agent.situation.own
         event = EventId(peer, 1_000_000)
-        side = state.sides[0]._replace(
-            section=SectionState.FAULTED, section_event=event, clear=True, clear_event=event
-        )
+        side = state.sides[0]._replace(section=SectionState.FAULTED, section_event=event, clear=True, clear_event=event)
         false_state = replace(state, sides=(side, side), last_event=event)
         config = replace(host.settings.peers[peer].fast.publisher(bytes(6)), simulation=True)
         publisher = Publisher(config)

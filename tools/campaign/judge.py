@@ -2,10 +2,13 @@
 
 I1  a faulted, suspect or locked section is never energised by a command that was let through
 I2  two sources are never connected with each other
-I3  nothing closes a locked or tagged switch
+I3  nothing closes a locked or tagged switch; tags are those that the scenario set, not those an agent remembers
 I4  no element carries more than its rating because of a restoration
+I4' no load-break switch opens on more than it can break
 I5  stale, invalid, test or simulated input never causes an operation (see ``scenario``)
 I6  all of it under loss, duplication, reordering, replay, crash and restart: I1 to I5 are judged after every step
+P   the protocol's books: who is ordered to close was granted it, and every other switch that bounds the dead island
+    in the plant had published its promise to that claim, or its lock
 I7  with communication alive, no healthy section stays dark that one closable switch could serve within all ratings
 """
 
@@ -15,7 +18,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from ied_agents.iec61850.dbpos import Dbpos
-from ied_agents.process.plant_events import CommandReceived, PositionChanged, SourcesParalleled
+from ied_agents.process.plant_events import (
+    CommandReceived,
+    OpenedAboveCapability,
+    PositionChanged,
+    SourcesParalleled,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,6 +65,7 @@ class Judge:
 
     def __init__(self, ratings_a: dict[int, float]) -> None:
         self.violations: list[Violation] = []
+        self.tagged: set[int] = set()
         self.events: list[PlantEvent] = []
         self._ratings = ratings_a
         self._flow_before: dict[int, float] | None = None
@@ -77,6 +86,8 @@ class Judge:
         for event in events:
             if isinstance(event, CommandReceived) and event.operation == "close":
                 self._judge_close(world, event.switch)
+            elif isinstance(event, OpenedAboveCapability):
+                self._break(world, "I4'", f"switch {event.switch} opened on {event.current_a:.0f} A")
             elif isinstance(event, SourcesParalleled):
                 self._break(world, "I2", f"sources {event.sources} are connected")
             elif isinstance(event, PositionChanged) and event.position is Dbpos.ON:
@@ -105,6 +116,35 @@ class Judge:
         locks = self._locks.get(switch)
         if locks:
             self._break(world, "I3", f"switch {switch} was ordered to close while locked for {locks}")
+        if switch in self.tagged:
+            self._break(world, "I3", f"switch {switch} was ordered to close while tagged")
+        self._judge_books(world, switch)
+
+    def _judge_books(self, world: World, switch: int) -> None:
+        """Whether the close was granted, and the island bound, by what the agents have published."""
+        published = {n: h.station.agent.situation.own for n, h in world.hosts.items() if h.station is not None}
+        grants = [
+            (claim.id, bound.side)
+            for state in published.values()
+            for claim in state.claims
+            for bound in claim.grants
+            if bound.switch == switch
+        ]
+        if not grants:
+            self._break(world, "P", f"switch {switch} was ordered to close without a grant")
+            return
+        lines = _lines(world.plant_network)
+        claim, side = max(grants)
+        start = (lines[switch].a, lines[switch].b)[side]
+        island = _reach(lines, world.plant.conducting() - {switch}, {start})
+        for line in lines.values():
+            for at, section in enumerate((line.a, line.b)):
+                other = published.get(line.number)
+                if line.number in (switch, claim.switch) or section not in island or other is None:
+                    continue
+                inside = line.number in world.plant.conducting()
+                if not inside and other.promises[at] < claim and not any(s.lock for s in other.sides):
+                    self._break(world, "P", f"switch {switch} closes; {line.number} bounds the island unbound")
 
     def _judge_closed(self, world: World, switch: int) -> None:
         """A switch has closed: nothing faulted or locked may hang on it now."""
@@ -112,9 +152,7 @@ class Judge:
             return
         lines = _lines(world.plant_network)
         live = _reach(lines, world.plant.conducting(), _sources(world.plant_network))
-        hanging = _reach(
-            lines, world.plant.conducting(), {lines[switch].a, lines[switch].b}
-        )
+        hanging = _reach(lines, world.plant.conducting(), {lines[switch].a, lines[switch].b})
         if not hanging & live:
             return
         for section in hanging & world.plant.faults():
@@ -216,6 +254,5 @@ def _tree_flows(
     """Load current of each conducting switch of a radial network, A: what lies beyond it, seen from the sources."""
     closed = set(conducting)
     return {
-        n: sum(loads[s] for s in _reach(lines, closed, sources) - _reach(lines, closed - {n}, sources))
-        for n in closed
+        n: sum(loads[s] for s in _reach(lines, closed, sources) - _reach(lines, closed - {n}, sources)) for n in closed
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from ied_agents.control.decision import WORK_TAG
 from ied_agents.dflisr.records import LockState, SectionState
 from ied_agents.process.plant import PlantSettings
 from ied_agents.process.plant_events import CommandReceived
@@ -33,6 +34,8 @@ class Plan:
         max_delay_s: frames take between 0.1 ms and this.
         crashes: at most this many agents crash at random moments and come back.
         forged: whether simulated copies of frames are thrown in.
+        trouble: whether apparatus, sensors, network and people misbehave too: switches that stick or are slow,
+            directions that cannot be trusted, a network cut in two for a while, work tags.
         most_switches: about how many.
     """
 
@@ -43,12 +46,13 @@ class Plan:
     max_delay_s: float = 0.0008
     crashes: int = 0
     forged: bool = False
+    trouble: bool = False
     most_switches: int = 14
 
     @property
     def benign(self) -> bool:
         """Whether communication and agents are alive, so that I7 must hold."""
-        return self.crashes == 0 and self.loss <= 0.2
+        return self.crashes == 0 and self.loss <= 0.2 and not self.trouble
 
 
 @dataclass(slots=True)
@@ -102,7 +106,7 @@ def run_scenario(plan: Plan) -> Verdict:
     judge = Judge({switch.number: switch.rating_a for switch in system.feeder.switches})
     world = World(
         system.plant,
-        PlantSettings(pickup_spread_s=DETECTION_S),
+        _plant_settings(plan, system, rng),
         system.agents,
         rng,
         Disturbance(plan.loss, plan.duplicate, plan.replay, 0.0001, plan.max_delay_s),
@@ -114,7 +118,7 @@ def run_scenario(plan: Plan) -> Verdict:
     if plan.forged:
         _forge(world, rng)
         world.run(world.now + 1.0)
-        _judge_quiet(world, judge)
+        _judge_quiet(judge)
     at = world.now + rng.random() * 0.5
     world.at(at, partial(world.plant.inject_fault, fault, at))
     for _ in range(rng.randint(0, plan.crashes) if plan.crashes else 0):
@@ -122,8 +126,43 @@ def run_scenario(plan: Plan) -> Verdict:
         down = at + rng.uniform(-0.01, 0.3)
         world.at(down, partial(_crash, world, victim))
         world.at(down + rng.uniform(0.05, 3.0), partial(_restart, world, victim))
+    if plan.trouble:
+        _trouble(world, judge, rng, at)
     world.run(at + 6.0)
     return _verdict(plan, system, world, judge, fault, before)
+
+
+def _plant_settings(plan: Plan, system: FeederSystem, rng: random.Random) -> PlantSettings:
+    if not plan.trouble:
+        return PlantSettings(pickup_spread_s=DETECTION_S)
+    numbers = [switch.number for switch in system.feeder.switches]
+
+    def some(share: float) -> frozenset[int]:
+        return frozenset(number for number in numbers if rng.random() < share)
+
+    return PlantSettings(
+        pickup_spread_s=DETECTION_S,
+        fail_to_open=some(0.05),
+        fail_to_close=some(0.1),
+        slowness={number: rng.uniform(1.0, 3.0) for number in some(0.1)},
+        untrusted_direction=some(0.05),
+    )
+
+
+def _trouble(world: World, judge: Judge, rng: random.Random, at: float) -> None:
+    numbers = list(world.hosts)
+    if rng.random() < 0.5:
+        tagged = rng.choice(numbers)
+        station = world.hosts[tagged].station
+        if station is not None:
+            station.agent.tag(WORK_TAG)
+            station.touch()
+            judge.tagged.add(tagged)
+    if rng.random() < 0.5:
+        part = [number for number in numbers if rng.random() < 0.3]
+        cut = at + rng.uniform(-0.02, 0.3)
+        world.at(cut, partial(world.network.partition, part))
+        world.at(cut + rng.uniform(0.1, 2.0), world.network.partition)
 
 
 def _crash(world: World, number: int) -> None:
@@ -144,7 +183,7 @@ def _forge(world: World, rng: random.Random) -> None:
             station.receive_frame(frame, world.now)
 
 
-def _judge_quiet(world: World, judge: Judge) -> None:
+def _judge_quiet(judge: Judge) -> None:
     """Forged input came, nothing happened in the plant: no operation may have been ordered (I5)."""
     judge.violations.extend(
         Violation("I5", event.time_s, f"switch {event.switch} was ordered to {event.operation} by forged input")
@@ -153,9 +192,7 @@ def _judge_quiet(world: World, judge: Judge) -> None:
     )
 
 
-def _verdict(
-    plan: Plan, system: FeederSystem, world: World, judge: Judge, fault: int, before: float
-) -> Verdict:
+def _verdict(plan: Plan, system: FeederSystem, world: World, judge: Judge, fault: int, before: float) -> Verdict:
     flagged: set[int] = set()
     locked: set[int] = set()
     stopped = []

@@ -84,9 +84,7 @@ class World:
     def __post_init__(self) -> None:
         self.plant = Plant(self.plant_network, self.plant_settings, self.rng, 0.0, EPOCH_NS)
         self.network = MemoryNetwork(self.rng, self.disturbance)
-        self.hosts = {
-            number: Host(settings, number, to_json(COMMISSIONED)) for number, settings in self.agents.items()
-        }
+        self.hosts = {number: Host(settings, number, to_json(COMMISSIONED)) for number, settings in self.agents.items()}
         for number in self.hosts:
             self.start(number)
 
@@ -137,9 +135,8 @@ class World:
 
     def _next(self) -> float:
         deadlines = [self._queue[0][0]] if self._queue else []
-        for deadline in (self.plant.next_deadline(), self.network.next_deadline):
-            if deadline is not None:
-                deadlines.append(deadline)
+        others = (self.plant.next_deadline(), self.network.next_deadline)
+        deadlines.extend(deadline for deadline in others if deadline is not None)
         deadlines.extend(h.station.next_deadline for h in self.hosts.values() if h.station is not None)
         return min(deadlines)
 

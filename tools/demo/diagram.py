@@ -60,9 +60,7 @@ class _Drawing:
         self._column = self._switch + _room((section.name for section in state.sections), _LEAST_SECTION)
         self._bus = _MARGIN + _INFEED
         reach = [
-            self._bus + self._column * max(branch.depth for root in roots for branch in root.walk())
-            if roots
-            else 0
+            self._bus + self._column * max(branch.depth for root in roots for branch in root.walk()) if roots else 0
             for roots in (layout.left, layout.right)
         ]
         bands = 1 + any(link.first.mirrored for link in layout.links)
@@ -148,13 +146,9 @@ class _Drawing:
             dots = [lane for lane in {branch.lane, *ways} if lane not in outermost]
             if len(ways) > 1 and branch.lane in ways:
                 dots.append(branch.lane)
-            self._marks += [
-                f'<circle cx="{end:.1f}" cy="{_y(lane):.1f}" r="4.5" fill="{colour}"/>' for lane in dots
-            ]
+            self._marks += [f'<circle cx="{end:.1f}" cy="{_y(lane):.1f}" r="4.5" fill="{colour}"/>' for lane in dots]
         for child in branch.children:
-            self._wire(
-                colour, (end, _y(child.lane)), (end + toward * (self._switch / 2 - _CONTACT), _y(child.lane))
-            )
+            self._wire(colour, (end, _y(child.lane)), (end + toward * (self._switch / 2 - _CONTACT), _y(child.lane)))
         for lane in branch.tie_lanes:
             self._wire(colour, (end, _y(lane)), (self._channel[mirrored], _y(lane)))
 
@@ -215,9 +209,7 @@ def _text(
 
 def _section(section: SectionState, x: float, y: float) -> str:
     """Return a section's name, load and fault mark around a point of its line."""
-    marks = [
-        _text(x, y - (34 if section.faulted else 11), section.name, colour=_colour(section), weight="bold")
-    ]
+    marks = [_text(x, y - (34 if section.faulted else 11), section.name, colour=_colour(section), weight="bold")]
     if section.faulted:
         marks.append(_bolt(x, y))
     if section.load_a:
@@ -270,9 +262,7 @@ def _breaker(switch: SwitchState, x: float, y: float) -> str:
 def _load_break(switch: SwitchState, x: float, y: float) -> str:
     """Return a switch-disconnector after IEC 60617: a blade, and a circle with a bar at the fixed contact."""
     hinge, contact = x - _CONTACT, x + _CONTACT
-    tip = {"closed": (contact - 4, y), "open": (contact - 3, y - 14), "unknown": (contact - 3, y - 7)}[
-        switch.position
-    ]
+    tip = {"closed": (contact - 4, y), "open": (contact - 3, y - 14), "unknown": (contact - 3, y - 7)}[switch.position]
     dashes = ' stroke-dasharray="3 2.5"' if switch.position == "unknown" else ""
     return (
         f'<rect x="{hinge:.1f}" y="{y - 4:.1f}" width="{2 * _CONTACT}" height="8" fill="{_PAPER}"/>'
@@ -297,9 +287,7 @@ def _legend(width: float, top: float) -> tuple[list[str], float]:
     """Return the key to the symbols, below everything else, and where it ends."""
 
     def sample(kind: Literal["breaker", "load_break"], position: Literal["open", "closed", "unknown"]) -> str:
-        wires = _line(_FAINT, (-24, 0), (-_CONTACT, 0), width=3) + _line(
-            _FAINT, (_CONTACT, 0), (24, 0), width=3
-        )
+        wires = _line(_FAINT, (-24, 0), (-_CONTACT, 0), width=3) + _line(_FAINT, (_CONTACT, 0), (24, 0), width=3)
         return wires + _switch(SwitchState("", kind, "", "", position), 0, 0)
 
     entries = [

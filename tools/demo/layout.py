@@ -256,9 +256,7 @@ def _link(left: list[Branch], right: list[Branch]) -> tuple[list[Link], int]:
         track = None
         if first.lane != second.lane or first.mirrored == second.mirrored:
             top, bottom = sorted((first.lane, second.lane))
-            fits = (
-                n for n, spans in enumerate(taken) if all(bottom < low or high < top for low, high in spans)
-            )
+            fits = (n for n, spans in enumerate(taken) if all(bottom < low or high < top for low, high in spans))
             track = next(fits, len(taken))
             if track == len(taken):
                 taken.append([])

@@ -222,9 +222,7 @@ def _record(
     return record
 
 
-def _plant_rows(
-    site: Site, plant: list[dict[str, Any]], fault_ns: int
-) -> list[tuple[float, str, str, str]]:
+def _plant_rows(site: Site, plant: list[dict[str, Any]], fault_ns: int) -> list[tuple[float, str, str, str]]:
     sections = [section.name for section in site.network.sections]
     texts = {
         "FaultAppeared": "fault appears",

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from ied_agents.dflisr.stored import COMMISSIONED, to_json
-from ied_agents.process.plant import PlantSettings
 from ied_agents.process.plant_settings import PlantProcessSettings
 from ied_agents.runtime.durable import DurableFile
 from ied_agents.runtime.settings import AgentProcessSettings
@@ -28,6 +27,7 @@ from tools.lab import BRIDGE, HOST_INTERFACE, Lab
 
 if TYPE_CHECKING:
     from gateway.site import Site
+    from ied_agents.process.plant import PlantSettings
 
 READY_S: Final = 30.0
 _PYTHON: Final = (sys.executable, "-P", "-m")

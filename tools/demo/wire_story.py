@@ -104,12 +104,17 @@ class WireReader:
             before, claim = old.claims[side], new.claims[side]
             if claim.id not in (NO_CLAIM, before.id):
                 asked = ", ".join(name[b.switch] for b in claim.boundary)
-                yield "claimed", f"island at {self._section(switch, side)}, claim {claim.id.number}; asked: {asked}"
+                yield (
+                    "claimed",
+                    f"island at {self._section(switch, side)}, claim {claim.id.number}; asked: {asked}",
+                )
             if claim.request.tie and claim.request != before.request:
                 yield (
                     "requested capacity",
-                    f"{claim.request.deciamperes / 10:.1f} A through {name[claim.request.tie]} "
-                    f"from {name[claim.request.owner]}",
+                    (
+                        f"{claim.request.deciamperes / 10:.1f} A through {name[claim.request.tie]} "
+                        f"from {name[claim.request.owner]}"
+                    ),
                 )
             if claim.grants and claim.grants != before.grants:
                 yield "granted", ", ".join(name[b.switch] for b in claim.grants)
@@ -126,9 +131,7 @@ class WireReader:
         if new.progress.stage is Stage.STOPPED and new.progress != old.progress:
             yield "cannot finish", REASON[new.progress.reason]
 
-    def _side_difference(
-        self, switch: int, side: int, old: AgentState, new: AgentState
-    ) -> Iterator[tuple[str, str]]:
+    def _side_difference(self, switch: int, side: int, old: AgentState, new: AgentState) -> Iterator[tuple[str, str]]:
         before, now = old.sides[side], new.sides[side]
         section = self._section(switch, side)
         if now.section is not before.section and now.section is not SectionState.NONE:
@@ -228,5 +231,3 @@ def outcome(site: Site, states: Iterable[tuple[int, int, AgentState]], pickups_n
             if state.progress.stage is Stage.STOPPED
         ),
     )
-
-

@@ -65,9 +65,7 @@ def test_only_one_combination_of_all_conditions_permits_the_close():
         for values in product((False, True), repeat=len(flags))
         for behaviour in Behaviour
         for tags in (0, WORK_TAG, HOT_LINE_TAG)
-        for condition in [
-            SwitchCondition(**dict(zip(flags, values, strict=True)), behaviour=behaviour, tags=tags)
-        ]
+        for condition in [SwitchCondition(**dict(zip(flags, values, strict=True)), behaviour=behaviour, tags=tags)]
         if not condition.known_closed and refuse_close(condition, Reason.NONE) is Reason.NONE
     ]
     assert permitted == [CLOSABLE]
@@ -83,9 +81,7 @@ def test_a_switch_that_is_not_on_is_not_opened(behaviour):
     assert refuse_open(replace(CLOSABLE, behaviour=behaviour), 0.0, 630.0) is Reason.MODE
 
 
-@pytest.mark.parametrize(
-    ("current_a", "refused"), [(0.0, False), (630.0, False), (630.1, True), (16_000.0, True)]
-)
+@pytest.mark.parametrize(("current_a", "refused"), [(0.0, False), (630.0, False), (630.1, True), (16_000.0, True)])
 def test_an_opening_needs_a_current_that_the_apparatus_can_break(current_a, refused):
     expected = Reason.DID_NOT_OPEN if refused else Reason.NONE
     assert refuse_open(CLOSABLE, current_a, 630.0) is expected

@@ -134,9 +134,7 @@ def test_an_element_between_head_and_tie_must_bear_the_request(situation):
     carries(head, 2, 350.0)
     to_9_from_below = claim(tie=9, owner=1, amperes=49.0, boundary=(Bound(9, 1),))
     assert Ledger(head).judge(to_9_from_below) is Reason.NONE
-    assert (
-        Ledger(head).judge(claim(tie=9, owner=1, amperes=49.1, boundary=(Bound(9, 1),))) is Reason.NO_CAPACITY
-    )
+    assert Ledger(head).judge(claim(tie=9, owner=1, amperes=49.1, boundary=(Bound(9, 1),))) is Reason.NO_CAPACITY
 
 
 def test_two_reservations_together_stay_within_the_rating(head):

@@ -71,12 +71,7 @@ def test_an_island_is_what_a_brute_force_joins(drawn):
     expected = reachable(start, sides, closed)
     assert island.sections == expected
     assert island.inner == {n for n in closed if expected & set(sides[n])}
-    boundary = [
-        (n, side)
-        for n, pair in sides.items()
-        for side in (0, 1)
-        if n not in closed and pair[side] in expected
-    ]
+    boundary = [(n, side) for n, pair in sides.items() for side in (0, 1) if n not in closed and pair[side] in expected]
     assert sorted(island.boundary) == boundary
     assert all(isinstance(bound, Bound) for bound in island.boundary)
 

@@ -106,9 +106,7 @@ def test_a_load_break_switch_without_fault_current_opens_at_once(bench, declared
     assert not any(side.clear for side in turned.fast.sides)
 
 
-def test_a_load_break_switch_under_fault_current_locks_asks_to_clear_and_waits_for_the_reset(
-    bench, declared, network
-):
+def test_a_load_break_switch_under_fault_current_locks_asks_to_clear_and_waits_for_the_reset(bench, declared, network):
     agent = bench(2).quiet()
     agent.pick_up()
     agent.turn()

@@ -16,6 +16,13 @@ def written(turned):
     return turned.records[-1]
 
 
+def lock(agent, network, event):
+    """L2 declared section 2 faulted; R3, which bounds it, locks its side A."""
+    none = network.flagged(SectionState.NONE, lock=LockState.NONE)
+    agent.hear(2, last_event=event, sides=(none, network.flagged(event=event)))
+    return agent.turn(after=0.01).fast.sides[0]
+
+
 def test_a_new_agent_is_held_until_an_operator_confirms_and_that_is_durable(bench):
     agent = bench(9, Record(), unclean=True).quiet()
     state = agent.turn().fast
@@ -35,25 +42,28 @@ def test_tags_are_published_and_durable(bench, tags):
     assert written(turned).tags == tags
 
 
-def test_an_unlock_is_published_and_durable_even_where_nothing_is_locked(bench):
+@pytest.mark.parametrize("tags", [4, 8, 255, -1])
+def test_tags_that_nobody_knows_are_refused(bench, tags):
+    agent = bench(9).quiet()
+    with pytest.raises(ValueError, match=f"tags {tags}"):
+        agent.agent.tag(tags)
+    assert agent.turn().fast.tags == 0
+
+
+def test_an_unlock_is_published_and_durable_even_where_nothing_is_locked(bench, network):
     agent = bench(11).quiet()
+    assert lock(agent, network, EVENTS[0]).lock is LockState.NONE
     agent.agent.unlock(EVENTS[0])
     turned = agent.turn()
     assert turned.fast.cleared == (EVENTS[0],)
     assert written(turned).cleared == (EVENTS[0],)
 
 
-def lock(agent, network, event):
-    """R3 locks because L2 declared section 2 faulted."""
-    none = network.flagged(SectionState.NONE, lock=LockState.NONE)
-    agent.hear(2, last_event=event, sides=(none, network.flagged(event=event)))
-    return agent.turn(after=0.01).fast.sides[0]
-
-
 def test_an_unlock_releases_the_lock_of_its_event_only(bench, network):
     agent = bench(3).quiet()
     assert lock(agent, network, EVENTS[1]).lock is LockState.DURABLE
-    agent.agent.unlock(EVENTS[0])
+    with pytest.raises(ValueError, match="event 65 of switch 2 holds nothing"):
+        agent.agent.unlock(EVENTS[0])
     assert agent.turn(after=0.01).fast.sides[0].lock is LockState.DURABLE
     agent.agent.unlock(EVENTS[1])
     side = agent.turn(after=0.01).fast.sides[0]

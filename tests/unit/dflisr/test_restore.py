@@ -215,8 +215,8 @@ MISSING = {
     "reservation too small": (lambda a: reserve(a, Reservation(C, 9, 399)), Reason.NO_CAPACITY),
     "reservation of another claim": (lambda a: reserve(a, Reservation(OTHER, 9, 400)), Reason.NO_CAPACITY),
     "reservation for another tie": (lambda a: reserve(a, Reservation(C, 10, 400)), Reason.NO_CAPACITY),
-    "owner of the capacity silent": (lose(5), Reason.NO_CAPACITY),
-    "owner of the capacity in test": (hears(5, behaviour=Behaviour.TEST), Reason.NO_CAPACITY),
+    "owner of the capacity silent": (lose(5), Reason.SUPPLY_NOT_LIVE),
+    "owner of the capacity in test": (hears(5, behaviour=Behaviour.TEST), Reason.SUPPLY_NOT_LIVE),
     "own pickup": (
         feeds(pickup=True, direction=Direction.UNKNOWN, current_a=3000.0),
         Reason.ISLAND_NOT_DEAD,
@@ -372,9 +372,7 @@ def asks_of(turned):
 
 
 def test_the_switch_through_which_the_load_flowed_claims_and_asks_every_other_switch(claimant, network):
-    assert claimant.claim == Claim(
-        ClaimId(0, 1, 3), network.event, (Bound(9, 0), Bound(10, 0)), Request(0, 0, 0), ()
-    )
+    assert claimant.claim == Claim(ClaimId(0, 1, 3), network.event, (Bound(9, 0), Bound(10, 0)), Request(0, 0, 0), ())
 
 
 def test_a_claim_is_published_only_when_it_is_durable(bench, network):
@@ -468,8 +466,7 @@ WITHHOLDS = {
     "one has a close on its way": lambda a: promise(a, 10, close_outstanding=True),
     "voltage present": lambda a: promise(a, 10) or a.hear(10, voltage=(LIVE, LIVE)),
     "island flagged": lambda a: (
-        promise(a, 10)
-        or a.hear(10, sides=(a.peers[2].sides[1]._replace(lock=LockState.NONE), a.peers[2].sides[0]))
+        promise(a, 10) or a.hear(10, sides=(a.peers[2].sides[1]._replace(lock=LockState.NONE), a.peers[2].sides[0]))
     ),
     "claimant not open": lambda a: promise(a, 10) or a.feed(position=Dbpos.INTERMEDIATE),
 }

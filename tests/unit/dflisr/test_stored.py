@@ -182,10 +182,25 @@ def test_incarnations_only_rise_whatever_the_clock_does(record, clocks):
 
 
 def test_a_start_takes_a_fresh_block_of_event_counters_and_removes_the_clean_mark():
-    first = FULL.started(100)
+    first = FULL.started(0)
     assert first.events_reserved == FULL.events_reserved + EVENT_BLOCK
     assert not first.clean
-    assert first.started(100).events_reserved == FULL.events_reserved + 2 * EVENT_BLOCK
+    assert first.started(0).events_reserved == FULL.events_reserved + 2 * EVENT_BLOCK
+
+
+def test_event_counters_follow_the_clock_so_that_a_replaced_disk_repeats_none():
+    used = Record().started(1_700_000_000).events_reserved
+    assert used == 1_700_000_000 + EVENT_BLOCK
+    assert Record().started(1_700_000_000 + 2 * EVENT_BLOCK).events_reserved - EVENT_BLOCK >= used
+
+
+@pytest.mark.parametrize("clock_s", [0xF000_0001, 2**32, 2**62])
+def test_a_clock_gone_wild_leaves_room_in_32_bits(clock_s):
+    started = Record().started(clock_s)
+    for _ in range(1000):
+        started = started.started(clock_s)
+    assert 0xF000_0000 <= started.incarnation < 2**32
+    assert started.events_reserved < 2**32
 
 
 def test_a_start_forgets_nothing_else():

@@ -50,9 +50,7 @@ FULL = AgentState(
     pickup_quality=0b0100000000010,
     pickup_id=0xF0000002,
     direction_trusted=True,
-    answers=tuple(
-        Answer(100 + n, 0xF0000100 + n, 200 + n, AnswerKind(1 + n % 4)) for n in range(agent_model.ANSWERS)
-    ),
+    answers=tuple(Answer(100 + n, 0xF0000100 + n, 200 + n, AnswerKind(1 + n % 4)) for n in range(agent_model.ANSWERS)),
     last_event=EventId(301, 0xF0000003),
     trip=True,
     voltage=(Voltage.ABSENT, Voltage.PRESENT),
@@ -124,9 +122,7 @@ EXPECTED = {
     "PTOC1.Str.q": BitString(0b0100000000010, 13),
     "AFSR1.Pkp.id": U(0xF0000002),
     "AFSR1.Pkp.dirOk": True,
-    "AFSR1.Ans.ans": Array(
-        Structure((U(100 + n), U(0xF0000100 + n), U(200 + n), 1 + n % 4)) for n in range(8)
-    ),
+    "AFSR1.Ans.ans": Array(Structure((U(100 + n), U(0xF0000100 + n), U(200 + n), 1 + n % 4)) for n in range(8)),
     "AFSR1.Evt.last": Structure((U(301), U(0xF0000003))),
     "PTRC1.Tr.general": True,
     "AFSR1.Vlt.sideA": 1,
@@ -151,9 +147,7 @@ EXPECTED = {
     "AFSR1.ClmB.grant": Array(U(2 * (670 + n) + n % 2) for n in range(4)),
     "AFSR1.PrmA.id": Structure((U(4), U(33), U(501))),
     "AFSR1.PrmB.id": Structure((U(5), U(34), U(502))),
-    "AFSR1.Rsv.rsv": Array(
-        Structure((U(6), U(40 + n), U(510 + n), U(700 + n), U(5000 + n))) for n in range(4)
-    ),
+    "AFSR1.Rsv.rsv": Array(Structure((U(6), U(40 + n), U(510 + n), U(700 + n), U(5000 + n))) for n in range(4)),
     "AFSR1.Out.st": Structure((U(7), U(36), U(503), U(710), 15)),
     "AFSR1.Prg.st": Structure((5, 13, U(310), U(19))),
 }
@@ -329,28 +323,28 @@ def test_one_wrong_octet_gives_a_state_or_an_error_that_names_the_data(position,
 
 
 @pytest.mark.parametrize("change", [-1, 1, 40])
-def test_a_wrong_length_is_refused_with_both_lengths(change):
+def test_a_wrong_length_is_refused_with_the_place_where_it_shows(change):
     good = encode_fast(FULL)
     raw = good[:change] if change < 0 else good + bytes(change)
-    with pytest.raises(GooseDecodeError, match=f"allData.*{len(raw)} octets, expected {len(good)}"):
+    with pytest.raises(GooseDecodeError, match=r"allData.* octet \d+: "):
         FastDecoder(ME)(raw)
 
 
 def test_no_octets_at_all_are_refused():
-    with pytest.raises(GooseDecodeError, match="0 octets"):
+    with pytest.raises(GooseDecodeError, match=r"allData.* octet 0: "):
         FastDecoder(ME)(b"")
-    with pytest.raises(GooseDecodeError, match="0 octets"):
+    with pytest.raises(GooseDecodeError, match=r"allData.* octet 0: "):
         decode_slow(b"")
 
 
 def test_a_wrong_tag_is_refused_with_its_offset():
     raw = bytearray(encode_fast(FULL))
     raw[0] = 0x85
-    with pytest.raises(GooseDecodeError, match=r"octet 0\b.*0x85, expected 0x86"):
+    with pytest.raises(GooseDecodeError, match=r"octet 0\b.*0x85.*0x86"):
         FastDecoder(ME)(bytes(raw))
     raw = bytearray(encode_fast(FULL))
     raw[7] = 0x83  # after INT32U incarnation of 7 octets: Dbpos
-    with pytest.raises(GooseDecodeError, match=r"octet 7\b.*0x83, expected 0x84"):
+    with pytest.raises(GooseDecodeError, match=r"octet 7\b.*0x83.*0x84"):
         FastDecoder(ME)(bytes(raw))
 
 
@@ -454,9 +448,7 @@ def test_a_peer_with_the_highest_claim_number_leaves_the_claimant_able_to_publis
     agent.hear(9, promises=(ClaimId(0, 0xFFFFFFFF, 9), ClaimId(0, 0, 0)))
     none = network.flagged(SectionState.NONE, lock=LockState.NONE)
     agent.hear(2, last_event=network.event, sides=(none, network.flagged(clear=False)))
-    agent.hear(
-        2, sides=(network.flagged(SectionState.NONE, lock=LockState.NONE, clear=True), network.flagged())
-    )
+    agent.hear(2, sides=(network.flagged(SectionState.NONE, lock=LockState.NONE, clear=True), network.flagged()))
     agent.turn()
     agent.open((Voltage.PRESENT, Voltage.ABSENT))
     assert decode_all_data(encode_fast(agent.turn(after=0.05).fast))

@@ -203,9 +203,7 @@ def test_a_switch_under_a_wrong_path_is_both_unknown_and_missing(folder):
     edit(folder, "two_source.toml", ('[switch."F1/L4"]', '[switch."F1/L5"]'))
     missing, unknown = problems_of(folder)
     assert missing == f'{folder}/two_source.toml: switch."F1/L4": missing; two_source.scd has it'
-    assert unknown.startswith(
-        f'{folder}/two_source.toml: switch."F1/L5": two_source.scd has no switch with an agent'
-    )
+    assert unknown.startswith(f'{folder}/two_source.toml: switch."F1/L5": two_source.scd has no switch with an agent')
     assert unknown.endswith(
         "it has ALPHA/V20/F1/Q1, F1/L2, F1/R3, F1/L4, BRAVO/V20/F2/Q5, F2/L6, F2/R7, F2/L8, F1/T9, F1/T10"
     )

@@ -32,9 +32,7 @@ LEAVES = {name: st.integers(*ends) for name, ends in INTEGERS.items()} | {
     "FLOAT64": st.floats(allow_nan=False),
     "Dbpos": st.sampled_from(Dbpos),
     "Quality": st.integers(0, 2**13 - 1).map(Quality.from_int),
-    "Timestamp": st.builds(
-        UtcTime, st.integers(0, 2**32 - 1), st.integers(0, 2**24 - 1), st.integers(0, 255)
-    ),
+    "Timestamp": st.builds(UtcTime, st.integers(0, 2**32 - 1), st.integers(0, 2**24 - 1), st.integers(0, 255)),
 }
 types = st.recursive(
     st.sampled_from(sorted(LEAVES)),
@@ -207,10 +205,7 @@ def test_padding_bits_are_checked_in_the_fast_path():
         LAYOUT.decode(broken)
 
 
-@given(
-    st.binary(max_size=60)
-    | st.integers(0, 40).flatmap(lambda at: st.tuples(st.just(at), st.integers(0, 255)))
-)
+@given(st.binary(max_size=60) | st.integers(0, 40).flatmap(lambda at: st.tuples(st.just(at), st.integers(0, 255))))
 def test_any_octets_give_leaves_or_a_located_error(octets):
     if isinstance(octets, tuple):
         changed = bytearray(LAYOUT.encode((True, 5, Dbpos.OFF, 0.5, 1.5)))

@@ -220,9 +220,7 @@ def test_restart_with_a_clock_that_says_it_is_not_to_be_trusted(receiver):
 
 def test_a_delayed_first_frame_is_no_restart(receiver, subscriber):
     receiver.receive(frame(2, 0, 11, t=101), 0.0)
-    assert list(receiver.receive(frame(1, 0, 10, t=100), 0.1)) == [
-        OldStateReceived(REF, 1, 0, UtcTime(100), 2)
-    ]
+    assert list(receiver.receive(frame(1, 0, 10, t=100), 0.1)) == [OldStateReceived(REF, 1, 0, UtcTime(100), 2)]
     assert list(receiver.receive(frame(1, 1, 10, t=100), 0.1)) == []  # said once
     assert (subscriber.stNum, subscriber.counters.old_states) == (2, 2)
 
@@ -283,7 +281,7 @@ def test_same_members_under_a_new_stNum_are_a_new_state(receiver):
         ({"ndsCom": True}, "ndsCom", False, True),
     ],
 )
-def test_mismatch(receiver, subscriber, changes, field, expected, found):  # noqa: PLR0917 - fixtures
+def test_mismatch(receiver, subscriber, changes, field, expected, found):
     mismatch = ConfigurationMismatch(REF, field, expected, found)
     receiver.receive(frame(1, 0), 0.0)
     assert list(receiver.receive(frame(2, 0, **changes), 0.1)) == [mismatch]
@@ -357,9 +355,7 @@ def test_unreadable_members_leave_the_state_as_it_is():
     subscriber = Subscriber(CONFIG, refuse)
     receiver = Receiver([subscriber])
     receiver.receive(frame(1, 0), 0.0)
-    assert list(receiver.receive(frame(2, 0, 11), 0.1)) == [
-        DecodeFailed(REF, "allData[1] at octet 0: not ten")
-    ]
+    assert list(receiver.receive(frame(2, 0, 11), 0.1)) == [DecodeFailed(REF, "allData[1] at octet 0: not ten")]
     assert list(receiver.receive(frame(2, 1, 11), 0.2)) == []
     assert (subscriber.stNum, subscriber.counters.undecodable) == (1, 2)
     assert list(receiver.receive(frame(3, 0, 10), 0.3))[-1] == StateReceived(

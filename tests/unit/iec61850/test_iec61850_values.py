@@ -112,9 +112,7 @@ def test_utc_time_out_of_range(ns):
         UtcTime.from_ns(ns)
 
 
-@pytest.mark.parametrize(
-    "t", [UtcTime(-1), UtcTime(2**32), UtcTime(0, 2**24), UtcTime(0, 0, 256), UtcTime(0, -1)]
-)
+@pytest.mark.parametrize("t", [UtcTime(-1), UtcTime(2**32), UtcTime(0, 2**24), UtcTime(0, 0, 256), UtcTime(0, -1)])
 def test_utc_time_that_does_not_fit_is_not_encoded(t):
     with pytest.raises(ValueError, match="8 octets"):
         t.encode()

@@ -128,9 +128,7 @@ def test_a_handful_of_late_calls_give_what_one_exact_call_each_gives():
         act()
     prompt += exact.handle_timer(5.0)
     assert late == prompt
-    assert [event_record(event) for event in lazy.events()] == [
-        event_record(event) for event in exact.events()
-    ]
+    assert [event_record(event) for event in lazy.events()] == [event_record(event) for event in exact.events()]
 
 
 def test_a_breaker_interrupts_the_fault_when_it_is_open_and_not_before():
@@ -313,9 +311,9 @@ def test_restoration_moves_the_load_to_the_other_source():
     assert plant.energised() == {0: 0, 1: 0, 2: 4, 3: 4, 4: 4}
     assert plant.load_flow() == {BREAKER_LEFT: 10.0, TIE: 20.0, BREAKER_RIGHT: 45.0}
     assert shown[BREAKER_RIGHT].flow_a == 45.0
-    assert [
-        (event.section, event.source) for event in of(SectionEnergised, plant.events()) if event.time_s > 1
-    ] == [(2, 4)]
+    assert [(event.section, event.source) for event in of(SectionEnergised, plant.events()) if event.time_s > 1] == [
+        (2, 4)
+    ]
 
 
 def test_each_snapshot_is_repeated_staggered_and_in_order():

@@ -63,9 +63,7 @@ def test_radial_flows_follow_from_what_a_switch_would_cut_off(case, data):
     faults = data.draw(st.sets(st.sampled_from([section.index for section in network.sections]), max_size=2))
     flow = FlowSolver(network).solve(closed, sources, faults)
 
-    assert flow.source == {
-        section: source for source in sources for section in sorted(reach(network, closed, source))
-    }
+    assert flow.source == {section: source for source in sources for section in sorted(reach(network, closed, source))}
     assert not flow.paralleled
     net = {section.index: section.load_a - section.generation_a for section in network.sections}
     for each in network.switches:

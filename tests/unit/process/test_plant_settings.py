@@ -84,9 +84,7 @@ def test_what_is_missing_is_named():
     assert str(caught.value) == "plant.pickup_reset_s: a value expected"
 
 
-@given(
-    st.one_of(st.text(max_size=50), st.just("[" * 5000), st.recursive(st.none(), st.lists).map(json.dumps))
-)
+@given(st.one_of(st.text(max_size=50), st.just("[" * 5000), st.recursive(st.none(), st.lists).map(json.dumps)))
 def test_anything_else_is_refused(text):
     with pytest.raises(PlantSettingsError):
         read_plant_settings(text)

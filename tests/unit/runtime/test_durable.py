@@ -118,9 +118,7 @@ def test_killed_at_any_moment_the_file_holds_at_least_what_was_acknowledged(path
     DurableFile.create(path, {"n": 0}).close()
     acknowledged = 0
     for run in range(5):
-        with subprocess.Popen(
-            [sys.executable, "-c", script, path], stdout=subprocess.PIPE, text=True
-        ) as writer:
+        with subprocess.Popen([sys.executable, "-c", script, path], stdout=subprocess.PIPE, text=True) as writer:
             for _ in range(10 + 7 * run):
                 writer.stdout.readline()
             writer.send_signal(signal.SIGKILL)

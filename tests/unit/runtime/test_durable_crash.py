@@ -184,9 +184,7 @@ def test_a_power_cut_at_any_step_loses_nothing_acknowledged(tmp_path, monkeypatc
     assert check(disk.images, tmp_path / "image", monkeypatch) > 300
 
 
-def test_a_failure_of_any_call_and_then_a_power_cut_at_any_step_lose_nothing_acknowledged(
-    tmp_path, monkeypatch
-):
+def test_a_failure_of_any_call_and_then_a_power_cut_at_any_step_lose_nothing_acknowledged(tmp_path, monkeypatch):
     whole = tmp_path / "whole"
     whole.mkdir()
     calls = live(whole, monkeypatch).calls

@@ -135,9 +135,7 @@ def test_a_wrong_member_is_refused_by_name(settings, path, wrong):
 
 
 def test_a_switch_in_a_section_that_is_not_there_is_refused_with_both_names(settings):
-    text = broken(
-        settings, ("agent", "switches", 0, "sides"), lambda parent, key: parent.__setitem__(key, [0, 99])
-    )
+    text = broken(settings, ("agent", "switches", 0, "sides"), lambda parent, key: parent.__setitem__(key, [0, 99]))
     with pytest.raises(AgentSettingsError, match=r"switch ALPHA/V20/F1/Q1.*section 99"):
         AgentProcessSettings.from_json(text)
 

@@ -47,9 +47,7 @@ class Peer:
 
     def carries(self, amperes, now=0.0):
         self.clock_s += 1
-        return self.slow.publish(
-            encode_slow(LoadState(self.incarnation, amperes)), now, UtcTime(self.clock_s)
-        )
+        return self.slow.publish(encode_slow(LoadState(self.incarnation, amperes)), now, UtcTime(self.clock_s))
 
 
 @pytest.fixture

@@ -131,10 +131,7 @@ def test_show_tells_what_cannot_be_resolved(flisr, sample):
     text = sample.read_text(encoding="utf-8")
     sample.write_text(text.replace("01-0C-CD-01-00-02", "01-0C-CD", 1), encoding="utf-8")
     content = json.loads(flisr("show", sample, "--json")[1])
-    assert (
-        "MAC-Address '01-0C-CD'"
-        in content["ieds"]["F1Q1"]["ldevices"]["P1 FLISR"]["goose"]["gcbFast"]["error"]
-    )
+    assert "MAC-Address '01-0C-CD'" in content["ieds"]["F1Q1"]["ldevices"]["P1 FLISR"]["goose"]["gcbFast"]["error"]
     assert "MAC-Address" in content["ieds"]["T9"]["inputs"]["error"]
 
 

@@ -44,9 +44,7 @@ def test_any_text_and_value_survives(text, value):
 
 
 def test_lines_and_paths():
-    root = parse(
-        '<SCL>\n <!-- c\n -->\n <IED name="X"\n  desc="d"><AccessPoint/>\n<Server/><Server/></IED></SCL>'
-    ).root
+    root = parse('<SCL>\n <!-- c\n -->\n <IED name="X"\n  desc="d"><AccessPoint/>\n<Server/><Server/></IED></SCL>').root
     ied = next(root.elements())
     point, first, second = ied.children
     assert [ied.line, point.line, first.line] == [4, 5, 6]

@@ -30,9 +30,7 @@ def test_the_generated_seed_is_valid():
 
 def test_a_writer_that_loses_something_is_noticed(monkeypatch):
     serialise = fuzz_scl.serialise
-    monkeypatch.setattr(
-        fuzz_scl, "serialise", lambda document: serialise(document).replace(b"gcbSlow", b"gcbSlo")
-    )
+    monkeypatch.setattr(fuzz_scl, "serialise", lambda document: serialise(document).replace(b"gcbSlow", b"gcbSlo"))
     with pytest.raises(FuzzError, match="differs"):
         judge(seeds("")[0])
 

@@ -92,9 +92,9 @@ def test_tree_network():
         (9, "FDQ", "OTHER/V12_7/FD/Q", "OTHER/V12_7/BB/N1", "FD/S1"),
         (10, "T1", "FA/T1", "FA/Y", "FC/S2"),
     ]
-    assert [
-        (each.number, each.iedName, each.path, each.normally_open) for each in generated_switches(TREE)
-    ] == [(switch.number, switch.iedName, switch.path, switch.number == 10) for switch in found.switches]
+    assert [(each.number, each.iedName, each.path, each.normally_open) for each in generated_switches(TREE)] == [
+        (switch.number, switch.iedName, switch.path, switch.number == 10) for switch in found.switches
+    ]
     assert [item.equipment.type for item in found.section("FA/PV").equipment] == ["GEN"]
     assert found.section("FA/PV").nodes == ("FA/PV",)
 
@@ -188,20 +188,14 @@ def test_grading_is_longest_at_the_head():
 
 def test_addresses_are_unique_and_of_their_class():
     scl = parse(
-        generate_scd(
-            NetworkSpec("n", tuple(FeederSpec(f"F{n}", f"S{n}", (breaker("Q"),)) for n in range(300)))
-        )
+        generate_scd(NetworkSpec("n", tuple(FeederSpec(f"F{n}", f"S{n}", (breaker("Q"),)) for n in range(300))))
     )
     streams = [stream for ied in scl.ieds for stream in GooseIndex(scl).published_by(ied.name)]
     assert len({stream.address.mac for stream in streams}) == 600
     assert len({stream.address.appid for stream in streams}) == 600
     for stream in streams:
         assert stream.address.mac.hex("-").startswith("01-0c-cd-01-")
-        assert (
-            0x8000 <= stream.address.appid <= 0xBFFF
-            if stream.cbName == "gcbFast"
-            else stream.address.appid < 0x4000
-        )
+        assert 0x8000 <= stream.address.appid <= 0xBFFF if stream.cbName == "gcbFast" else stream.address.appid < 0x4000
 
 
 @pytest.mark.parametrize(

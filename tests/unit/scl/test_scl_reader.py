@@ -91,9 +91,7 @@ def test_foreign_root(root):
 
 
 def test_prefixed_name_space():
-    scl = parse(
-        '<s:SCL xmlns:s="http://www.iec.ch/61850/2003/SCL"><s:IED name="X"/><IED name="foreign"/></s:SCL>'
-    )
+    scl = parse('<s:SCL xmlns:s="http://www.iec.ch/61850/2003/SCL"><s:IED name="X"/><IED name="foreign"/></s:SCL>')
     assert [ied.name for ied in scl.ieds] == ["X"]
 
 

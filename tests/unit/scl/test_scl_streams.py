@@ -28,9 +28,7 @@ MAC = '<P type="MAC-Address">01-0C-CD-01-00-10</P>'
 APPID = '<P type="APPID">3A01</P>'
 
 
-def index(
-    controls: str, inputs: str = "", parameters: str = MAC + APPID, times: str = "", ld: str = ""
-) -> GooseIndex:
+def index(controls: str, inputs: str = "", parameters: str = MAC + APPID, times: str = "", ld: str = "") -> GooseIndex:
     text = (
         "<SCL>"
         + ADDRESS.format(parameters=parameters, times=times)
@@ -80,9 +78,7 @@ def test_sample_data_sets_as_open61850_reads_them():
 def test_sample_matches_the_agents_wire_format():
     streams = GooseIndex(read(str(SAMPLE)))
     for iedName, node in (("F1Q1", "XCBR1"), ("T9", "XSWI1")):
-        for stream, expected in zip(
-            streams.published_by(iedName), (agent_model.FAST, agent_model.SLOW), strict=True
-        ):
+        for stream, expected in zip(streams.published_by(iedName), (agent_model.FAST, agent_model.SLOW), strict=True):
             assert len(stream.members) == len(expected)
             for member, model in zip(stream.members, expected, strict=True):
                 assert member.ln == model.ln.replace("SW1", node)
@@ -91,9 +87,7 @@ def test_sample_matches_the_agents_wire_format():
                 leaves = member.type.attributes or (member.type,)
                 assert [leaf.bType for leaf in leaves] == [attribute.bType for attribute in model.attributes]
                 for leaf, attribute in zip(leaves, model.attributes, strict=True):
-                    assert dict(leaf.literals) == {
-                        n: text for n, text in enumerate(attribute.literals) if text
-                    }
+                    assert dict(leaf.literals) == {n: text for n, text in enumerate(attribute.literals) if text}
 
 
 def test_stream_without_address_and_defaults():
@@ -155,9 +149,7 @@ def subscribed(inputs: str, controls: str = CONTROL) -> tuple[list[tuple[str, in
 
 
 def test_edition_2_names_the_control_block():
-    inputs = REF.format('daName="stVal" srcCBName="g" serviceType="GOOSE"') + REF.format(
-        'daName="q" srcCBName="g"'
-    )
+    inputs = REF.format('daName="stVal" srcCBName="g" serviceType="GOOSE"') + REF.format('daName="q" srcCBName="g"')
     assert subscribed(inputs) == ([("g", 2)], [])
 
 

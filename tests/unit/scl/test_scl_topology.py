@@ -22,9 +22,7 @@ def agent(name: str, number: object = 1, value: str = "") -> str:
 
 
 def terminals(*nodes: str) -> str:
-    return "".join(
-        f'<Terminal connectivityNode="{node}" cNodeName="{node.rpartition("/")[2]}"/>' for node in nodes
-    )
+    return "".join(f'<Terminal connectivityNode="{node}" cNodeName="{node.rpartition("/")[2]}"/>' for node in nodes)
 
 
 def equipment(name: str, kind: str, *nodes: str, ied: str = "", lnClass: str = "AFSR") -> str:
@@ -155,9 +153,7 @@ def substation(hv: str, mv: str) -> str:
     ],
 )
 def test_a_transformer_feeds_all_but_its_highest_voltage(hv, mv, sources):
-    switches = equipment("Q1", "CBR", "T/H/B/n", "L/a", ied="X") + equipment(
-        "Q2", "CBR", "T/M/B/n", "L/b", ied="Y"
-    )
+    switches = equipment("Q1", "CBR", "T/H/B/n", "L/a", ied="X") + equipment("Q2", "CBR", "T/M/B/n", "L/b", ied="Y")
     found = network(substation(hv, mv) + line(switches) + agent("X", 1) + agent("Y", 2))
     assert [section.name for section in found.sections if section.is_source] == sources
 

@@ -127,9 +127,7 @@ SERVER = """<SCL><IED name="X"><AccessPoint name="P"><Server><Authentication/><L
 def members(fcda: str):
     scl = parse(SERVER % (fcda, TEMPLATES % ""))
     ied = scl.ieds[0]
-    return resolve_data_set(
-        scl, Types(scl.templates), ied, ied.access_points[0].server.ldevices[0].ln0.datasets[0]
-    )
+    return resolve_data_set(scl, Types(scl.templates), ied, ied.access_points[0].server.ldevices[0].ln0.datasets[0])
 
 
 def test_data_set_members_in_order():

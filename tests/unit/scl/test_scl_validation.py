@@ -181,9 +181,7 @@ BASE = put(BASE, Q1_LINK, Q1_LINK + RELAY_LINK)
 T9_LINK = '<LNode iedName="T9" ldInst="FLISR" lnClass="AFSR" lnInst="1"/>'
 L2_TERMINAL = '<Terminal name="T2" connectivityNode="F1/S2a" lineName="F1" cNodeName="S2a"/>'
 RELAY_FCDA = '<FCDA ldInst="CTRL" lnClass="PTRC" lnInst="1" doName="Tr" daName="general" fc="ST"/>'
-WYE_FCDA = (
-    '<FCDA ldInst="CTRL" prefix="U" lnClass="MMXU" lnInst="1" doName="PhV.phsA" daName="cVal.mag.f" fc="MX"/>'
-)
+WYE_FCDA = '<FCDA ldInst="CTRL" prefix="U" lnClass="MMXU" lnInst="1" doName="PhV.phsA" daName="cVal.mag.f" fc="MX"/>'
 EXTREF = 'iedName="F1Q1" ldInst="FLISR" lnClass="XCBR" lnInst="1" doName="Pos" daName="stVal" serviceType="GOOSE" srcLDInst="FLISR" srcLNClass="LLN0" srcCBName="gcbFast"'
 RELAY_GSE = ADDRESSES[ADDRESSES.index("        <GSE") : ADDRESSES.index("      </ConnectedAP>")]
 
@@ -283,10 +281,7 @@ def line_of(text: str, part: str) -> int:
 
 
 def found(text: str, **options) -> list[tuple[str, int]]:
-    return [
-        (finding.rule, finding.line)
-        for finding in check(text.encode(), "x.scd", normally_open=OPEN, **options)
-    ]
+    return [(finding.rule, finding.line) for finding in check(text.encode(), "x.scd", normally_open=OPEN, **options)]
 
 
 def test_the_base_is_valid():

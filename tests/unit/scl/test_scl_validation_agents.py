@@ -106,9 +106,7 @@ def test_a_type_that_all_agents_share():
     old = 'name="inc" fc="ST" dchg="true" bType="INT32U"'
     text, _ = change(SAMPLE, "<DataTypeTemplates>", old, old.replace("INT32U", "INT32"))
     lines = [
-        number
-        for number, line in enumerate(text.splitlines(), start=1)
-        if "<FCDA" in line and 'daName="inc"' in line
+        number for number, line in enumerate(text.splitlines(), start=1) if "<FCDA" in line and 'daName="inc"' in line
     ]
     assert len(lines) == 20
     assert found(text) == [("agent-data-set", line) for line in lines]

@@ -9,9 +9,7 @@ from tools import cli
 
 
 def flisr(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "tools.cli", *arguments], capture_output=True, text=True, check=False
-    )
+    return subprocess.run([sys.executable, "-m", "tools.cli", *arguments], capture_output=True, text=True, check=False)
 
 
 def test_help_names_the_commands():

@@ -69,9 +69,7 @@ def overlap(one, other):
 
 
 def touch(one, other):
-    return all(
-        max(one[0][axis], other[0][axis]) <= min(one[1][axis], other[1][axis]) + 0.2 for axis in (0, 1)
-    )
+    return all(max(one[0][axis], other[0][axis]) <= min(one[1][axis], other[1][axis]) + 0.2 for axis in (0, 1))
 
 
 @settings(max_examples=40)
@@ -127,18 +125,14 @@ def test_positions_do_not_move_anything(state):
 
 def single(switch, **section):
     return feeder_svg(
-        FeederState(
-            (SectionState("A", energised=True, source=True), SectionState("B", **section)), (switch,)
-        ),
+        FeederState((SectionState("A", energised=True, source=True), SectionState("B", **section)), (switch,)),
         "one",
     )
 
 
 def test_locked_switch_has_a_padlock_and_dead_agent_is_said():
     plain = single(SwitchState("Q", "breaker", "A", "B", "open"), energised=False)
-    locked = single(
-        SwitchState("Q", "breaker", "A", "B", "open", locked=True, agent_alive=False), energised=False
-    )
+    locked = single(SwitchState("Q", "breaker", "A", "B", "open", locked=True, agent_alive=False), energised=False)
     assert locked.count("#b45309") == plain.count("#b45309") + 2  # body and shackle
     assert "no agent" in locked
     assert "no agent" not in plain

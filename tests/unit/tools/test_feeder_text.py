@@ -52,9 +52,7 @@ def test_ten_switches_with_long_names_fit_the_terminal():
     for number in range(10):
         sections.append(SectionState(f"NORTH-LINE-{number}", energised=True, load_a=100))
         parent = sections[number // 2].name
-        switches.append(
-            SwitchState(f"RECLOSER-{number}", "breaker", parent, sections[-1].name, "unknown", locked=True)
-        )
+        switches.append(SwitchState(f"RECLOSER-{number}", "breaker", parent, sections[-1].name, "unknown", locked=True))
     text = "\n".join(lines(feeder_text(FeederState(tuple(sections), tuple(switches)))))
     assert "…" not in text
     assert all(switch.name in text for switch in switches)

@@ -64,9 +64,7 @@ def interface(order, link_type=1, options=b""):
 
 
 def enhanced(order, number, ticks, data, length=None):
-    head = struct.pack(
-        order + "IIIII", number, ticks >> 32, ticks & 0xFFFFFFFF, len(data), length or len(data)
-    )
+    head = struct.pack(order + "IIIII", number, ticks >> 32, ticks & 0xFFFFFFFF, len(data), length or len(data))
     return block(order, 6, head + data + bytes(-len(data) % 4))
 
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from scl.streams import GooseStream
     from scl.topology import PrimaryNetwork, Switch
 
-_Positive = Annotated[float, Field(gt=0)]
-_NotNegative = Annotated[float, Field(ge=0)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class _Strict(BaseModel):
@@ -159,6 +159,7 @@ def read_site(file: Path) -> Site:
     except OSError as error:
         raise SiteError([f"{scd}: {error.strerror}"]) from None
     except SclError as error:
+        error.file = error.file or str(scd)
         raise SiteError([str(error)]) from None
     return Site(file, content.site.name, content, network, agents)
 

@@ -626,7 +626,7 @@ class Agent:
             claims[side] = new
             claim = restorer.claims()[side]
             if any(bound == (self.situation.me.number, side) for bound in claim.boundary):
-                promises[side] = new
+                promises[side] = max(promises[side], new)
             self._record = replace(
                 self._record,
                 claims=(claims[0], claims[1]),
@@ -728,6 +728,7 @@ class Agent:
         if inputs is None or not situation.inputs_valid(now):
             return replace(last, flow_quality=INVALID_QUALITY, spare_a=(0.0, 0.0))
         flow = min(max(inputs.flow_a, -HIGHEST_CURRENT_A), HIGHEST_CURRENT_A)
+        generation = min(max(inputs.generation_a, -HIGHEST_CURRENT_A), HIGHEST_CURRENT_A)
         if abs(flow - self._published_flow) < FLOW_DEADBAND_A:
             flow = self._published_flow
         self._published_flow = flow
@@ -738,7 +739,7 @@ class Agent:
             situation.incarnation,
             flow,
             0,
-            min(inputs.generation_a, HIGHEST_CURRENT_A),
+            generation,
             last.spare_a if steady else spare,
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from ied_agents.control.decision import HOT_LINE_TAG, WORK_TAG
 from ied_agents.dflisr.capacity import Entry
 from ied_agents.dflisr.records import (
     NO_CLAIM,
@@ -19,10 +20,16 @@ from ied_agents.dflisr.records import (
     Reservation,
     SectionState,
 )
+from ied_agents.documents import JsonObject
+from scl.agent_model import RESERVATIONS
 
 EVENT_BLOCK: Final = 64
 """Event counters are reserved on disk in blocks, so that a declaration never waits for the disk."""
 
+_UINT16: Final = 0xFFFF
+_UINT32: Final = 0xFFFF_FFFF
+_EVENT: Final = (_UINT16, _UINT32)
+_CLAIM: Final = (0xFF, _UINT32, _UINT16)
 CLEARED_KEPT: Final = 128
 """So many cleared event ids are remembered; the newest few are published."""
 CLOCK_LIMIT_S: Final = 0xF000_0000
@@ -123,44 +130,57 @@ def to_json(record: Record) -> dict[str, Any]:
     }
 
 
-def from_json(data: dict[str, Any]) -> Record:
+def from_json(data: Any) -> Record:
     """The record of a JSON form.
 
     Raises:
         StoredRecordError: a member is missing or not of the expected form.
     """
-    try:
-        side_a, side_b = (
-            StoredSide(
-                SectionState(side["section"]),
-                EventId(*side["event"]),
-                bool(side["locked"]),
-                EventId(*side["clear_event"]),
-            )
-            for side in data["sides"]
-        )
-        promise_a, promise_b = (ClaimId(*claim) for claim in data["promises"])
-        claim_a, claim_b = (ClaimId(*claim) for claim in data["claims"])
-        return Record(
-            incarnation=int(data["incarnation"]),
-            events_reserved=int(data["events_reserved"]),
-            claim_number=int(data["claim_number"]),
-            sides=(side_a, side_b),
-            cleared=tuple(EventId(*event) for event in data["cleared"]),
-            promises=(promise_a, promise_b),
-            claims=(claim_a, claim_b),
-            reservations=tuple(
-                Entry(
-                    Reservation(ClaimId(*entry["claim"]), int(entry["tie"]), int(entry["deciamperes"])),
-                    tuple(Bound(*bound) for bound in entry["boundary"]),
-                )
-                for entry in data["reservations"]
-            ),
-            held=bool(data["held"]),
-            tags=int(data["tags"]),
-            clean=bool(data["clean"]),
-        )
-    except KeyError as error:
-        raise StoredRecordError(f"stored state has no member {error}") from None
-    except (TypeError, ValueError) as error:
-        raise StoredRecordError(f"stored state: {error}") from None
+    root = JsonObject(data, "", StoredRecordError)
+    sides = tuple(_side(side) for side in root.objects("sides"))
+    promises = [ClaimId(*claim) for claim in root.integer_lists("promises", _CLAIM)]
+    claims = [ClaimId(*claim) for claim in root.integer_lists("claims", _CLAIM)]
+    for name, pair in (("sides", sides), ("promises", promises), ("claims", claims)):
+        if len(pair) != 2:
+            root.refuse(name, "one for each of two sides")
+    record = Record(
+        incarnation=root.integer("incarnation", high=_UINT32),
+        events_reserved=root.integer("events_reserved", high=_UINT32),
+        claim_number=root.integer("claim_number", high=_UINT32),
+        sides=(sides[0], sides[1]),
+        cleared=tuple(EventId(*event) for event in root.integer_lists("cleared", _EVENT)),
+        promises=(promises[0], promises[1]),
+        claims=(claims[0], claims[1]),
+        reservations=tuple(_entry(entry) for entry in root.objects("reservations")),
+        held=root.boolean("held"),
+        tags=root.integer("tags", high=WORK_TAG | HOT_LINE_TAG),
+        clean=root.boolean("clean"),
+    )
+    if len(record.reservations) > RESERVATIONS:
+        root.refuse("reservations", f"at most {RESERVATIONS}")
+    root.finish()
+    return record
+
+
+def _side(side: JsonObject) -> StoredSide:
+    result = StoredSide(
+        SectionState(side.integer("section", high=max(SectionState))),
+        EventId(*side.integers("event", _EVENT)),
+        side.boolean("locked"),
+        EventId(*side.integers("clear_event", _EVENT)),
+    )
+    side.finish()
+    return result
+
+
+def _entry(entry: JsonObject) -> Entry:
+    result = Entry(
+        Reservation(
+            ClaimId(*entry.integers("claim", _CLAIM)),
+            entry.integer("tie", high=_UINT16),
+            entry.integer("deciamperes", high=_UINT32),
+        ),
+        tuple(Bound(*bound) for bound in entry.integer_lists("boundary", (_UINT16, 1))),
+    )
+    entry.finish()
+    return result

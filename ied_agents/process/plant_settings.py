@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Final, cast
+from typing import Final, cast
 
+from ied_agents.documents import JsonObject, read_json
 from ied_agents.process.plant import PlantSettings
 from ied_agents.process.plant_network import (
     PlantNetwork,
@@ -16,8 +17,6 @@ from ied_agents.process.plant_network import (
 )
 
 _PATH_MAX: Final = 107  # octets of a UNIX socket's path (unix(7))
-_INTEGER_MAX: Final = 2**63 - 1
-_NUMBER_MAX: Final = 1e12
 
 
 class PlantSettingsError(ValueError):
@@ -69,11 +68,7 @@ def read_plant_settings(text: str) -> PlantProcessSettings:
     Raises:
         PlantSettingsError: for anything that is not as expected.
     """
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise PlantSettingsError(f"no JSON: {error}") from None
-    root = _Object(document, "")
+    root = JsonObject(read_json(text, PlantSettingsError), "", PlantSettingsError)
     network = _network(root.object("network"))
     plant = _plant(root.object("plant"))
     numbers = {switch.number for switch in network.switches}
@@ -82,8 +77,8 @@ def read_plant_settings(text: str) -> PlantProcessSettings:
         network=network,
         plant=plant,
         seed=root.integer("seed"),
-        socket=root.socket("socket"),
-        agents={agents.key(name, numbers): agents.socket(name) for name in agents.names()},
+        socket=_socket(root, "socket"),
+        agents={agents.key(name, numbers): _socket(agents, name) for name in agents.names()},
         log=root.string("log"),
     )
     agents.finish()
@@ -91,7 +86,7 @@ def read_plant_settings(text: str) -> PlantProcessSettings:
     return settings
 
 
-def _network(network: _Object) -> PlantNetwork:
+def _network(network: JsonObject) -> PlantNetwork:
     sections = tuple(_section(section) for section in network.objects("sections"))
     switches = tuple(_switch(switch) for switch in network.objects("switches"))
     network.finish()
@@ -101,7 +96,7 @@ def _network(network: _Object) -> PlantNetwork:
         raise PlantSettingsError(f"network: {error}") from None
 
 
-def _section(section: _Object) -> PlantSection:
+def _section(section: JsonObject) -> PlantSection:
     result = PlantSection(
         index=section.integer("index"),
         name=section.string("name"),
@@ -113,7 +108,7 @@ def _section(section: _Object) -> PlantSection:
     return result
 
 
-def _switch(switch: _Object) -> PlantSwitch:
+def _switch(switch: JsonObject) -> PlantSwitch:
     sides = switch.integers("sides")
     if len(sides) != 2:
         raise PlantSettingsError(f"{switch.path}sides: two sections expected, not {len(sides)}")
@@ -131,7 +126,7 @@ def _switch(switch: _Object) -> PlantSwitch:
     return result
 
 
-def _plant(plant: _Object) -> PlantSettings:
+def _plant(plant: JsonObject) -> PlantSettings:
     slowness = plant.object("slowness")
     result = PlantSettings(
         fault_current_a=plant.number("fault_current_a"),
@@ -149,78 +144,8 @@ def _plant(plant: _Object) -> PlantSettings:
     return result
 
 
-class _Object:
-    """One JSON object of the document, each member taken once by name and type."""
-
-    def __init__(self, value: Any, path: str) -> None:
-        if not isinstance(value, dict):
-            raise PlantSettingsError(f"{path.rstrip('.') or 'document'}: object expected")
-        self.path = path
-        self._left: dict[str, Any] = value
-
-    def names(self) -> list[str]:
-        return list(self._left)
-
-    def object(self, name: str) -> _Object:
-        return _Object(self._take(name), f"{self.path}{name}.")
-
-    def objects(self, name: str) -> list[_Object]:
-        value = self._take(name)
-        if not isinstance(value, list):
-            self._refuse(name, "list of objects")
-        return [_Object(each, f"{self.path}{name}[{place}].") for place, each in enumerate(value)]
-
-    def integer(self, name: str, low: int = 0) -> int:
-        value = self._take(name)
-        if type(value) is not int or not low <= value <= _INTEGER_MAX:
-            self._refuse(name, f"integer from {low}")
-        return cast("int", value)
-
-    def integers(self, name: str) -> list[int]:
-        value = self._take(name)
-        if not isinstance(value, list) or not all(type(each) is int for each in value):
-            self._refuse(name, "list of integers")
-        return cast("list[int]", value)
-
-    def number(self, name: str, low: float = 0.0) -> float:
-        value = self._take(name)
-        if type(value) not in (int, float) or not low <= value <= _NUMBER_MAX:
-            self._refuse(name, f"number from {low:g}")
-        return float(value)
-
-    def boolean(self, name: str) -> bool:
-        value = self._take(name)
-        if type(value) is not bool:
-            self._refuse(name, "true or false")
-        return cast("bool", value)
-
-    def string(self, name: str) -> str:
-        value = self._take(name)
-        if not isinstance(value, str) or not value:
-            self._refuse(name, "text")
-        return cast("str", value)
-
-    def socket(self, name: str) -> str:
-        path = self.string(name)
-        if len(path.encode()) > _PATH_MAX:
-            self._refuse(name, f"socket path of at most {_PATH_MAX} octets")
-        return path
-
-    def key(self, name: str, numbers: set[int] | None) -> int:
-        """A member's name that is the number of a switch."""
-        number = int(name) if name.isascii() and name.isdigit() and len(name) < 10 else -1
-        if number < 0 or (numbers is not None and number not in numbers):
-            self._refuse(name, "number of a switch as name")
-        return number
-
-    def finish(self) -> None:
-        for name in self._left:
-            self._refuse(name, "nothing of that name")
-
-    def _take(self, name: str) -> Any:
-        if name not in self._left:
-            self._refuse(name, "a value")
-        return self._left.pop(name)
-
-    def _refuse(self, name: str, expected: str) -> None:
-        raise PlantSettingsError(f"{self.path}{name}: {expected} expected")
+def _socket(owner: JsonObject, name: str) -> str:
+    path = owner.string(name)
+    if len(path.encode()) > _PATH_MAX:
+        owner.refuse(name, f"socket path of at most {_PATH_MAX} octets")
+    return path

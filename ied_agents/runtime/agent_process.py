@@ -47,6 +47,7 @@ _CLOCK_CHECK_S: Final = 10.0
 _ORDER_RETRY_S: Final = 0.002
 _ORDER_TRIES: Final = 10
 _MOST_UNANSWERED: Final = 64
+_LONGEST_WHY: Final = 500
 
 
 class AgentProcess:
@@ -55,6 +56,7 @@ class AgentProcess:
     Args:
         settings: of this process.
         link: already open.
+        endpoints: the sockets for the process's snapshots and for an operator, already open.
         file: durable state; the record of this process is already in it.
         record: that record.
         unclean: the process before this one did not stop in order.
@@ -65,6 +67,7 @@ class AgentProcess:
         self,
         settings: AgentProcessSettings,
         link: AfPacketLink | LossyLink,
+        endpoints: tuple[socket.socket, socket.socket],
         file: DurableFile,
         record: Record,
         *,
@@ -74,8 +77,7 @@ class AgentProcess:
         self._settings = settings
         self._link = link
         self._loop = loop
-        self._inputs = _datagram_socket(settings.inputs)
-        self._operator = _datagram_socket(settings.operator)
+        self._inputs, self._operator = endpoints
         self._journal = Journal(Path(settings.journal))
         self._writer = DurableWriter(file, loop, self._on_durable, self._on_failed, background=self._journal.write_some)
         self._pending: dict[int, tuple[int, Record]] = {}
@@ -262,8 +264,8 @@ class AgentProcess:
                     return {"done": False, "why": agent.request_close(self._loop.time()).name}
                 case other:
                     return {"done": False, "why": f"unknown request {other!r}"}
-        except (ValueError, TypeError, KeyError, IndexError) as error:
-            return {"done": False, "why": f"request not understood: {error!r}"}
+        except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+            return {"done": False, "why": f"request not understood: {error!r}"[:_LONGEST_WHY]}
         return {"done": True}
 
     def _status(self) -> dict[str, Any]:
@@ -283,7 +285,11 @@ class AgentProcess:
 def _datagram_socket(path: str) -> socket.socket:
     Path(path).unlink(missing_ok=True)
     endpoint = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-    endpoint.bind(path)
+    try:
+        endpoint.bind(path)
+    except OSError as error:
+        endpoint.close()
+        raise OSError(error.errno, f"{path}: {error.strerror}") from None
     return endpoint
 
 
@@ -324,16 +330,18 @@ def main(arguments: list[str]) -> int:
         ]
         packets = AfPacketLink(settings.interface, multicast)
         link = LossyLink(packets, settings.receive_loss) if settings.receive_loss else packets
+        endpoints = (_datagram_socket(settings.inputs), _datagram_socket(settings.operator))
     except (AgentSettingsError, DurableFileError, StoredRecordError, OSError) as error:
         print(f"{arguments[0]}: {error}", file=sys.stderr)
         return 2
     with asyncio.Runner() as runner:
-        return runner.run(_serve(settings, link, file, record, unclean=unclean))
+        return runner.run(_serve(settings, link, endpoints, file, record, unclean=unclean))
 
 
 async def _serve(
     settings: AgentProcessSettings,
     link: AfPacketLink | LossyLink,
+    endpoints: tuple[socket.socket, socket.socket],
     file: DurableFile,
     record: Record,
     *,
@@ -352,7 +360,7 @@ async def _serve(
     loop.set_exception_handler(failed)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    process = AgentProcess(settings, link, file, record, unclean=unclean, loop=loop)
+    process = AgentProcess(settings, link, endpoints, file, record, unclean=unclean, loop=loop)
     # All that lives now lives to the end: the collector need not look at it in the middle of a reaction.
     gc.collect()
     gc.freeze()

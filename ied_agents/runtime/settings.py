@@ -6,13 +6,19 @@ The agent itself reads neither: it stays small, and what it runs with stands in 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Final
 
 from ied_agents.dflisr.feeder import Feeder, FeederSection, FeederSwitch
 from ied_agents.dflisr.views import AgentConfig
+from ied_agents.documents import JsonObject, read_json
 from ied_agents.goose.publisher import PublisherConfig
 from ied_agents.goose.subscriber import SubscriberConfig
+
+MAX_SWITCH: Final = 32_767
+"""Switch number * 2 + side must fit 16 bits on the wire."""
+_UINT32: Final = 0xFFFF_FFFF
 
 
 class AgentSettingsError(ValueError):
@@ -121,27 +127,34 @@ class AgentSettings:
         Raises:
             AgentSettingsError: it is no JSON, or a member is missing or wrong.
         """
+        return cls.read(JsonObject(read_json(text, AgentSettingsError), "", AgentSettingsError))
+
+    @classmethod
+    def read(cls, root: JsonObject) -> AgentSettings:
+        """Read an object of a document; raises as :meth:`from_json`."""
         try:
-            data = json.loads(text)
-            peers = {int(number): _streams(streams) for number, streams in data["peers"].items()}
             feeder = Feeder(
-                tuple(FeederSwitch(**{**s, "sides": (s["sides"][0], s["sides"][1])}) for s in data["switches"]),
-                tuple(FeederSection(**section) for section in data["sections"]),
+                tuple(_switch(switch) for switch in root.objects("switches")),
+                tuple(_section(section) for section in root.objects("sections")),
             )
-            config = AgentConfig(
-                number=data["number"],
-                feeder=feeder,
-                subscribed=frozenset(peers),
-                detection_time_s=data["detection_time_s"],
-                pickup_factor=data["pickup_factor"],
-            )
-            if config.number not in feeder.by_number:
-                raise AgentSettingsError(f"number: switch {config.number} is not among the switches")
-            return cls(data["ied"], config, _streams(data["own"]), peers)
-        except KeyError as error:
-            raise AgentSettingsError(f"{error.args[0]}: missing") from None
-        except (TypeError, ValueError, IndexError) as error:
+        except ValueError as error:
             raise AgentSettingsError(str(error)) from None
+        numbers = set(feeder.by_number)
+        number = root.integer("number")
+        if number not in numbers:
+            root.refuse("number", "number of one of the switches")
+        listed = root.object("peers")
+        peers = {listed.key(name, numbers): _streams(listed.object(name)) for name in listed.names()}
+        config = AgentConfig(
+            number=number,
+            feeder=feeder,
+            subscribed=frozenset(peers),
+            detection_time_s=root.number("detection_time_s", low=1e-6),
+            pickup_factor=root.number("pickup_factor", low=1.0),
+        )
+        settings = cls(root.string("ied"), config, _streams(root.object("own")), peers)
+        root.finish()
+        return settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,23 +195,65 @@ class AgentProcessSettings:
         Raises:
             AgentSettingsError: it is no JSON, or a member is missing or wrong.
         """
-        try:
-            data = json.loads(text)
-            places = {name: data[name] for name in _PLACES}
-            agent = data["agent"]
-            receive_loss = float(data["receive_loss"])
-        except KeyError as error:
-            raise AgentSettingsError(f"{error.args[0]}: missing") from None
-        except (TypeError, ValueError) as error:
-            raise AgentSettingsError(f"no settings document: {error}") from None
-        wrong = [name for name, value in places.items() if not isinstance(value, str) or not value]
-        if wrong:
-            raise AgentSettingsError(f"{wrong[0]}: expected a name or path")
-        return cls(agent=AgentSettings.from_json(json.dumps(agent)), receive_loss=receive_loss, **places)
+        root = JsonObject(read_json(text, AgentSettingsError), "", AgentSettingsError)
+        settings = cls(
+            agent=AgentSettings.read(root.object("agent")),
+            receive_loss=root.number("receive_loss", high=1.0),
+            **{name: root.string(name) for name in _PLACES},
+        )
+        root.finish()
+        return settings
 
 
 _PLACES: Final = ("interface", "state", "journal", "inputs", "process", "operator")
 
 
-def _streams(data: dict[str, Any]) -> SwitchStreams:
-    return SwitchStreams(StreamSettings(**data["fast"]), StreamSettings(**data["slow"]))
+def _switch(switch: JsonObject) -> FeederSwitch:
+    a, b = switch.integers("sides", (_UINT32, _UINT32))
+    result = FeederSwitch(
+        number=switch.integer("number", low=1, high=MAX_SWITCH),
+        name=switch.string("name"),
+        ied=switch.string("ied"),
+        breaker=switch.boolean("breaker"),
+        sides=(a, b),
+        normally_closed=switch.boolean("normally_closed"),
+        rating_a=switch.number("rating_a"),
+        breaking_a=switch.number("breaking_a"),
+        trip_delay_s=switch.number("trip_delay_s"),
+        operating_time_s=switch.number("operating_time_s", low=1e-3),
+    )
+    switch.finish()
+    return result
+
+
+def _section(section: JsonObject) -> FeederSection:
+    result = FeederSection(section.integer("index"), section.string("name"), section.boolean("is_source"))
+    section.finish()
+    return result
+
+
+def _streams(streams: JsonObject) -> SwitchStreams:
+    result = SwitchStreams(_stream(streams.object("fast")), _stream(streams.object("slow")))
+    streams.finish()
+    return result
+
+
+def _stream(stream: JsonObject) -> StreamSettings:
+    mac = stream.string("mac")
+    if not re.fullmatch("[0-9a-fA-F]{12}", mac):
+        stream.refuse("mac", "12 hexadecimal digits")
+    result = StreamSettings(
+        mac=mac,
+        appid=stream.integer("appid", high=0xFFFF),
+        vlan_id=stream.integer("vlan_id", high=0xFFF),
+        vlan_priority=stream.integer("vlan_priority", high=7),
+        gocbRef=stream.string("gocbRef"),
+        datSet=stream.string("datSet"),
+        goID=stream.string("goID"),
+        confRev=stream.integer("confRev", high=_UINT32),
+        entries=stream.integer("entries", low=1),
+        min_time_ms=stream.integer("min_time_ms", low=1),
+        max_time_ms=stream.integer("max_time_ms", low=1),
+    )
+    stream.finish()
+    return result

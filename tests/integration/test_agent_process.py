@@ -428,18 +428,18 @@ def changed(settings, **members):
 
 
 WRONG = {
-    "no JSON": (lambda settings: "{", "no settings document"),
+    "no JSON": (lambda settings: "{", "no JSON"),
     "member missing": (
         lambda settings: json.dumps({k: v for k, v in json.loads(settings.to_json()).items() if k != "journal"}),
-        "journal: missing",
+        "journal: a value expected",
     ),
-    "member empty": (lambda settings: changed(settings, operator=""), "operator: expected a name or path"),
+    "member empty": (lambda settings: changed(settings, operator=""), "operator: text expected"),
     "agent without number": (
         lambda settings: changed(
             settings,
             agent={k: v for k, v in json.loads(settings.to_json())["agent"].items() if k != "number"},
         ),
-        "number: missing",
+        "number: a value expected",
     ),
     "no such interface": (lambda settings: changed(settings, interface="eth7"), "eth7"),
     "folder of the state missing": (
@@ -469,7 +469,7 @@ def test_wrong_settings_end_the_process_with_code_2_and_name_the_member(stage, w
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"no state at all", "9.state"), (b"", "9.state"), ({"incarnation": 5}, "no member"), ([], "9.state")],
+    [(b"no state at all", "9.state"), (b"", "9.state"), ({"incarnation": 5}, "sides: a value expected"), ([], "9.state")],
     ids=["garbage", "empty", "member missing", "no record"],
 )
 def test_a_state_file_that_cannot_be_read_ends_the_process_with_code_2(stage, content, message):

@@ -42,7 +42,7 @@ records = st.builds(
     claims=st.tuples(claims, claims),
     reservations=st.lists(entries, max_size=4).map(tuple),
     held=st.booleans(),
-    tags=st.integers(0, 255),
+    tags=st.integers(0, 3),
     clean=st.booleans(),
 )
 

@@ -32,7 +32,7 @@ def main() -> None:
     line and exit status 2. Anything else is a defect and shows where it came from.
     """
     try:
-        app()
+        app(sys.argv[1:])
     except Exception as error:
         if type(error).__module__.partition(".")[0] not in _OUR_PACKAGES and not isinstance(error, OSError):
             raise

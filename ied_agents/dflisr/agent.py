@@ -97,14 +97,11 @@ class Agent:
 
     Attributes:
         situation: what it knows.
-        neighbours: switches that share a section with its own.
     """
 
     def __init__(self, config: AgentConfig, record: Record, *, unclean: bool, now: float) -> None:
         self.situation = Situation(config, record.incarnation)
         self.situation.cleared = record.cleared
-        me, feeder = self.situation.me.number, self.situation.feeder
-        self.neighbours = {b.switch for section in self.situation.me.sides for b in feeder.peers(me, section)}
         self._record = record
         self._handed = self._stored = record
         self._version = 0
@@ -142,6 +139,10 @@ class Agent:
     def next_deadline(self) -> float:
         """When :meth:`evaluate` must be called even if nothing arrives, s; infinity if never."""
         return self._deadline
+
+    def alert(self, now: float) -> bool:
+        """Whether there was a sign of a fault in the last two seconds, or a restoration is under way."""
+        return now < self._last_sign + QUIET_AFTER_S or self._progress.stage in (Stage.ISOLATING, Stage.RESTORING)
 
     def receive_inputs(self, inputs: SwitchInputs, now: float) -> None:
         """The process's latest snapshot."""

@@ -57,28 +57,6 @@ FAST: Final = _layout(agent_model.FAST)
 SLOW: Final = _layout(agent_model.SLOW)
 
 
-def _hurried_spans() -> tuple[tuple[int, int], ...]:
-    """Octets from the end of a frame, which is that of allData, where asking, granting and flagging stand."""
-    names = [(member.do, member.da) for member in agent_model.FAST]
-
-    def span(first: tuple[str, str], last: tuple[str, str]) -> tuple[int, int]:
-        begin = _layout(agent_model.FAST[: names.index(first)]).size
-        end = _layout(agent_model.FAST[: names.index(last) + 1]).size
-        return begin - FAST.size, end - FAST.size
-
-    return span(("SideA", "st"), ("SideB", "st")), span(("ClmA", "id"), ("Out", "st"))
-
-
-_HURRIED: Final = _hurried_spans()
-
-
-def unhurried(last: bytes, frame: bytes) -> bool:
-    """Whether nothing that asks, grants, reserves, flags or clears differs between two frames of a fast stream."""
-    if len(last) != len(frame):
-        return False
-    return all(last[begin:end] == frame[begin:end] for begin, end in _HURRIED)
-
-
 def encode_fast(state: AgentState) -> bytes:
     """AllData of the fast data set. Lists longer than the data set's arrays are a programming error (ValueError)."""
     return FAST.encode(

@@ -1,6 +1,6 @@
 """One agent in its own process: ``python -m ied_agents.runtime.agent_process SETTINGS.json``.
 
-A thin driver: whatever is readable is fetched, the station decides once, and what it decided is sent; then one timer
+A thin driver: whatever has arrived is fetched, the station decides once, and what it decided is sent; then one timer
 is armed. Beside the loop there is one thread, which makes state durable and writes the journal.
 
 An operator's requests are JSON datagrams, each answered to its sender once its effect is on disk::
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from ied_agents.process.inputs import SwitchCommand
     from ied_agents.runtime.station import Output
 
+LOOK_QUIET_S: Final = 0.05
+LOOK_ALERT_S: Final = 0.005
+"""How often the frames are read for which the process is not woken."""
 _DATAGRAMS_AT_ONCE: Final = 32
 _RETRY_WRITE_S: Final = 0.2
 _CLOCK_CHECK_S: Final = 10.0
@@ -55,7 +58,7 @@ class AgentProcess:
 
     Args:
         settings: of this process.
-        link: already open.
+        links: already open: one for whose frames the process is woken, one at which it looks when it has time.
         endpoints: the sockets for the process's snapshots and for an operator, already open.
         file: durable state; the record of this process is already in it.
         record: that record.
@@ -66,7 +69,7 @@ class AgentProcess:
     def __init__(
         self,
         settings: AgentProcessSettings,
-        link: AfPacketLink | LossyLink,
+        links: tuple[AfPacketLink | LossyLink, ...],
         endpoints: tuple[socket.socket, socket.socket],
         file: DurableFile,
         record: Record,
@@ -75,7 +78,7 @@ class AgentProcess:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._settings = settings
-        self._link = link
+        self._link, self._leisure = links
         self._loop = loop
         self._inputs, self._operator = endpoints
         self._journal = Journal(Path(settings.journal))
@@ -86,7 +89,7 @@ class AgentProcess:
         self._timer: asyncio.TimerHandle | None = None
         self._link_down = False
         self._stopped = False
-        self._station = Station(settings.agent, record, unclean=unclean, mac=link.mac, now=loop.time())
+        self._station = Station(settings.agent, record, unclean=unclean, mac=self._link.mac, now=loop.time())
         self._check_clock()
 
     def start(self) -> None:
@@ -109,6 +112,7 @@ class AgentProcess:
         if self._writer.close():  # else its thread still has the journal
             self._journal.close()
         self._link.close()
+        self._leisure.close()
         for endpoint, path in (
             (self._inputs, self._settings.inputs),
             (self._operator, self._settings.operator),
@@ -126,7 +130,8 @@ class AgentProcess:
 
     def _fetch(self, now: float) -> None:
         try:
-            for frame in self._link.receive():
+            # First what has waited longer; the order within a stream is its numbers' business.
+            for frame in (*self._leisure.receive(), *self._link.receive()):
                 self._station.receive_frame(frame, now)
         except LinkError as error:
             self._link_failed(error, now)
@@ -174,9 +179,11 @@ class AgentProcess:
             self._journal.record("link failed", now, why=str(error))
 
     def _arm(self) -> None:
-        due = self._station.next_deadline
+        now = self._loop.time()
+        look = LOOK_ALERT_S if self._station.agent.alert(now) else LOOK_QUIET_S
+        due = min(self._station.next_deadline, now + look)
         if self._timer is not None:
-            if self._timer.when() == due and not self._timer.cancelled():
+            if now < self._timer.when() <= due:
                 return
             self._timer.cancel()
         self._timer = self._loop.call_at(due, self._on_timer)
@@ -282,6 +289,11 @@ class AgentProcess:
         }
 
 
+def _open_link(settings: AgentProcessSettings, addresses: list[bytes]) -> AfPacketLink | LossyLink:
+    packets = AfPacketLink(settings.interface, addresses)
+    return LossyLink(packets, settings.receive_loss) if settings.receive_loss else packets
+
+
 def _datagram_socket(path: str) -> socket.socket:
     Path(path).unlink(missing_ok=True)
     endpoint = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
@@ -323,24 +335,18 @@ def main(arguments: list[str]) -> int:
     try:
         settings = AgentProcessSettings.from_json(Path(arguments[0]).read_text(encoding="utf-8"))
         file, record, unclean = open_state(Path(settings.state), int(time.time()))
-        multicast = [
-            bytes.fromhex(stream.mac)
-            for streams in settings.agent.peers.values()
-            for stream in (streams.fast, streams.slow)
-        ]
-        packets = AfPacketLink(settings.interface, multicast)
-        link = LossyLink(packets, settings.receive_loss) if settings.receive_loss else packets
+        links = tuple(_open_link(settings, addresses) for addresses in settings.agent.addresses())
         endpoints = (_datagram_socket(settings.inputs), _datagram_socket(settings.operator))
     except (AgentSettingsError, DurableFileError, StoredRecordError, OSError) as error:
         print(f"{arguments[0]}: {error}", file=sys.stderr)
         return 2
     with asyncio.Runner() as runner:
-        return runner.run(_serve(settings, link, endpoints, file, record, unclean=unclean))
+        return runner.run(_serve(settings, links, endpoints, file, record, unclean=unclean))
 
 
 async def _serve(
     settings: AgentProcessSettings,
-    link: AfPacketLink | LossyLink,
+    links: tuple[AfPacketLink | LossyLink, ...],
     endpoints: tuple[socket.socket, socket.socket],
     file: DurableFile,
     record: Record,
@@ -360,7 +366,7 @@ async def _serve(
     loop.set_exception_handler(failed)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    process = AgentProcess(settings, link, endpoints, file, record, unclean=unclean, loop=loop)
+    process = AgentProcess(settings, links, endpoints, file, record, unclean=unclean, loop=loop)
     # All that lives now lives to the end: the collector need not look at it in the middle of a reaction.
     gc.collect()
     gc.freeze()

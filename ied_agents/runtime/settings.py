@@ -103,6 +103,17 @@ class AgentSettings:
     own: SwitchStreams
     peers: dict[int, SwitchStreams]
 
+    def addresses(self) -> tuple[list[bytes], list[bytes]]:
+        """Multicast addresses: those on which a reaction may hang at once, and the others.
+
+        The first are the fast streams of the switches that share a section with the own one.
+        """
+        feeder, me = self.config.feeder, self.config.number
+        near = {b.switch for section in feeder.by_number[me].sides for b in feeder.peers(me, section)}
+        prompt = [bytes.fromhex(streams.fast.mac) for number, streams in self.peers.items() if number in near]
+        every = [bytes.fromhex(s.mac) for streams in self.peers.values() for s in (streams.fast, streams.slow)]
+        return prompt, [address for address in every if address not in prompt]
+
     def to_json(self) -> str:
         """The document that :meth:`from_json` reads."""
         config = self.config

@@ -5,9 +5,8 @@ The same station runs on a packet socket in its own process and under virtual ti
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from ied_agents.dflisr import wire
 from ied_agents.dflisr.agent import Agent, Note
@@ -24,11 +23,6 @@ if TYPE_CHECKING:
     from ied_agents.runtime.settings import AgentSettings
 
 
-LEISURE_S: Final = 0.005
-"""How long news on which no reaction hangs may wait for more, so that a burst of it is judged once."""
-_MOST_ASIDE: Final = 64
-
-
 @dataclass(slots=True)
 class Output:
     """What one turn sends out: frames first, for the reaction hangs on them."""
@@ -37,13 +31,6 @@ class Output:
     commands: list[SwitchCommand] = field(default_factory=list)
     record: tuple[int, Record] | None = None
     notes: list[Note] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Distant:
-    """The last frame of a switch that shares no section with ours."""
-
-    last: bytes = b""
 
 
 class Station:
@@ -69,12 +56,8 @@ class Station:
         self._slow = Publisher(settings.own.slow.publisher(mac))
         self._last: tuple[AgentState | None, LoadState | None] = (None, None)
         self._streams: dict[str, tuple[int, bool]] = {}
-        self._distant: dict[bytes, _Distant] = {}
-        self._aside: list[bytes] = []
         subscribers: list[Subscriber[Any]] = []
         for number, streams in settings.peers.items():
-            if number not in self.agent.neighbours:
-                self._distant[bytes.fromhex(streams.fast.mac)] = _Distant()
             subscribers.append(Subscriber(streams.fast.subscriber(), wire.FastDecoder(number), _incarnation))
             subscribers.append(Subscriber(streams.slow.subscriber(), wire.decode_slow, _incarnation))
             self._streams[streams.fast.gocbRef] = (number, True)
@@ -82,32 +65,12 @@ class Station:
         self.receiver = Receiver(subscribers)
         self._notes: list[Note] = []
         self._arrived = True
-        self._look_at = math.inf
         self.next_deadline = now
 
-    def multicast(self) -> list[bytes]:
-        """Addresses to listen to."""
-        return [subscriber.config.dst for subscriber in self.receiver.subscribers.values()]
-
     def receive_frame(self, frame: bytes, now: float) -> None:
-        """A frame off the wire. One on which no reaction hangs is put aside until there is time for it."""
-        distant = self._distant.get(frame[:6])
-        if distant is not None:
-            last, distant.last = distant.last, frame
-            if wire.unhurried(last, frame) and len(self._aside) < _MOST_ASIDE:
-                self._aside.append(frame)
-                self._look_at = min(self._look_at, now + LEISURE_S)
-                return
-        self._read_aside(now)
+        """A frame off the wire."""
         for event in self.receiver.receive(frame, now):
             self._take(event)
-
-    def _read_aside(self, now: float) -> None:
-        """Read what was put aside, before anything later is."""
-        aside, self._aside = self._aside, []
-        for frame in aside:
-            for event in self.receiver.receive(frame, now):
-                self._take(event)
 
     def receive_inputs(self, inputs: SwitchInputs, now: float) -> None:
         """A snapshot of the process."""
@@ -147,9 +110,6 @@ class Station:
             now: s.
             utc_ns: CLOCK_REALTIME, ns, for the time stamps of new states.
         """
-        if self._arrived or now >= min(self.agent.next_deadline, self._look_at):
-            self._read_aside(now)
-            self._look_at = math.inf
         for lost in self.receiver.handle_timer(now):
             self._take(lost)
         output = Output()
@@ -161,7 +121,7 @@ class Station:
             if repetition is not None:
                 output.frames.append(repetition)
         deadlines = (self._fast.next_deadline, self._slow.next_deadline, self.receiver.next_deadline)
-        self.next_deadline = min([self.agent.next_deadline, self._look_at, *(d for d in deadlines if d is not None)])
+        self.next_deadline = min([self.agent.next_deadline, *(d for d in deadlines if d is not None)])
         return output
 
     def _decide(self, now: float, utc_ns: int, output: Output) -> None:

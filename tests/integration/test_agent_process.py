@@ -469,7 +469,12 @@ def test_wrong_settings_end_the_process_with_code_2_and_name_the_member(stage, w
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"no state at all", "9.state"), (b"", "9.state"), ({"incarnation": 5}, "sides: a value expected"), ([], "9.state")],
+    [
+        (b"no state at all", "9.state"),
+        (b"", "9.state"),
+        ({"incarnation": 5}, "sides: a value expected"),
+        ([], "9.state"),
+    ],
     ids=["garbage", "empty", "member missing", "no record"],
 )
 def test_a_state_file_that_cannot_be_read_ends_the_process_with_code_2(stage, content, message):

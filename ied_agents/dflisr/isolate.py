@@ -56,7 +56,7 @@ def clear_request_for_me(situation: Situation) -> EventId:
                 continue
 
             def conducts(n: int, requesting: int = number) -> bool:
-                return n != requesting and not feeder.by_number[n].breaker and situation.may_conduct(n)
+                return n != requesting and not feeder.by_number[n].breaker and situation.last_closed(n)
 
             area = feeder.island(feeder.by_number[number].sides[side], conducts)
             for bound in area.boundary:
@@ -68,4 +68,4 @@ def clear_request_for_me(situation: Situation) -> EventId:
 def _fed_behind(situation: Situation, side: int) -> bool:
     me = situation.me
     behind = me.sides[1 - side]
-    return situation.feeder.path_to_source(behind, lambda n: n != me.number and situation.may_conduct(n)) is not None
+    return situation.feeder.path_to_source(behind, lambda n: n != me.number and situation.last_closed(n)) is not None

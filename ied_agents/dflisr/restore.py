@@ -336,7 +336,7 @@ class Restorer:
             return Reason.NOT_READY
         if inputs.voltage[1 - side] is not Voltage.PRESENT:
             return Reason.SUPPLY_NOT_LIVE
-        supply = situation.feeder.island(me.sides[1 - side], lambda n: n != me.number and situation.may_conduct(n))
+        supply = situation.feeder.island(me.sides[1 - side], lambda n: n != me.number and not situation.known_open(n))
         if not situation.feeder.has_source(supply.sections) or supply.sections & island.sections:
             return Reason.SUPPLY_NOT_LIVE
         if any(situation.flag(section)[0] is not SectionState.NONE for section in supply.sections):

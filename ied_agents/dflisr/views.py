@@ -194,12 +194,18 @@ class Situation:
         state = self.heard(switch)
         return state is not None and state.position is Dbpos.ON and state.position_quality == 0
 
-    def may_conduct(self, switch: int) -> bool:
-        """Whether the switch may be closed for all we know."""
-        return not self.known_open(switch)
+    def last_closed(self, switch: int) -> bool:
+        """Whether the switch was closed when it was last heard; by its normal position if it never was.
+
+        Says where current comes from, and permits no close: who is silent for a moment has not moved.
+        """
+        state = self.state(switch)
+        if state is None:
+            return self.feeder.by_number[switch].normally_closed
+        return state.position is not Dbpos.OFF
 
     def will_conduct(self, switch: int) -> bool:
-        """Like ``may_conduct``, but a switch that says it is locked counts as open already: it is on its way."""
+        """Whether the switch may be closed for all we know; one that says it is locked is on its way to open."""
         if self.known_open(switch):
             return False
         state = self.heard(switch)

@@ -16,7 +16,6 @@ from scl.topology import primary_network
 from tools import cli
 
 # In a test it takes a run without explicit tokens for a mistake; here sys.argv is what is tested.
-pytestmark = pytest.mark.filterwarnings("ignore:Cyclopts application invoked without tokens")
 
 SAMPLES = files("scl") / "samples"
 

@@ -35,7 +35,7 @@ OurError.__module__ = "scl.errors"
 
 @pytest.mark.parametrize("error", [OurError("line 7: no IED"), FileNotFoundError("line 7: no IED")])
 def test_error_for_the_user_is_one_line(error, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "app", lambda: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(cli, "app", lambda _: (_ for _ in ()).throw(error))
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert stop.value.code == 2
@@ -43,6 +43,6 @@ def test_error_for_the_user_is_one_line(error, monkeypatch, capsys):
 
 
 def test_defect_keeps_its_traceback(monkeypatch):
-    monkeypatch.setattr(cli, "app", lambda: {}["missing"])
+    monkeypatch.setattr(cli, "app", lambda _: {}["missing"])
     with pytest.raises(KeyError):
         cli.main()

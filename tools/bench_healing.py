@@ -5,9 +5,12 @@ Every attempt counts. Times are read off the wire capture and the plant's stamps
 
 from __future__ import annotations
 
+import contextlib
 import importlib.resources
 import json
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,10 +20,11 @@ from rich.console import Console
 from rich.progress import track
 
 from gateway.site import read_site
+from ied_agents.runtime.realtime import RealTimeHelp
 from tools.demo.play import Record, Script, play_on_wire
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 def healing(
@@ -28,31 +32,52 @@ def healing(
     faults: Annotated[int, Parameter(help="How many; they go round all sections.")] = 50,
     seed: Annotated[int, Parameter(help="Of the pickup delays.")] = 1,
     loss: Annotated[float, Parameter(help="Percentage of frames that every agent loses.")] = 0.0,
+    site_file: Annotated[Path | None, Parameter(name="--site", help="A site file other than the sample.")] = None,
+    fifo: Annotated[int, Parameter(help="SCHED_FIFO priority of the agents, with locked memory; 0 for neither.")] = 0,
+    load: Annotated[bool, Parameter(help="Keep one processor busy with something else.")] = False,
     kill_plant: Annotated[float, Parameter(help="Kill the plant this many ms after each fault; 0 never.")] = 0.0,
     as_json: Annotated[bool, Parameter(name="--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Inject faults into the ten-process demo and measure how the agents heal it."""
     with importlib.resources.as_file(importlib.resources.files("scl") / "samples") as samples:
-        site = read_site(samples / "two_source.toml")
+        site = read_site(site_file or samples / "two_source.toml")
     sections = [section.index for section in site.network.sections if not section.is_source]
     records: list[Record] = []
     rounds = range(faults)
-    with tempfile.TemporaryDirectory(prefix="flisr-bench-") as folder:
+    wishes = RealTimeHelp(fifo_priority=fifo or None, lock_memory=bool(fifo))
+    with tempfile.TemporaryDirectory(prefix="flisr-bench-") as folder, _busy_processor(wanted=load):
         for number in rounds if as_json else track(rounds, description="faults"):
             script = Script(
                 sections[number % len(sections)],
                 seed=seed + number,
                 loss=loss / 100,
                 kill_plant_s=kill_plant / 1000,
+                realtime=wishes,
             )
             records.append(play_on_wire(site, script, Path(folder)))
-    result = summary(records)
+    result = {**summary(records), "fifo": fifo, "load": load}
     if as_json:
         print(json.dumps(result, indent=1))
     else:
         _show(result)
     if result["healed"] < result["faults"] and not kill_plant:
         raise SystemExit(1)
+
+
+@contextlib.contextmanager
+def _busy_processor(*, wanted: bool) -> Iterator[None]:
+    """Keep the last processor busy meanwhile."""
+    if not wanted:
+        yield
+        return
+    cpu = max(os.sched_getaffinity(0))
+    program = f"import os; os.sched_setaffinity(0, {{{cpu}}})\nwhile os.getppid() != 1: pass"
+    busy = subprocess.Popen([sys.executable, "-P", "-c", program])  # noqa: S603 - our own
+    try:
+        yield
+    finally:
+        busy.kill()
+        busy.wait()
 
 
 def summary(records: Sequence[Record]) -> dict[str, Any]:

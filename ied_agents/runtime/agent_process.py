@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import json
 import os
 import signal
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ied_agents.dflisr.records import EventId
 from ied_agents.dflisr.stored import Record, StoredRecordError, from_json, to_json
 from ied_agents.process.inputs import MAX_DATAGRAM, ProcessMessageError, decode_inputs, encode_command
+from ied_agents.runtime import realtime
 from ied_agents.runtime.af_packet import AfPacketLink
 from ied_agents.runtime.clock import time_quality
 from ied_agents.runtime.durable import DurableFile, DurableFileError, DurableWriter, StateMissing
@@ -92,9 +92,13 @@ class AgentProcess:
         self._station = Station(settings.agent, record, unclean=unclean, mac=self._link.mac, now=loop.time())
         self._check_clock()
 
-    def start(self) -> None:
-        """Begin to listen and to speak."""
-        self._journal.record("started", self._loop.time(), ied=self._settings.agent.ied)
+    def start(self, refused: list[str]) -> None:
+        """Begin to listen and to speak.
+
+        Args:
+            refused: real-time help that the system did not give, for the journal.
+        """
+        self._journal.record("started", self._loop.time(), ied=self._settings.agent.ied, refused=refused)
         self._loop.add_reader(self._inputs, self._pump)
         self._loop.add_reader(self._operator, self._serve_operator)
         self._loop.add_reader(self._link.fileno(), self._pump)
@@ -367,11 +371,12 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     process = AgentProcess(settings, links, endpoints, file, record, unclean=unclean, loop=loop)
-    # All that lives now lives to the end: the collector need not look at it in the middle of a reaction.
-    gc.collect()
-    gc.freeze()
-    process.start()
-    print(json.dumps({"kind": "AgentReady", "ied": settings.agent.ied, "pid": os.getpid()}), flush=True)
+    refused = [f"{refusal.name}: {refusal.reason}" for refusal in realtime.apply(settings.realtime)]
+    process.start(refused)
+    print(
+        json.dumps({"kind": "AgentReady", "ied": settings.agent.ied, "pid": os.getpid(), "refused": refused}),
+        flush=True,
+    )
     await ended.wait()
     if failures:
         print("".join(traceback.format_exception(failures[0])), file=sys.stderr, flush=True)

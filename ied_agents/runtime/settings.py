@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Final
 
 from ied_agents.dflisr.feeder import Feeder, FeederSection, FeederSwitch
@@ -15,6 +15,7 @@ from ied_agents.dflisr.views import AgentConfig
 from ied_agents.documents import JsonObject, read_json
 from ied_agents.goose.publisher import PublisherConfig
 from ied_agents.goose.subscriber import SubscriberConfig
+from ied_agents.runtime.realtime import RealTimeHelp
 
 MAX_SWITCH: Final = 32_767
 """Switch number * 2 + side must fit 16 bits on the wire."""
@@ -181,6 +182,7 @@ class AgentProcessSettings:
         process: path of the datagram socket that takes the orders to the switch.
         operator: path of the datagram socket for an operator's requests.
         receive_loss: share of the frames that are dropped on arrival, 0 to 1; for trials only.
+        realtime: what the process asks of the kernel, to be on time.
     """
 
     agent: AgentSettings
@@ -191,13 +193,15 @@ class AgentProcessSettings:
     process: str
     operator: str
     receive_loss: float = 0.0
+    realtime: RealTimeHelp = field(default_factory=RealTimeHelp)
 
     def to_json(self) -> str:
         """The document that :meth:`from_json` reads."""
         places = {name: getattr(self, name) for name in _PLACES}
-        return json.dumps(
-            {**places, "receive_loss": self.receive_loss, "agent": json.loads(self.agent.to_json())}, indent=1
-        )
+        realtime = {**asdict(self.realtime), "cpus": sorted(self.realtime.cpus)}
+        realtime["fifo_priority"] = self.realtime.fifo_priority or 0
+        others = {"receive_loss": self.receive_loss, "realtime": realtime, "agent": json.loads(self.agent.to_json())}
+        return json.dumps(places | others, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> AgentProcessSettings:
@@ -210,6 +214,7 @@ class AgentProcessSettings:
         settings = cls(
             agent=AgentSettings.read(root.object("agent")),
             receive_loss=root.number("receive_loss", high=1.0),
+            realtime=_realtime(root.object("realtime")),
             **{name: root.string(name) for name in _PLACES},
         )
         root.finish()
@@ -217,6 +222,17 @@ class AgentProcessSettings:
 
 
 _PLACES: Final = ("interface", "state", "journal", "inputs", "process", "operator")
+
+
+def _realtime(wishes: JsonObject) -> RealTimeHelp:
+    result = RealTimeHelp(
+        fifo_priority=wishes.integer("fifo_priority", high=99) or None,
+        lock_memory=wishes.boolean("lock_memory"),
+        cpus=frozenset(wishes.integers("cpus")),
+        freeze_gc=wishes.boolean("freeze_gc"),
+    )
+    wishes.finish()
+    return result
 
 
 def _switch(switch: JsonObject) -> FeederSwitch:

@@ -16,6 +16,7 @@ from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.process.plant import PlantSettings
 from ied_agents.process.plant_events import event_record
 from ied_agents.runtime.memory_link import Disturbance
+from ied_agents.runtime.realtime import RealTimeHelp
 from tools.campaign.judge import live_sections, served_a, unserved
 from tools.campaign.world import EPOCH_NS, World
 from tools.demo import state as picture
@@ -47,6 +48,7 @@ class Script:
         kill_plant_s: kill the plant this long after the fault, s; 0 for never.
         loss: share of frames lost on arrival.
         spread_s: pickups come within this, s.
+        realtime: what the agents ask of the kernel.
     """
 
     section: int
@@ -55,6 +57,7 @@ class Script:
     kill_plant_s: float = 0.0
     loss: float = 0.0
     spread_s: float = 0.003
+    realtime: RealTimeHelp = field(default_factory=RealTimeHelp)
 
 
 @dataclass(slots=True)
@@ -123,7 +126,8 @@ def play_on_wire(site: Site, script: Script, out: Path) -> Record:
         LabUnavailable: this machine has no network namespaces for us.
         StageError: a process did not start.
     """
-    with Stage(site, out, PlantSettings(pickup_spread_s=script.spread_s), script.seed, script.loss) as stage:
+    plant_settings = PlantSettings(pickup_spread_s=script.spread_s)
+    with Stage(site, out, plant_settings, script.seed, script.loss, script.realtime) as stage:
         agents = len(stage.agents)
         at_ns = time.time_ns() + round(FAULT_AFTER_S * 1e9)
         stage.inject_fault(script.section, at_ns)

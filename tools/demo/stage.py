@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, Self
 from ied_agents.dflisr.stored import COMMISSIONED, to_json
 from ied_agents.process.plant_settings import PlantProcessSettings
 from ied_agents.runtime.durable import DurableFile
+from ied_agents.runtime.realtime import RealTimeHelp
 from ied_agents.runtime.settings import AgentProcessSettings
 from tools.lab import BRIDGE, HOST_INTERFACE, Lab
 
@@ -47,6 +48,7 @@ class Stage:
         plant: how the plant behaves.
         seed: of the plant's pickup delays.
         loss: share of frames that each agent loses on arrival.
+        realtime: what the agents ask of the kernel.
 
     Attributes:
         agents: process of each switch's agent.
@@ -59,6 +61,7 @@ class Stage:
     plant: PlantSettings
     seed: int
     loss: float = 0.0
+    realtime: RealTimeHelp = field(default_factory=RealTimeHelp)
     agents: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
     pcap: Path = field(init=False)
     _lab: Lab = field(init=False)
@@ -142,6 +145,7 @@ class Stage:
             process=str(self.room / "plant"),
             operator=str(self.room / f"{number}.operator"),
             receive_loss=self.loss,
+            realtime=self.realtime,
         )
         document = self.room / f"{number}.json"
         document.write_text(settings.to_json(), encoding="utf-8")

@@ -19,7 +19,7 @@ bench.command("tools.bench_goose:run", name="goose")
 app.command(bench)
 fuzz = App(name="fuzz", help="Mutated input, by seed: every octet string gives a value or a located error.")
 fuzz.command("tools.fuzz_goose:run", name="goose")
-fuzz.command("tools.fuzz_scl:run", name="scl")
+fuzz.command("tools.fuzz_scl:app", name="scl")
 app.command(fuzz)
 
 _OUR_PACKAGES = ("scl", "ied_agents", "gateway", "tools")

@@ -28,7 +28,7 @@ from scl.validation import check
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-app = App(name="fuzz-scl", help="Mutated SCL files into reader, topology and validation.")
+app = App(name="scl", help="Mutated SCL files into reader, topology and validation.")
 
 SLOW_S: Final = 5.0
 """Longest processor time that one file of ordinary size may take."""

@@ -1,5 +1,8 @@
 """One switch's agent: what it hears goes in, what it publishes, orders, stores and notes comes out. Sans-IO.
 
+Longer than most files: it is one turn, told in the order in which it is decided; whatever can be decided apart stands in
+the modules it calls.
+
 The driver feeds everything that has arrived and then calls :meth:`Agent.evaluate` once; one turn decides everything
 from the present situation, in the order observe, locate, isolate, restore, so that a decision and the frame, the
 command and the record that belong to it leave together.
@@ -7,9 +10,8 @@ command and the record that belong to it leave together.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ied_agents.control.decision import (
     HOT_LINE_TAG,
@@ -18,11 +20,12 @@ from ied_agents.control.decision import (
     Reason,
     SwitchCondition,
     refuse_close,
-    refuse_open,
 )
 from ied_agents.dflisr.capacity import FLOW_DEADBAND_A, Ledger, spare_a
 from ied_agents.dflisr.isolate import SideDuty, carries_fault, clear_request_for_me, infeed_side, side_duties
 from ied_agents.dflisr.locate import Locator
+from ied_agents.dflisr.orders import Orders
+from ied_agents.dflisr.picture import FREEZE_AGE_S, Picture
 from ied_agents.dflisr.records import (
     IDLE,
     NO_CLAIM,
@@ -40,20 +43,12 @@ from ied_agents.dflisr.records import (
 )
 from ied_agents.dflisr.restore import Restorer
 from ied_agents.dflisr.stored import CLEARED_KEPT, EVENT_BLOCK, Record, StoredSide
-from ied_agents.dflisr.views import AgentConfig, Frozen, Situation, locked
+from ied_agents.dflisr.views import AgentConfig, Situation, locked
 from ied_agents.iec61850.dbpos import Dbpos
-from ied_agents.process.inputs import Direction, Operation, SwitchCommand, SwitchInputs, Voltage
+from ied_agents.process.inputs import Direction, SwitchCommand, SwitchInputs, Voltage
 from scl.agent_model import CLEARED
 
-if TYPE_CHECKING:
-    from ied_agents.dflisr.records import ClaimId
-
 NEVER: Final = float("inf")
-FREEZE_AGE_S: Final = 0.2
-"""Frozen load is at least this much older than the first pickup, so that no fault current is in it."""
-QUIET_AFTER_S: Final = 2.0
-"""After a pickup without an event, the network counts as quiet again after this long."""
-OPEN_RETRIES: Final = 3
 HIGHEST_CURRENT_A: Final = 1e6
 """Beyond any apparatus; keeps what is published within what the wire can carry."""
 INVALID_QUALITY: Final = 0b01_0000_0000000
@@ -109,28 +104,17 @@ class Agent:
         self._restorer = Restorer(self.situation, record)
         self._ledger = Ledger(self.situation, record.reservations)
         self._unproven = unclean
-        # What a process before this one may have ordered can still be on its way.
-        self._close_until = now + self.situation.me.operating_time_s
-        self._closing_for: tuple[ClaimId, int] | None = None
-        self._open_until = NEVER
-        self._open_tries = 0
-        self._opened_for = NO_EVENT
-        self._tripped_by_delay = False
+        self._orders = Orders(self.situation.me, now)
         self._declared: tuple[EventId, int, int] | None = None
         """Own declaration: event, pickup id, side."""
         self._event_counter = record.events_reserved - EVENT_BLOCK
-        self._command_number = 0
-        self._flows: deque[tuple[float, float]] = deque(maxlen=64)
-        self._live_until = NEVER
-        self._quiet: tuple[frozenset[int], frozenset[int]] | None = None
-        """Switches that conducted, and that saw generation, when the network was last quiet."""
-        self._sign: Frozen | None = None
-        self._last_sign = -NEVER
+        self._picture = Picture(self.situation)
         self._outcome = NO_OUTCOME
         self._progress = IDLE
         self._published_flow = 0.0
         self._deadline = now
         self._stop_requested = False
+        self._notes: list[Note] = []
         self._turn = Turn(self.situation.own, LoadState(record.incarnation))
 
     # -- what comes in --------------------------------------------------------------------------------------------
@@ -142,23 +126,18 @@ class Agent:
 
     def alert(self, now: float) -> bool:
         """Whether there was a sign of a fault in the last two seconds, or a restoration is under way."""
-        return now < self._last_sign + QUIET_AFTER_S or self._progress.stage in (Stage.ISOLATING, Stage.RESTORING)
+        return self._picture.alert(now) or self._progress.stage in (Stage.ISOLATING, Stage.RESTORING)
 
     def receive_inputs(self, inputs: SwitchInputs, now: float) -> None:
         """The process's latest snapshot."""
         last = self.situation.inputs
         if inputs.switch != self.situation.me.number:
-            self._note("inputs refused", {"why": f"they are those of switch {inputs.switch}"})
+            self._note_for_next_turn("inputs refused", {"why": f"they are those of switch {inputs.switch}"})
             return
         if last is not None and inputs.sequence <= last.sequence and inputs.stamp_ns <= last.stamp_ns:
             return
         self.situation.inputs, self.situation.inputs_at = inputs, now
-        if Voltage.PRESENT in inputs.voltage:
-            self._live_until = NEVER
-            self._flows.append((now, inputs.flow_a))
-        else:
-            # Without voltage no flow is a load; and what came just before may have been a fault.
-            self._live_until = min(self._live_until, now)
+        self._picture.take(inputs, now)
 
     def receive_state(self, switch: int, state: AgentState) -> None:
         """A peer's fast data set, already put in order by its incarnation, stNum and sqNum."""
@@ -197,7 +176,7 @@ class Agent:
         """An operator vouches for the locks as they are: takes a new agent into service, or proves its locks."""
         self._unproven = False
         self._record = replace(self._record, held=False)
-        self._note("operator confirmed", {})
+        self._note_for_next_turn("operator confirmed", {})
 
     def unlock(self, event: EventId) -> None:
         """An authorised unlock: the event is cleared everywhere, durably.
@@ -209,7 +188,7 @@ class Agent:
         if event not in held:
             raise ValueError(f"event {event.counter} of switch {event.switch} holds nothing; held: {sorted(held)}")
         self._clear(event)
-        self._note("unlocked", {"event": event})
+        self._note_for_next_turn("unlocked", {"event": event})
 
     def tag(self, tags: int) -> None:
         """Set work and hot-line tags (bits of ``control.decision``).
@@ -220,12 +199,12 @@ class Agent:
         if tags not in range((WORK_TAG | HOT_LINE_TAG) + 1):
             raise ValueError(f"tags {tags}: expected 0, {WORK_TAG} (work), {HOT_LINE_TAG} (hot line) or their sum")
         self._record = replace(self._record, tags=tags)
-        self._note("tags set", {"tags": tags})
+        self._note_for_next_turn("tags set", {"tags": tags})
 
     def request_close(self, now: float) -> Reason:
         """An operator's close. This release energises only under a grant, so it is always refused, with the reason."""
         refusal = refuse_close(self._condition(now), Reason.BEYOND_RELEASE)
-        self._note("close refused", {"origin": "operator", "reason": refusal.name})
+        self._note_for_next_turn("close refused", {"origin": "operator", "reason": refusal.name})
         return refusal
 
     def stop(self) -> None:
@@ -237,17 +216,18 @@ class Agent:
     def evaluate(self, now: float) -> Turn:
         """Decide everything anew."""
         self._deadline = NEVER
-        self._turn = turn = Turn(self.situation.own, self._turn.slow)
+        self._turn = turn = Turn(self.situation.own, self._turn.slow, notes=self._notes)
+        self._notes = []
         self._adopt_cleared()
         self._observe(now)
-        self._freeze(now)
+        self._wake(self._picture.follow(now))
         self._prove()
         self._locate(now)
         self._isolate(now)
         event = self._event()
         # What follows judges the own switch by the same type as the others: by what it is about to publish.
         self.situation.own = self._state(event, now)
-        changeable = (self._record, self._restorer.claims(), self._close_until, self._outcome, self._progress)
+        before = self._decided()
         self._restore(event, now)
         if self._stop_requested:
             self._record = replace(self._record, clean=not self._unproven)
@@ -255,23 +235,24 @@ class Agent:
             self._handed = self._record
             self._version += 1
             turn.record = (self._version, self._record)
-        if changeable != (
-            self._record,
-            self._restorer.claims(),
-            self._close_until,
-            self._outcome,
-            self._progress,
-        ):
+        if self._decided() != before:
             self.situation.own = self._state(event, now)
         turn.fast = self.situation.own
         turn.slow = self._load(now)
         return turn
+
+    def _decided(self) -> tuple[Any, ...]:
+        """What restoring may change of what is published."""
+        return self._record, self._restorer.claims(), self._orders.close_outstanding, self._outcome, self._progress
 
     def _wake(self, at: float) -> None:
         self._deadline = min(self._deadline, at)
 
     def _note(self, kind: str, detail: dict[str, Any]) -> None:
         self._turn.notes.append(Note(kind, detail))
+
+    def _note_for_next_turn(self, kind: str, detail: dict[str, Any]) -> None:
+        self._notes.append(Note(kind, detail))
 
     def _section(self, side: int) -> str:
         index = self.situation.me.sides[side]
@@ -303,25 +284,16 @@ class Agent:
         last = self.situation.own.position
         if quality == 0 and position is not last:
             self._note("position", {"position": position.name})
-        if quality == 0 and position is Dbpos.ON and self._close_until != NEVER and self._closing_for is not None:
-            self._note("closed", {"claim": self._closing_for[0]})
-            self._close_until, self._closing_for = NEVER, None
-        elif now >= self._close_until:
-            self._close_until = NEVER
-            if self._closing_for is not None:
-                claim, _ = self._closing_for
-                self._closing_for = None
-                self._outcome = Outcome(claim, self.situation.me.number, Reason.DID_NOT_CLOSE)
-                self._note("did not close", {"claim": claim})
-        else:
-            self._wake(self._close_until)
-        if quality == 0 and position is Dbpos.OFF:
-            self._open_until, self._open_tries = NEVER, 0
-        elif now >= self._open_until:
-            self._open_until = NEVER
-            self._note("did not open in time", {"orders": self._open_tries})
-        else:
-            self._wake(self._open_until)
+        known = position if quality == 0 else Dbpos.INTERMEDIATE
+        claim, reason = self._orders.closed(known, now)
+        if claim is not None and reason is not Reason.NONE:
+            self._outcome = Outcome(claim, self.situation.me.number, reason)
+            self._note("did not close", {"claim": claim})
+        elif claim is not None:
+            self._note("closed", {"claim": claim})
+        if self._orders.open_overdue(known, now):
+            self._note("did not open in time", {"position": position.name})
+        self._wake(self._orders.deadline)
 
     def _adopt_cleared(self) -> None:
         for number in self.situation.views:
@@ -334,43 +306,6 @@ class Agent:
         cleared = (*(e for e in self._record.cleared if e != event), event)[-CLEARED_KEPT:]
         self._record = replace(self._record, cleared=cleared)
         self.situation.cleared = cleared
-
-    def _freeze(self, now: float) -> None:
-        """Keep the picture of the quiet network; hold it from the first sign of a fault until all is quiet again.
-
-        Every event keeps the picture that was held when it was first heard of; a lock that stays for the days of a
-        repair does not keep the picture from being renewed for the next event.
-        """
-        situation = self.situation
-        active = situation.active_events()
-        for event in situation.frozen.keys() - active:
-            del situation.frozen[event]
-        new = active - situation.frozen.keys()
-        picked_up = any(
-            state.pickup and (number == situation.me.number or situation.heard(number) is not None)
-            for number, state in situation.states()
-        ) or (situation.inputs is not None and situation.inputs.pickup)
-        if new or picked_up:
-            self._last_sign = now
-            if self._sign is None and self._quiet is not None:
-                reference = min(now, self._live_until) - FREEZE_AGE_S
-                flow = next((a for at, a in reversed(self._flows) if at <= reference), None)
-                self._sign = Frozen(now, *self._quiet, flow)
-            if self._sign is not None:
-                situation.frozen.update(dict.fromkeys(new, self._sign))
-            return
-        if now < self._last_sign + QUIET_AFTER_S:
-            self._wake(self._last_sign + QUIET_AFTER_S)
-            return
-        self._sign = None
-        own_closed = [situation.me.number] if self._position(now) == (Dbpos.ON, 0) else []
-        # Who is silent for a moment has not moved: this picture says who fed whom, and permits nothing.
-        others = [number for number, state in situation.states() if state.position is Dbpos.ON]
-        closed = frozenset([*own_closed, *(n for n in others if n != situation.me.number)])
-        generating = {n for n, view in situation.views.items() if view.load is not None and view.load.generation_a > 0}
-        if situation.inputs is not None and situation.inputs.generation_a > 0:
-            generating.add(situation.me.number)
-        self._quiet = (closed, frozenset(generating))
 
     def _prove(self) -> None:
         """Locks are proven when every peer of both sections has seen this start and its flags have been adopted."""
@@ -398,7 +333,7 @@ class Agent:
         return SwitchCondition(
             known_open=position is Dbpos.OFF and quality == 0,
             known_closed=position is Dbpos.ON and quality == 0,
-            close_outstanding=self._close_until != NEVER,
+            close_outstanding=self._orders.close_outstanding,
             locked=any(side.locked for side in self._record.sides),
             proven=not self._unproven and not self._record.held,
             behaviour=Behaviour.ON,
@@ -437,7 +372,7 @@ class Agent:
             pickup.settled = True
         if verdict.trip and self._position(now) != (Dbpos.OFF, 0) and self._open(self._event(), now):
             self._note("own delay has run out", {"delay_s": self.situation.me.trip_delay_s})
-            self._tripped_by_delay = True
+            self._orders.tripped_by_delay = True
 
     def _declare(self, side: int, state: SectionState, pickup_id: int) -> None:
         if self._event_counter >= self._stored.events_reserved:
@@ -482,9 +417,9 @@ class Agent:
                 if self._record.sides[side].clear_event != NO_EVENT:
                     self._set_side(side, replace(self._record.sides[side], clear_event=NO_EVENT))
         event = self._event()
-        if event != NO_EVENT and (self._tripped_by_delay or self._opened_for in self.situation.cleared):
+        if event != NO_EVENT and (self._orders.tripped_by_delay or self._orders.opened_for in self.situation.cleared):
             # What this switch opened for has a name only now, or another one than before.
-            self._opened_for, self._tripped_by_delay = event, False
+            self._orders.opened_for, self._orders.tripped_by_delay = event, False
         event = clear_request_for_me(self.situation)
         if event != NO_EVENT and not open_now and self._open(event, now):
             self._note("clears for a load-break switch", {"event": event})
@@ -524,32 +459,21 @@ class Agent:
 
     def _open(self, event: EventId, now: float) -> bool:
         """Order the switch open, unless an order is still on its way; True if it was ordered now."""
-        if event != self._opened_for:
-            self._open_tries = 0
-        if self._open_until != NEVER or self._open_tries >= OPEN_RETRIES:
-            return False
-        inputs, me = self.situation.inputs, self.situation.me
-        # A current that is not known may be a fault current; a breaker breaks any.
+        inputs = self.situation.inputs
+        # A current that is not known may be a fault current.
         current = inputs.current_a if inputs is not None and self.situation.inputs_valid(now) else NEVER
-        breaking = NEVER if me.breaker else me.breaking_a
-        if refuse_open(self._condition(now), current, breaking) is not Reason.NONE:
+        command = self._orders.open(event, self._condition(now), current, now)
+        if command is None:
             return False
-        self._open_tries += 1
-        self._open_until = now + 2 * me.operating_time_s
-        self._wake(self._open_until)
-        self._opened_for = event
-        self._command("open")
+        self._turn.commands.append(command)
+        self._wake(self._orders.deadline)
         self._note("open ordered", {"event": event})
         return True
-
-    def _command(self, operation: Operation) -> None:
-        self._command_number += 1
-        self._turn.commands.append(SwitchCommand(self.situation.me.number, operation, self._command_number))
 
     def _request_clear(self, side: int, event: EventId) -> None:
         if self._record.sides[side].clear_event != event:
             self._set_side(side, replace(self._record.sides[side], clear_event=event))
-            self._opened_for = event
+            self._orders.opened_for = event
             self._note("clear requested", {"towards": self._section(side), "event": event})
 
     # -- restore --------------------------------------------------------------------------------------------------
@@ -568,9 +492,7 @@ class Agent:
     def _concerns_me(self, event: EventId) -> bool:
         """Whether an event's section hung together with one of the own sections when the network was quiet."""
         situation = self.situation
-        frozen = situation.frozen.get(event)
-        quiet = self._quiet[0] if self._quiet is not None else None
-        closed = frozen.closed if frozen is not None else quiet
+        closed = self._picture.closed_before(event)
         flagged = {
             situation.feeder.by_number[number].sides[side]
             for number, state in situation.states()
@@ -612,16 +534,14 @@ class Agent:
             self._outcome = Outcome(order.claim, self.situation.me.number, refusal)
             self._note("close refused", {"claim": order.claim, "reason": refusal.name})
             return
-        self._close_until = now + 2 * self.situation.me.operating_time_s
-        self._closing_for = (order.claim, order.side)
-        self._wake(self._close_until)
-        self._command("close")
+        self._turn.commands.append(self._orders.close(order.claim, now))
+        self._wake(self._orders.deadline)
         self._note("close ordered", {"claim": order.claim})
 
     def _claim(self, side: int, event: EventId, now: float, *, ready: bool) -> None:
         restorer = self._restorer
         before = restorer.claims()[side]
-        new = restorer.claim(side, event, self._opened_for, self._record, now) if ready else None
+        new = restorer.claim(side, event, self._orders.opened_for, self._record, now) if ready else None
         if new is not None:
             claims, promises = list(self._record.claims), list(self._record.promises)
             claims[side] = new
@@ -651,12 +571,12 @@ class Agent:
         if event == NO_EVENT or event in self.situation.cleared:
             pickup = self._locator.pickup
             return Progress(Stage.LOCATING, Reason.NONE, NO_EVENT) if carries_fault(pickup) else IDLE
-        concerned = any(side.locked for side in self._record.sides) or self._opened_for == event
+        concerned = any(side.locked for side in self._record.sides) or self._orders.opened_for == event
         if not concerned:
             return IDLE
         if self._position(now) == (Dbpos.OFF, 0):
             return Progress(Stage.FINISHED, Reason.NONE, event)
-        if self._open_tries >= OPEN_RETRIES and self._open_until == NEVER:
+        if self._orders.open_failed:
             return Progress(Stage.STOPPED, Reason.DID_NOT_OPEN, event)
         return Progress(Stage.ISOLATING, Reason.NONE, event)
 
@@ -693,7 +613,7 @@ class Agent:
             incarnation=situation.incarnation,
             position=position,
             position_quality=quality,
-            close_outstanding=self._close_until != NEVER,
+            close_outstanding=self._orders.close_outstanding,
             pickup=carries_fault(pickup),
             direction=Direction.UNKNOWN if pickup is None else pickup.direction,
             pickup_quality=0 if valid else INVALID_QUALITY,
@@ -701,7 +621,7 @@ class Agent:
             direction_trusted=pickup is not None and pickup.trusted,
             answers=self._locator.answers,
             last_event=event,
-            trip=self._tripped_by_delay or (event != NO_EVENT and self._opened_for == event),
+            trip=self._orders.tripped_by_delay or (event != NO_EVENT and self._orders.opened_for == event),
             voltage=inputs.voltage if valid and inputs is not None else (Voltage.UNKNOWN, Voltage.UNKNOWN),
             sides=(
                 _published_side(record.sides[0], stored.sides[0]),

@@ -136,7 +136,7 @@ class WireReader:
         section = self._section(switch, side)
         if now.section is not before.section and now.section is not SectionState.NONE:
             verb = "declared" if now.section_event.switch == switch else "took note of"
-            yield verb, f"{section} {now.section.name.lower()}, event {now.section_event.counter}"
+            yield verb, f"{section} {now.section.name.lower()}"
         if now.lock is not before.lock:
             yield {
                 LockState.NONE: ("unlocked", section),

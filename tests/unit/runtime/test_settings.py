@@ -45,7 +45,7 @@ def test_a_process_comes_back_from_its_document(settings):
 def test_the_document_is_plain_json_without_gaps(settings):
     document = json.loads(settings.to_json())
     assert set(document) == {
-        *("interface", "state", "journal", "inputs", "process", "operator", "receive_loss", "agent")
+        *("interface", "state", "journal", "inputs", "process", "operator", "receive_loss", "realtime", "agent")
     }
     assert document["agent"]["number"] == 3
     assert len(document["agent"]["switches"]) == 10

@@ -1,7 +1,7 @@
 """One switch's agent: what it hears goes in, what it publishes, orders, stores and notes comes out. Sans-IO.
 
-Longer than most files: it is one turn, told in the order in which it is decided; whatever can be decided apart stands in
-the modules it calls.
+Longer than most files: it is one turn, told in the order in which it is decided; whatever can be decided apart stands
+in the modules it calls.
 
 The driver feeds everything that has arrived and then calls :meth:`Agent.evaluate` once; one turn decides everything
 from the present situation, in the order observe, locate, isolate, restore, so that a decision and the frame, the

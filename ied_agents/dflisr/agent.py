@@ -418,8 +418,7 @@ class Agent:
                     self._set_side(side, replace(self._record.sides[side], clear_event=NO_EVENT))
         event = self._event()
         if event != NO_EVENT and (self._orders.tripped_by_delay or self._orders.opened_for in self.situation.cleared):
-            # What this switch opened for has a name only now, or another one than before.
-            self._orders.opened_for, self._orders.tripped_by_delay = event, False
+            self._orders.rename(event)
         event = clear_request_for_me(self.situation)
         if event != NO_EVENT and not open_now and self._open(event, now):
             self._note("clears for a load-break switch", {"event": event})
@@ -621,7 +620,7 @@ class Agent:
             direction_trusted=pickup is not None and pickup.trusted,
             answers=self._locator.answers,
             last_event=event,
-            trip=self._orders.tripped_by_delay or (event != NO_EVENT and self._orders.opened_for == event),
+            trip=self._orders.tripped_by_delay or (event != NO_EVENT and self._orders.tripped_for == event),
             voltage=inputs.voltage if valid and inputs is not None else (Voltage.UNKNOWN, Voltage.UNKNOWN),
             sides=(
                 _published_side(record.sides[0], stored.sides[0]),

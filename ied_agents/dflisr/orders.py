@@ -29,11 +29,13 @@ class Orders:
 
     Attributes:
         opened_for: event for which the switch was ordered open, or asked another one to clear, last.
+        tripped_for: event for which it was ordered open last.
         tripped_by_delay: it was ordered open by its own delay, and no event has a name for that yet.
     """
 
     def __init__(self, me: FeederSwitch, now: float) -> None:
         self.opened_for = NO_EVENT
+        self.tripped_for = NO_EVENT
         self.tripped_by_delay = False
         self._me = me
         self._count = 0
@@ -42,6 +44,11 @@ class Orders:
         # What a process before this one may have ordered can still be on its way.
         self._close_until = now + me.operating_time_s
         self._closing_for: ClaimId | None = None
+
+    def rename(self, event: EventId) -> None:
+        """What the switch opened for has a name only now, or another one than before."""
+        self.opened_for = self.tripped_for = event
+        self.tripped_by_delay = False
 
     @property
     def close_outstanding(self) -> bool:
@@ -101,7 +108,7 @@ class Orders:
             return None
         self._open_tries += 1
         self._open_until = now + _PATIENCE * self._me.operating_time_s
-        self.opened_for = event
+        self.opened_for = self.tripped_for = event
         return self._command("open")
 
     def close(self, claim: ClaimId, now: float) -> SwitchCommand:

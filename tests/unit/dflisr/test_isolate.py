@@ -117,8 +117,11 @@ def test_a_load_break_switch_under_fault_current_locks_asks_to_clear_and_waits_f
     infeed = turned.fast.sides[0]
     assert (infeed.clear, infeed.clear_event) == (True, network.event)
     assert not turned.fast.sides[1].clear
+    assert not turned.fast.trip, "nothing has been ordered open"
     agent.feed(**NO_FAULT, current_a=0.0, flow_a=0.0)
-    assert agent.turn(after=0.05).orders == ["open"]
+    turned = agent.turn(after=0.05)
+    assert turned.orders == ["open"]
+    assert turned.fast.trip
 
 
 def test_the_clear_request_stands_until_the_switch_is_seen_open(bench, declared):

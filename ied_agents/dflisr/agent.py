@@ -21,7 +21,7 @@ from ied_agents.control.decision import (
     SwitchCondition,
     refuse_close,
 )
-from ied_agents.dflisr.capacity import FLOW_DEADBAND_A, Ledger, spare_a
+from ied_agents.dflisr.capacity import FLOW_DEADBAND_A, HIGHEST_CURRENT_A, Ledger, spare_a
 from ied_agents.dflisr.isolate import SideDuty, carries_fault, clear_request_for_me, infeed_side, side_duties
 from ied_agents.dflisr.locate import Locator
 from ied_agents.dflisr.orders import Orders
@@ -49,8 +49,6 @@ from ied_agents.process.inputs import Direction, SwitchCommand, SwitchInputs, Vo
 from scl.agent_model import CLEARED
 
 NEVER: Final = float("inf")
-HIGHEST_CURRENT_A: Final = 1e6
-"""Beyond any apparatus; keeps what is published within what the wire can carry."""
 INVALID_QUALITY: Final = 0b01_0000_0000000
 """Validity invalid; the first quality bit is the most significant of 13."""
 
@@ -99,7 +97,7 @@ class Agent:
         self.situation.cleared = record.cleared
         self._record = record
         self._handed = self._stored = record
-        self._version = 0
+        self._version = self._stored_version = 0
         self._locator = Locator(self.situation)
         self._restorer = Restorer(self.situation, record)
         self._ledger = Ledger(self.situation, record.reservations)
@@ -134,7 +132,9 @@ class Agent:
         if inputs.switch != self.situation.me.number:
             self._note_for_next_turn("inputs refused", {"why": f"they are those of switch {inputs.switch}"})
             return
-        if last is not None and inputs.sequence <= last.sequence and inputs.stamp_ns <= last.stamp_ns:
+        older = last is not None and inputs.sequence <= last.sequence and inputs.stamp_ns <= last.stamp_ns
+        # Order counts only against what is still believed: one wild number must not deafen the agent for good.
+        if older and self.situation.inputs_valid(now):
             return
         self.situation.inputs, self.situation.inputs_at = inputs, now
         self._picture.take(inputs, now)
@@ -167,8 +167,8 @@ class Agent:
 
     def stored(self, version: int, record: Record) -> None:
         """The writer has ``record`` on disk."""
-        del version
-        self._stored = record
+        if version > self._stored_version:
+            self._stored_version, self._stored = version, record
 
     # -- what an operator may ask ---------------------------------------------------------------------------------
 
@@ -271,6 +271,7 @@ class Agent:
             self._wake(self.situation.inputs_at + 3.0 + 1e-3)
         new_pickup = self._locator.observe(now)
         if new_pickup is not None:
+            self._orders.new_pickup()
             assert self.situation.inputs is not None
             self._note(
                 "picked up",
@@ -285,7 +286,7 @@ class Agent:
         if quality == 0 and position is not last:
             self._note("position", {"position": position.name})
         known = position if quality == 0 else Dbpos.INTERMEDIATE
-        claim, reason = self._orders.closed(known, now)
+        claim, reason = self._orders.closed(known, self.situation.inputs_at)
         if claim is not None and reason is not Reason.NONE:
             self._outcome = Outcome(claim, self.situation.me.number, reason)
             self._note("did not close", {"claim": claim})
@@ -293,7 +294,7 @@ class Agent:
             self._note("closed", {"claim": claim})
         if self._orders.open_overdue(known, now):
             self._note("did not open in time", {"position": position.name})
-        self._wake(self._orders.deadline)
+        self._wake(self._orders.deadline(now))
 
     def _adopt_cleared(self) -> None:
         for number in self.situation.views:
@@ -408,14 +409,15 @@ class Agent:
         if locked_sides and not open_now:
             side = locked_sides[0]
             event = self._record.sides[side].event
-            if self.situation.me.breaker or not carries_fault(pickup):
+            if self.situation.me.breaker or (not carries_fault(pickup) and self.situation.inputs_valid(now)):
                 self._open(event, now)
-            elif pickup is not None:
-                self._request_clear(infeed_side(pickup, side), event)
-        if open_now:
-            for side in (0, 1):
-                if self._record.sides[side].clear_event != NO_EVENT:
-                    self._set_side(side, replace(self._record.sides[side], clear_event=NO_EVENT))
+            else:
+                # Under fault current, or under one that is not known.
+                self._request_clear(1 - side if pickup is None else infeed_side(pickup, side), event)
+        for side in (0, 1):
+            asked = self._record.sides[side].clear_event
+            if asked != NO_EVENT and (open_now or asked in self.situation.cleared):
+                self._set_side(side, replace(self._record.sides[side], clear_event=NO_EVENT))
         event = self._event()
         if event != NO_EVENT and (self._orders.tripped_by_delay or self._orders.opened_for in self.situation.cleared):
             self._orders.rename(event)
@@ -465,7 +467,7 @@ class Agent:
         if command is None:
             return False
         self._turn.commands.append(command)
-        self._wake(self._orders.deadline)
+        self._wake(self._orders.deadline(now))
         self._note("open ordered", {"event": event})
         return True
 
@@ -534,7 +536,7 @@ class Agent:
             self._note("close refused", {"claim": order.claim, "reason": refusal.name})
             return
         self._turn.commands.append(self._orders.close(order.claim, now))
-        self._wake(self._orders.deadline)
+        self._wake(self._orders.deadline(now))
         self._note("close ordered", {"claim": order.claim})
 
     def _claim(self, side: int, event: EventId, now: float, *, ready: bool) -> None:

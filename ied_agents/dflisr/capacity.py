@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 FLOW_DEADBAND_A: Final = 1.0
 """A published load current may be this much behind the real one, in A; capacity counts it as load."""
 
+HIGHEST_CURRENT_A: Final = 1e6
+"""Beyond any apparatus; keeps currents within what the wire can carry."""
+
 
 def supply_path(situation: Situation, bound: Bound) -> list[int] | None:
     """Switches from the side opposite to ``bound`` up to its source, the head switch last; None if it has none.

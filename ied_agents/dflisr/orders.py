@@ -40,7 +40,8 @@ class Orders:
         self._me = me
         self._count = 0
         self._open_until = math.inf
-        self._open_tries = 0
+        self._tries: dict[EventId, int] = {}
+        self._was_open = False
         # What a process before this one may have ordered can still be on its way.
         self._close_until = now + me.operating_time_s
         self._closing_for: ClaimId | None = None
@@ -58,25 +59,37 @@ class Orders:
     @property
     def open_failed(self) -> bool:
         """All tries to open are used up."""
-        return self._open_tries >= OPEN_RETRIES and self._open_until == math.inf
+        return self._tries.get(self.opened_for, 0) >= OPEN_RETRIES and self._open_until == math.inf
 
-    @property
-    def deadline(self) -> float:
-        """When an order runs out, s."""
-        return min(self._open_until, self._close_until)
+    def deadline(self, now: float) -> float:
+        """When an order runs out, s; what has run out already waits for the process's next word."""
+        return min((at for at in (self._open_until, self._close_until) if at > now), default=math.inf)
 
-    def closed(self, position: Dbpos, now: float) -> tuple[ClaimId | None, Reason]:
+    def new_pickup(self) -> None:
+        """A new fault current gives every order its tries anew."""
+        self._tries.clear()
+
+    def closed(self, position: Dbpos, heard_at: float) -> tuple[ClaimId | None, Reason]:
         """The claim whose close has ended now, and how; None if none has.
+
+        That it did not close is concluded only from what the process said after the order ran out: while it is silent
+        the order may still lie before it.
 
         Args:
             position: of good quality; INTERMEDIATE where it is not.
-            now: s.
+            heard_at: when the process said so, s.
         """
+        if position is Dbpos.ON and self._was_open:
+            # Closed again, by whomever: what it once opened for is over for this switch.
+            self.opened_for = self.tripped_for = NO_EVENT
+            self.tripped_by_delay = False
+        if position is not Dbpos.INTERMEDIATE:
+            self._was_open = position is Dbpos.OFF
         claim = self._closing_for
         if claim is not None and position is Dbpos.ON:
             self._close_until, self._closing_for = math.inf, None
             return claim, Reason.NONE
-        if now >= self._close_until:
+        if heard_at > self._close_until:
             self._close_until, self._closing_for = math.inf, None
             return claim, Reason.DID_NOT_CLOSE
         return None, Reason.NONE
@@ -84,7 +97,8 @@ class Orders:
     def open_overdue(self, position: Dbpos, now: float) -> bool:
         """Whether an order to open has just run out without effect."""
         if position is Dbpos.OFF:
-            self._open_until, self._open_tries = math.inf, 0
+            self._open_until = math.inf
+            self._tries.clear()
         elif now >= self._open_until:
             self._open_until = math.inf
             return True
@@ -99,14 +113,13 @@ class Orders:
             current_a: that it would break; infinity if that is not known. A breaker breaks any.
             now: s.
         """
-        if event != self.opened_for:
-            self._open_tries = 0
-        if self._open_until != math.inf or self._open_tries >= OPEN_RETRIES:
+        tries = self._tries.get(event, 0)
+        if self._open_until != math.inf or tries >= OPEN_RETRIES:
             return None
         breaking = math.inf if self._me.breaker else self._me.breaking_a
         if refuse_open(condition, current_a, breaking) is not Reason.NONE:
             return None
-        self._open_tries += 1
+        self._tries[event] = tries + 1
         self._open_until = now + _PATIENCE * self._me.operating_time_s
         self.opened_for = self.tripped_for = event
         return self._command("open")

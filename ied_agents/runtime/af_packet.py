@@ -54,7 +54,7 @@ _RECEIVE_BUFFER: Final = 8 << 20
 
 _LARGEST_FRAME: Final = 2048
 _AUXDATA_SPACE: Final = socket.CMSG_SPACE(_AUXDATA.size)
-_FRAMES_AT_ONCE: Final = 64
+FRAMES_AT_ONCE: Final = 64
 """Frames handed over by one call: under a flood timers still get their turn."""
 
 
@@ -162,7 +162,7 @@ class AfPacketLink:
         frames: list[bytes] = []
         receive = self._socket.recvmsg
         try:
-            while len(frames) < _FRAMES_AT_ONCE:
+            while len(frames) < FRAMES_AT_ONCE:
                 frame, ancillary, flags, address = receive(_LARGEST_FRAME, _AUXDATA_SPACE)
                 if flags & socket.MSG_TRUNC or address[2] == _PACKET_OUTGOING:
                     continue

@@ -28,7 +28,7 @@ from ied_agents.dflisr.records import EventId
 from ied_agents.dflisr.stored import Record, StoredRecordError, from_json, to_json
 from ied_agents.process.inputs import MAX_DATAGRAM, ProcessMessageError, decode_inputs, encode_command
 from ied_agents.runtime import realtime
-from ied_agents.runtime.af_packet import AfPacketLink
+from ied_agents.runtime.af_packet import FRAMES_AT_ONCE, AfPacketLink
 from ied_agents.runtime.clock import time_quality
 from ied_agents.runtime.durable import DurableFile, DurableFileError, DurableWriter, StateMissing
 from ied_agents.runtime.journal import Journal
@@ -88,6 +88,8 @@ class AgentProcess:
         self._unanswered: deque[tuple[int, dict[str, Any], str | None]] = deque(maxlen=_MOST_UNANSWERED)
         self._timer: asyncio.TimerHandle | None = None
         self._link_down = False
+        self._unsaved = False
+        self._backlog = False
         self._stopped = False
         self._station = Station(settings.agent, record, unclean=unclean, mac=self._link.mac, now=loop.time())
         self._check_clock()
@@ -124,6 +126,12 @@ class AgentProcess:
             endpoint.close()
             Path(path).unlink(missing_ok=True)
 
+    def abandon(self) -> None:
+        """End after a defect: write what was handed in, and leave no clean mark."""
+        self._stopped = True
+        if self._writer.close():
+            self._journal.close()
+
     def _pump(self) -> None:
         """Fetch all that is there, decide once, send. Also the timer's work: what has arrived goes first."""
         now = self._loop.time()
@@ -135,7 +143,9 @@ class AgentProcess:
     def _fetch(self, now: float) -> None:
         try:
             # First what has waited longer; the order within a stream is its numbers' business.
-            for frame in (*self._leisure.receive(), *self._link.receive()):
+            waited = self._leisure.receive()
+            self._backlog = len(waited) >= FRAMES_AT_ONCE
+            for frame in (*waited, *self._link.receive()):
                 self._station.receive_frame(frame, now)
         except LinkError as error:
             self._link_failed(error, now)
@@ -185,7 +195,7 @@ class AgentProcess:
     def _arm(self) -> None:
         now = self._loop.time()
         look = LOOK_ALERT_S if self._station.agent.alert(now) else LOOK_QUIET_S
-        due = min(self._station.next_deadline, now + look)
+        due = min(self._station.next_deadline, now + (0.0 if self._backlog else look))
         if self._timer is not None:
             if now < self._timer.when() <= due:
                 return
@@ -205,6 +215,7 @@ class AgentProcess:
 
     def _on_durable(self, sequence: int) -> None:
         self._station.stored(*self._pending.pop(sequence))
+        self._unsaved = False
         self._reply_waiting(sequence, None)
         if not self._stopped:
             self._pump()
@@ -213,12 +224,13 @@ class AgentProcess:
         version, record = self._pending.pop(sequence)
         self._journal.record("state not durable", self._loop.time(), why=str(error))
         self._reply_waiting(sequence, error)
-        if not self._pending:
-            # The newest record is tried again until the disk takes it; until then nothing relies on it.
-            self._loop.call_later(_RETRY_WRITE_S, self._retry, version, record)
+        self._unsaved = True
+        # The newest record is tried again until the disk takes it; until then nothing relies on it.
+        self._loop.call_later(_RETRY_WRITE_S, self._retry, sequence, version, record)
 
-    def _retry(self, version: int, record: Record) -> None:
-        if not self._pending:
+    def _retry(self, sequence: int, version: int, record: Record) -> None:
+        # A record that another one has followed must never be written over it.
+        if sequence == self._sequence and not self._stopped:
             self._write(version, record)
 
     # -- clock and operator ---------------------------------------------------------------------------------------
@@ -240,9 +252,9 @@ class AgentProcess:
                 )
             self._station.touch()
             self._pump()
-            if self._pending and "position" not in answer:
-                # Done means on disk.
-                self._unanswered.append((self._sequence, answer, sender))
+            if (self._pending or self._unsaved) and "position" not in answer:
+                # Done means on disk; what a failed write left is written again under the next number.
+                self._unanswered.append((self._sequence + (not self._pending), answer, sender))
             else:
                 self._reply(answer, sender)
 
@@ -380,6 +392,7 @@ async def _serve(
     await ended.wait()
     if failures:
         print("".join(traceback.format_exception(failures[0])), file=sys.stderr, flush=True)
+        process.abandon()
         return 1
     process.stop()
     return 0

@@ -347,6 +347,7 @@ def test_a_close_is_refused_with_the_reason_and_no_order_goes_out(stage):
     stage.orders()
     # a close from before the start is assumed outstanding for the longest operating time of 50 ms
     time.sleep(0.1)
+    stage.feed(TIE)  # what the process says after that time ends it
     assert stage.ask(TIE, request="close") == {"done": False, "why": "BEYOND_RELEASE"}
     assert stage.ask(TIE, request="tag", tags=1) == {"done": True}
     assert stage.ask(TIE, request="close") == {"done": False, "why": "TAGGED"}

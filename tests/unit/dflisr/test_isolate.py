@@ -313,3 +313,45 @@ def test_an_older_snapshot_does_not_follow_a_newer_one(bench):
     restarted = replace(older, stamp_ns=agent.inputs.stamp_ns + 1)  # the process counts anew, time goes on
     agent.agent.receive_inputs(restarted, agent.now)
     assert agent.turn().fast.position is Dbpos.OFF
+
+
+# -- what an order leaves behind -----------------------------------------------------------------------------
+
+
+def test_a_switch_closed_again_by_people_has_opened_for_nothing(bench, declared, network):
+    agent = bench(3).quiet()
+    declared(agent, 2)
+    agent.turn()
+    agent.feed(position=Dbpos.OFF)
+    assert agent.turn(after=0.05).fast.trip
+    agent.agent.unlock(network.event)
+    agent.feed(position=Dbpos.ON)
+    assert not agent.turn(after=0.01).fast.trip
+    agent.feed(position=Dbpos.OFF)
+    turned = agent.turn(after=5.0)
+    assert turned.orders == []
+    assert not turned.fast.trip
+
+
+def test_tries_used_up_for_one_fault_are_there_again_for_the_next(bench):
+    agent = bench(1).quiet()
+    for fault in range(2):
+        agent.pick_up(direction=Direction.UNKNOWN, trusted=False)
+        ordered = []
+        for _ in range(40):
+            ordered += agent.turn(after=0.1).orders
+            agent.pick_up(direction=Direction.UNKNOWN, trusted=False)
+        assert ordered == ["open"] * 3, f"fault {fault}"
+        agent.feed(**NO_FAULT, current_a=0.0)
+        agent.turn(after=0.5)
+
+
+def test_a_clear_request_ends_with_its_event(bench, declared, network):
+    agent = bench(2).quiet()
+    agent.pick_up()
+    agent.turn()
+    declared(agent, 3)
+    assert agent.turn().fast.sides[0].clear
+    agent.agent.unlock(network.event)
+    agent.turn()
+    assert not any(side.clear for side in agent.turn().fast.sides)

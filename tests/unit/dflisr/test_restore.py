@@ -78,6 +78,9 @@ def test_after_a_start_a_close_is_assumed_outstanding_for_its_longest_operating_
     early = agent.turn(after=0.049)
     assert early.fast.close_outstanding
     assert early.fast.promises == (NO_CLAIM, NO_CLAIM)
+    silent = agent.turn(after=0.002)
+    assert silent.fast.close_outstanding, "a process that says nothing may still have the order before it"
+    agent.feed()
     late = agent.turn(after=0.002)
     assert not late.fast.close_outstanding
     assert late.fast.promises == (claim.id, NO_CLAIM)

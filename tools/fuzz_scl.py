@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import App, Parameter
+from rich.progress import track
 
 from scl.document import SclError, parse_document, serialise
 from scl.generate import generate_scd
@@ -189,17 +190,22 @@ def fuzz(
     first: Annotated[int, Parameter(help="Number of the first file.")] = 0,
     corpus: Annotated[str, Parameter(help="Folder of files to start from, beside a generated one.")] = "",
     workers: Annotated[int, Parameter(help="Processes.")] = 1,
+    as_json: Annotated[bool, Parameter(name="--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Run, print the numbers as JSON; exit status 1 if a file was neither read nor refused as it must be."""
+    """Run, print the numbers; exit status 1 if a file was neither read nor refused as it must be."""
     start = time.perf_counter()
     with ProcessPoolExecutor(max_workers=workers) as pool:
         work = partial(run_one, seed=seed, corpus=corpus)
-        results = list(pool.map(work, range(first, first + files), chunksize=50))
+        verdicts = pool.map(work, range(first, first + files), chunksize=50)
+        results = list(verdicts if as_json else track(verdicts, total=files, description="files"))
     summary = summarise(results)
     summary["seed"] = seed
     summary["wall_s"] = round(time.perf_counter() - start, 1)
     summary["peak_mb"] = round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
-    print(json.dumps(summary, indent=1))
+    if as_json:
+        print(json.dumps(summary, indent=1))
+    else:
+        print("\n".join(f"{name}: {value}" for name, value in summary.items()))
     if summary["failed"]:
         raise SystemExit(1)
 

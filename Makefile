@@ -13,8 +13,8 @@ PIP := $(PY) -m pip -qq --disable-pip-version-check
 WHEEL := dist/.built
 # Folders too, so that a deleted file counts as a change.
 SOURCES := $(shell find gateway ied_agents scl tools -name __pycache__ -prune -o -print)
-# command:Debian package that has it, for the tests
-TEST_PROGRAMS := tshark:tshark ip:iproute2 setpriv:util-linux
+# command:Debian packages that have it, with what it needs, for the tests
+TEST_PROGRAMS := tshark:tshark ip:iproute2 setpriv:util-linux gcc:gcc,libc6-dev
 
 export PYTHONSAFEPATH := 1
 export PIP_ROOT_USER_ACTION := ignore
@@ -78,7 +78,7 @@ $(VENV)/%.installed: $(WHEEL)
 # Missing ones are no error here: the tests that need them say so, and fail where CI=true.
 programs:
 	@missing=; for pair in $(TEST_PROGRAMS); do \
-		command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair#*:}"; done; \
+		command -v "$${pair%%:*}" >/dev/null || missing="$$missing $$(echo "$${pair#*:}" | tr , ' ')"; done; \
 	if [ -z "$$missing" ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		{ apt-get -qq update && apt-get -qq install -y --no-install-recommends $$missing >/dev/null; } || \

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ied_agents.dflisr.feeder import Feeder, FeederSection, FeederSwitch
+from ied_agents.dflisr.feeder import Feeder, FeederSection, FeederSwitch, SharedElement
 from ied_agents.dflisr.views import AgentConfig
 from ied_agents.process.plant_network import PlantNetwork, PlantSection, PlantSwitch
 from ied_agents.runtime.settings import AgentSettings, StreamSettings, SwitchStreams
@@ -54,15 +54,26 @@ class SiteSwitch(_Strict):
     breaking_a: _Positive
     operating_time_ms: _Positive
     trip_delay_ms: _NotNegative = 0.0
+    shots_ms: Annotated[tuple[_Positive, ...], Field(max_length=3)] = ()
+    transfer_after_ms: _NotNegative = 0.0
+    paralleling: bool = False
 
 
 class SiteSection(_Strict):
-    """``[section."name"]``: what hangs on a section."""
+    """``[section."name"]``: what hangs on a section; with ``infeed`` its generation feeds faults and islands."""
 
     load_a: _NotNegative = 0.0
     generation_a: _NotNegative = 0.0
+    infeed: bool = False
     customers: Annotated[int, Field(ge=0)] = 0
     priority: Annotated[int, Field(ge=0)] = 0
+
+
+class SiteShared(_Strict):
+    """``[shared."name"]``: a transformer or busbar that several heads draw from, by equipment path; the owner first."""
+
+    rating_a: _Positive
+    heads: Annotated[tuple[str, ...], Field(min_length=2)]
 
 
 class SiteFile(_Strict):
@@ -71,6 +82,10 @@ class SiteFile(_Strict):
     site: SiteHead
     switch: dict[str, SiteSwitch]
     section: dict[str, SiteSection] = {}
+    shared: dict[str, SiteShared] = {}
+
+
+_NO_SECTION = SiteSection()
 
 
 class SiteError(ValueError):
@@ -118,15 +133,15 @@ class Site:
                     closing_time_s=typical_s,
                 )
             )
-        empty = SiteSection()
         return PlantNetwork(
             tuple(
                 PlantSection(
                     index=section.index,
                     name=section.name,
                     is_source=section.is_source,
-                    load_a=sections.get(section.name, empty).load_a,
-                    generation_a=sections.get(section.name, empty).generation_a,
+                    load_a=sections.get(section.name, _NO_SECTION).load_a,
+                    generation_a=sections.get(section.name, _NO_SECTION).generation_a,
+                    infeed=sections.get(section.name, _NO_SECTION).infeed,
                 )
                 for section in self.network.sections
             ),
@@ -187,13 +202,25 @@ def _differences(content: SiteFile, network: PrimaryNetwork, scd: Path) -> list[
             problems.append(f'switch."{path}".trip_delay_ms: missing; a breaker needs its own delay, above 0')
         if switches[path].kind == "load_break" and given.trip_delay_ms:
             problems.append(f'switch."{path}".trip_delay_ms: a load-break switch has none')
+        if switches[path].kind == "load_break" and given.shots_ms:
+            problems.append(f'switch."{path}".shots_ms: a load-break switch cannot reclose')
+    for name, element in content.shared.items():
+        problems += [
+            f'shared."{name}".heads: {scd.name} has no switch {path}; it has {", ".join(switches) or "none"}'
+            for path in element.heads
+            if path not in switches
+        ]
     return sorted(problems)
 
 
 def _agents(content: SiteFile, network: PrimaryNetwork, index: GooseIndex) -> dict[int, AgentSettings]:
     feeder = Feeder(
         tuple(_feeder_switch(switch, content.switch[switch.path]) for switch in network.switches),
-        tuple(FeederSection(s.index, s.name, s.is_source) for s in network.sections),
+        tuple(
+            FeederSection(s.index, s.name, s.is_source, content.section.get(s.name, _NO_SECTION).priority)
+            for s in network.sections
+        ),
+        tuple(_shared_element(name, element, network) for name, element in content.shared.items()),
     )
     by_ied = {switch.iedName: switch for switch in network.switches}
     own = {switch.iedName: _own_streams(switch, index) for switch in network.switches}
@@ -234,7 +261,16 @@ def _feeder_switch(switch: Switch, given: SiteSwitch) -> FeederSwitch:
         breaking_a=given.breaking_a,
         trip_delay_s=given.trip_delay_ms / 1000,
         operating_time_s=given.operating_time_ms / 1000,
+        shots=tuple(dead_ms / 1000 for dead_ms in given.shots_ms),
+        transfer_after_s=given.transfer_after_ms / 1000,
+        paralleling=given.paralleling,
     )
+
+
+def _shared_element(name: str, element: SiteShared, network: PrimaryNetwork) -> SharedElement:
+    numbers = {switch.path: switch.number for switch in network.switches}
+    heads = tuple(numbers[path] for path in element.heads)
+    return SharedElement(name, element.rating_a, heads[0], heads)
 
 
 def _own_streams(switch: Switch, index: GooseIndex) -> SwitchStreams:

@@ -86,6 +86,15 @@ class JsonObject:
             self.refuse(name, f"number from {low:g}" + (f" to {high:g}" if high != _NUMBER_MAX else ""))
         return float(value)
 
+    def numbers(self, name: str, low: float = 0.0) -> tuple[float, ...]:
+        """A member that is a list of numbers."""
+        value = self._take(name)
+        if not isinstance(value, list) or not all(
+            type(each) in (int, float) and low <= each <= _NUMBER_MAX for each in value
+        ):
+            self.refuse(name, f"list of numbers from {low:g}")
+        return tuple(float(each) for each in value)
+
     def boolean(self, name: str) -> bool:
         """A member that is true or false."""
         value = self._take(name)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from scl.topology import Kind
 
 ACCESS_POINT: Final = "P1"
-CONF_REV: Final = 1
+CONF_REV: Final = 2
 """Revision of the agents' data sets. Raise it with every change of ``agent_model``."""
 MIN_TIME_MS: Final = 4
 MAX_TIME_MS: Final = 1000

@@ -23,9 +23,9 @@ SLOW_CONTROL: Final = "gcbSlow"
 # Array sizes. They bound what one agent can say in one frame of 1,500 octets.
 ANSWERS: Final = 8
 CLEARED: Final = 4
-BOUNDARY: Final = 12
+BOUNDARY: Final = 32
 GRANTS: Final = 4
-RESERVATIONS: Final = 4
+RESERVATIONS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Member:
 DIRECTION: Final = ("unknown", "forward", "backward", "both")
 ANSWER: Final = ("none", "not seen", "passes on", "enters too", "unsure")
 VOLTAGE: Final = ("unknown", "absent", "present")
-SECTION_STATE: Final = ("none", "faulted", "suspect")
+SECTION_STATE: Final = ("none", "faulted", "suspect", "widened")
 LOCK_STATE: Final = ("none", "volatile", "durable")
 BEHAVIOUR: Final = ("", "on", "blocked", "test", "test/blocked", "off")  # IEC 61850-7-4: 1..5
 PROGRESS: Final = ("idle", "locating", "isolating", "restoring", "finished", "stopped")
@@ -88,7 +88,13 @@ REASON: Final = (
     "did not open",
     "beyond this release",
     "overtaken",
+    "both sides live",
+    "held open",
+    "local control",
+    "load not known",
+    "attempt spent",
 )
+CLAIM_KIND: Final = ("restore", "return", "manual", "transfer")
 
 
 def _one(ln: str, do: str, da: str, bType: str, literals: tuple[str, ...] = (), *, fc: str = "ST") -> Member:
@@ -129,7 +135,7 @@ def _claim(letter: str) -> tuple[Member, ...]:
     ``bnd`` and ``grant`` hold switch number * 2 + side (0 = A, 1 = B), the side that looks into the island.
     """
     return (
-        _struct("Clm" + letter, "id", _EPOCH, _NUMBER, *_EVENT),
+        _struct("Clm" + letter, "id", _EPOCH, _NUMBER, *_EVENT, Attribute("kind", "Enum", CLAIM_KIND)),
         Member("AFSR1", "Clm" + letter, "bnd", "ST", (Attribute("bnd", "INT16U"),), BOUNDARY),
         _struct(
             "Clm" + letter,
@@ -169,8 +175,10 @@ FAST: Final[tuple[Member, ...]] = (
     _side("B"),
     _one("RBRF1", "OpEx", "general", "BOOLEAN"),
     _one("AFSR1", "Rec", "shots", "BOOLEAN"),
+    _one("AFSR1", "Rec", "prog", "BOOLEAN"),
     _struct("Clr", "ids", *_EVENT, count=CLEARED),
     _struct("Hold", "st", Attribute("on", "BOOLEAN"), *_CLAIM_ID),
+    _struct("Rtn", "ev", *_EVENT),
     _one("AFSR1", "Sw", "rdy", "BOOLEAN"),
     _one("LLN0", "Beh", "stVal", "Enum", BEHAVIOUR),
     _one("AFSR1", "Sw", "tags", "INT8U"),
@@ -179,7 +187,15 @@ FAST: Final[tuple[Member, ...]] = (
     *_claim("B"),
     _struct("PrmA", "id", *_CLAIM_ID),
     _struct("PrmB", "id", *_CLAIM_ID),
-    _struct("Rsv", "rsv", *_CLAIM_ID, Attribute("tie", "INT16U"), Attribute("deciA", "INT32U"), count=RESERVATIONS),
+    _struct(
+        "Rsv",
+        "rsv",
+        *_CLAIM_ID,
+        Attribute("tie", "INT16U"),
+        Attribute("deciA", "INT32U"),
+        Attribute("whole", "BOOLEAN"),
+        count=RESERVATIONS,
+    ),
     _struct("Out", "st", *_CLAIM_ID, Attribute("tie", "INT16U"), Attribute("reason", "Enum", REASON)),
     _struct("Prg", "st", Attribute("prg", "Enum", PROGRESS), Attribute("reason", "Enum", REASON), *_EVENT),
 )
@@ -189,8 +205,8 @@ object:
 Id.inc incarnation; Sw.clsOut close outstanding; Sw.rdy ready, Sw.tags bit 0 work tag, bit 1 hot-line tag,
 Sw.unprv locks unproven since the start; Pkp id of the last pickup and whether its direction is trusted; Ans
 answers to peers' pickups, by switch, incarnation and pickup id; Evt last event id seen; Vlt voltage per side;
-SideA/SideB section state, lock, clear request; Rec reclosing shots in progress; Clr event ids cleared; Hold
-held open, for which claim; ClmA/ClmB claims; PrmA/PrmB promises; Rsv reservations given as owner of capacity;
+SideA/SideB section state, lock, clear request; Rec reclosing shots left, and one in progress; Clr event ids
+cleared; Hold held open, for which claim; Rtn event whose return to normal is under way; ClmA/ClmB claims; PrmA/PrmB promises; Rsv reservations given as owner of capacity;
 Out claim refused or failed, for which tie and why; Prg how far this agent is with which event.
 """
 
@@ -198,11 +214,12 @@ SLOW: Final[tuple[Member, ...]] = (
     _one("AFSR1", "Id", "inc", "INT32U"),
     _one("AFSR1", "Ld", "flow", "FLOAT32", fc="MX"),
     _one("AFSR1", "Ld", "q", "Quality", fc="MX"),
-    _one("AFSR1", "Ld", "gen", "FLOAT32", fc="MX"),
+    _one("AFSR1", "Ld", "genA", "FLOAT32", fc="MX"),
+    _one("AFSR1", "Ld", "genB", "FLOAT32", fc="MX"),
     _one("AFSR1", "Spr", "sideA", "FLOAT32", fc="MX"),
     _one("AFSR1", "Spr", "sideB", "FLOAT32", fc="MX"),
 )
-"""The slow data set: Ld.flow load current in A, positive from A to B, with quality; Ld.gen local generation
-in A that the sections at both sides feed in; Spr what this switch, closing, could carry into the section at
+"""The slow data set: Ld.flow load current in A, positive from A to B, with quality; Ld.genA, genB local
+generation in A that the section at that side feeds in; Spr what this switch, closing, could carry into the section at
 that side, in A.
 """

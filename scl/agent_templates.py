@@ -22,6 +22,7 @@ _ENUMERATIONS: Final[dict[tuple[str, ...], str]] = {
     agent_model.LOCK_STATE: TYPE_PREFIX + "LockStateKind",
     agent_model.PROGRESS: TYPE_PREFIX + "ProgressKind",
     agent_model.REASON: TYPE_PREFIX + "ReasonKind",
+    agent_model.CLAIM_KIND: TYPE_PREFIX + "ClaimKind",
     ("", "Ok", "Warning", "Alarm"): "HealthKind",
     ("", "Load Break", "Disconnector", "Earthing Switch", "High Speed Earthing Switch"): "SwitchFunctionKind",
     (

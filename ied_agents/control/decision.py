@@ -41,6 +41,11 @@ class Reason(IntEnum):
     DID_NOT_OPEN = 13
     BEYOND_RELEASE = 14
     OVERTAKEN = 15
+    BOTH_SIDES_LIVE = 16
+    HELD = 17
+    LOCAL = 18
+    LOAD_UNKNOWN = 19
+    SPENT = 20
 
 
 class Origin(IntEnum):
@@ -50,6 +55,14 @@ class Origin(IntEnum):
     STATION = 2
     REMOTE = 3
     AUTOMATIC_BAY = 4
+
+
+class Authority(IntEnum):
+    """Who may operate the switch (``Loc`` and ``LocSta`` of IEC 61850-7-4): one at a time."""
+
+    LOCAL = 1
+    STATION = 2
+    REMOTE = 3
 
 
 WORK_TAG: Final = 1
@@ -68,6 +81,7 @@ class SwitchCondition:
         proven: locks are proven since the start and the agent is commissioned.
         behaviour: mode of the switch's logical node.
         tags: ``WORK_TAG`` and ``HOT_LINE_TAG``.
+        local: a person at the switch has taken it over.
     """
 
     known_open: bool
@@ -77,6 +91,7 @@ class SwitchCondition:
     proven: bool
     behaviour: Behaviour
     tags: int
+    local: bool = False
 
 
 def refuse_close(condition: SwitchCondition, interlock: Reason) -> Reason:
@@ -90,6 +105,8 @@ def refuse_close(condition: SwitchCondition, interlock: Reason) -> Reason:
         return Reason.LOCKED
     if condition.tags:
         return Reason.TAGGED
+    if condition.local:
+        return Reason.LOCAL
     if condition.behaviour is not Behaviour.ON:
         return Reason.MODE
     if not condition.proven or condition.close_outstanding or not condition.known_open:
@@ -107,3 +124,9 @@ def refuse_open(condition: SwitchCondition, current_a: float, breaking_a: float)
     if current_a > breaking_a:
         return Reason.DID_NOT_OPEN
     return Reason.NONE
+
+
+def refuse_origin(authority: Authority, origin: Origin) -> Reason:
+    """Why whoever asks may not operate now; ``NONE`` permits it. Automatics ask in nobody's name."""
+    needed = {Origin.BAY: Authority.LOCAL, Origin.STATION: Authority.STATION, Origin.REMOTE: Authority.REMOTE}
+    return Reason.NONE if origin is Origin.AUTOMATIC_BAY or needed[origin] is authority else Reason.LOCAL

@@ -11,46 +11,62 @@ command and the record that belong to it leave together.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ied_agents.control.decision import (
     HOT_LINE_TAG,
     WORK_TAG,
+    Authority,
     Behaviour,
+    Origin,
     Reason,
     SwitchCondition,
     refuse_close,
+    refuse_origin,
 )
-from ied_agents.dflisr.capacity import FLOW_DEADBAND_A, HIGHEST_CURRENT_A, Ledger, spare_a
-from ied_agents.dflisr.isolate import SideDuty, carries_fault, clear_request_for_me, infeed_side, side_duties
+from ied_agents.dflisr import publish
+from ied_agents.dflisr.capacity import Ledger
+from ied_agents.dflisr.claimant import AGENT_EPOCH, Claimant, Purpose
+from ied_agents.dflisr.closer import Closer
+from ied_agents.dflisr.isolate import (
+    SideDuty,
+    Widening,
+    carries_fault,
+    clear_request_for_me,
+    infeed_side,
+    side_duties,
+)
 from ied_agents.dflisr.locate import Locator
 from ied_agents.dflisr.orders import Orders
 from ied_agents.dflisr.picture import FREEZE_AGE_S, Picture
+from ied_agents.dflisr.reclose import SHOT_PATIENCE_S, Recloser, reclosing_is_safe, shots_come_first
 from ied_agents.dflisr.records import (
     IDLE,
     NO_CLAIM,
     NO_EVENT,
     NO_OUTCOME,
     AgentState,
+    ClaimKind,
     EventId,
     LoadState,
     LockState,
     Outcome,
     Progress,
     SectionState,
-    SideState,
     Stage,
 )
-from ied_agents.dflisr.restore import Restorer
-from ied_agents.dflisr.stored import CLEARED_KEPT, EVENT_BLOCK, Record, StoredSide
-from ied_agents.dflisr.views import AgentConfig, Situation, locked
+from ied_agents.dflisr.reflex import Reflex
+from ied_agents.dflisr.stored import CLEARED_KEPT, EVENT_BLOCK, TAG_OWNERS, Record, StoredSide
+from ied_agents.dflisr.tasks import Tasks
+from ied_agents.dflisr.views import USABLE, AgentConfig, Situation
 from ied_agents.iec61850.dbpos import Dbpos
-from ied_agents.process.inputs import Direction, SwitchCommand, SwitchInputs, Voltage
-from scl.agent_model import CLEARED
+from ied_agents.process.inputs import Voltage
+
+if TYPE_CHECKING:
+    from ied_agents.process.inputs import SwitchCommand, SwitchInputs
 
 NEVER: Final = float("inf")
-INVALID_QUALITY: Final = 0b01_0000_0000000
-"""Validity invalid; the first quality bit is the most significant of 13."""
+ALL_TAGS: Final = WORK_TAG | HOT_LINE_TAG
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +115,17 @@ class Agent:
         self._handed = self._stored = record
         self._version = self._stored_version = 0
         self._locator = Locator(self.situation)
-        self._restorer = Restorer(self.situation, record)
+        self._claimant = Claimant(self.situation, record.return_loads)
+        self._closer = Closer(self.situation, record)
+        self._widening = Widening(self.situation)
+        self._reflex = Reflex(self.situation)
+        self._recloser = Recloser(self.situation.me.shots, now)
+        self._tasks = Tasks(self.situation)
+        self._shot_side: int | None = None
+        self._breaker_failure = False
         self._ledger = Ledger(self.situation, record.reservations)
         self._unproven = unclean
         self._orders = Orders(self.situation.me, now)
-        self._declared: tuple[EventId, int, int] | None = None
-        """Own declaration: event, pickup id, side."""
         self._event_counter = record.events_reserved - EVENT_BLOCK
         self._picture = Picture(self.situation)
         self._outcome = NO_OUTCOME
@@ -137,12 +158,20 @@ class Agent:
         if older and self.situation.inputs_valid(now):
             return
         self.situation.inputs, self.situation.inputs_at = inputs, now
-        self._picture.take(inputs, now)
+        for side, voltage in enumerate(inputs.voltage):
+            since = self.situation.live_since[side]
+            self.situation.live_since[side] = min(since, now) if voltage is Voltage.PRESENT else NEVER
+        self._picture.take(inputs)
 
     def receive_state(self, switch: int, state: AgentState) -> None:
         """A peer's fast data set, already put in order by its incarnation, stNum and sqNum."""
         view = self.situation.views[switch]
+        before = view.state
+        if before is None or (before.position is Dbpos.OFF) is not (state.position is Dbpos.OFF):
+            self._reflex.moved()
         view.state, view.alive = state, True
+        if state.behaviour in USABLE[self.situation.behaviour]:
+            view.sides = state.sides
 
     def receive_load(self, switch: int, load: LoadState) -> None:
         """A peer's slow data set."""
@@ -190,22 +219,84 @@ class Agent:
         self._clear(event)
         self._note_for_next_turn("unlocked", {"event": event})
 
-    def tag(self, tags: int) -> None:
-        """Set work and hot-line tags (bits of ``control.decision``).
+    def tag(self, owner: str, tags: int) -> None:
+        """Set one owner's work and hot-line tags (bits of ``control.decision``); 0 takes them off.
 
         Raises:
-            ValueError: another bit is set.
+            ValueError: another bit is set, no owner is named, or too many have tags here.
         """
-        if tags not in range((WORK_TAG | HOT_LINE_TAG) + 1):
+        if tags not in range(ALL_TAGS + 1):
             raise ValueError(f"tags {tags}: expected 0, {WORK_TAG} (work), {HOT_LINE_TAG} (hot line) or their sum")
-        self._record = replace(self._record, tags=tags)
-        self._note_for_next_turn("tags set", {"tags": tags})
+        if not owner:
+            raise ValueError("owner: a name expected")
+        others = tuple(tag for tag in self._record.tags if tag[0] != owner)
+        if tags and len(others) >= TAG_OWNERS:
+            raise ValueError(f"{len(others)} owners have tags here, no more are possible")
+        self._record = replace(self._record, tags=(*others, (owner, tags)) if tags else others)
+        self._note_for_next_turn("tags set", {"owner": owner, "tags": tags})
 
-    def request_close(self, now: float) -> Reason:
-        """An operator's close. This release energises only under a grant, so it is always refused, with the reason."""
-        refusal = refuse_close(self._condition(now), Reason.BEYOND_RELEASE)
-        self._note_for_next_turn("close refused", {"origin": "operator", "reason": refusal.name})
+    def set_mode(self, behaviour: Behaviour) -> None:
+        """Set the mode of the agent (``Mod``, IEC 61850-7-4); only ``on`` operates the switch."""
+        self._record = replace(self._record, behaviour=behaviour)
+        self._note_for_next_turn("mode set", {"mode": behaviour.name})
+
+    def set_authority(self, authority: Authority) -> None:
+        """Set who may operate the switch; while it is local nothing closes it by itself."""
+        self._record = replace(self._record, authority=authority)
+        self._note_for_next_turn("authority set", {"authority": authority.name})
+
+    def request_open(self, origin: Origin) -> Reason:
+        """An operator's opening of the switch; what it feeds goes dark and stays so.
+
+        Returns:
+            Why it is refused; NONE: it is ordered with the next turn.
+        """
+        refusal = refuse_origin(self._record.authority, origin)
+        if refusal is Reason.NONE and self._behaviour() is not Behaviour.ON:
+            refusal = Reason.MODE
+        if refusal is Reason.NONE:
+            self._tasks.open_wanted = True
+        self._note_for_next_turn("open requested", {"origin": origin.name, "answer": refusal.name})
         return refusal
+
+    def request_close(self, origin: Origin, now: float) -> Reason:
+        """An operator's close. It needs what every close needs: it is claimed, promised, reserved and guarded.
+
+        Returns:
+            Why it is refused at once; NONE: it is under way, and what becomes of it is published.
+        """
+        refusal = refuse_origin(self._record.authority, origin)
+        if refusal is Reason.NONE:
+            refusal = refuse_close(self._condition(now), self._tasks.close(self._picture.now(now)))
+        self._note_for_next_turn("close requested", {"origin": origin.name, "answer": refusal.name})
+        return refusal
+
+    def request_return(self, event: EventId, origin: Origin) -> Reason:
+        """Return to normal after the repair of an event: unlock it, and have every switch it moved go back.
+
+        Returns:
+            Why it is refused; NONE: the order is published, and resumed after a restart.
+        """
+        refusal = refuse_origin(self._record.authority, origin)
+        if refusal is Reason.NONE:
+            self._record = replace(self._record, returning=event)
+            self._clear(event)
+        self._note_for_next_turn("return requested", {"event": event, "answer": refusal.name})
+        return refusal
+
+    def request_restore(self, side: int, epoch: int, now: float) -> Reason:
+        """Claim the dark island at ``side`` with the authority of ``epoch``, higher than the agents' own.
+
+        For the centralized fallback: the same claims, promises, reservations and locks hold.
+
+        Raises:
+            ValueError: that is no higher authority.
+        """
+        if not AGENT_EPOCH < epoch <= 0xFF:
+            raise ValueError(f"epoch {epoch}: expected {AGENT_EPOCH + 1} to 255")
+        self._tasks.restore(side, epoch, self._picture.now(now))
+        self._note_for_next_turn("restore requested", {"side": "AB"[side], "epoch": epoch})
+        return Reason.NONE
 
     def stop(self) -> None:
         """An orderly end: the next turn's record carries the mark of a clean stop."""
@@ -213,37 +304,77 @@ class Agent:
 
     # -- one turn -------------------------------------------------------------------------------------------------
 
+    def react(self, switch: int, before: AgentState | None, now: float) -> Turn | None:
+        """Trip on a clear request ahead of the turn that it belongs to, where that is sure to trip on it too.
+
+        To be called only when the last state of ``switch`` is all that has come in since the last turn, and before
+        :attr:`next_deadline`; :meth:`evaluate` must follow.
+
+        Args:
+            switch: whose state :meth:`receive_state` has just taken.
+            before: its state until then; None if it had none.
+            now: s.
+
+        Returns:
+            The order, and the last published state with the trip; None if the turn is to decide.
+        """
+        # With no order to open on its way or in vain, the last turn saw no reason of another kind.
+        event = NO_EVENT if self._orders.opening else self._reflex.request(switch, before, now)
+        if event == NO_EVENT:
+            return None
+        self._turn = turn = Turn(self.situation.own, self._turn.slow)
+        if not self._serve_clear(event, now):
+            return None
+        self.situation.own = turn.fast = self._reflex.prepare()
+        return turn
+
+    def prepare(self) -> AgentState | None:
+        """Get ready for :meth:`react`; to be called when all that a turn decided has been sent.
+
+        Returns:
+            What a trip now would have it publish; None where there is nothing to trip.
+        """
+        own = self.situation.own
+        ready = self.situation.me.breaker and own.position is Dbpos.ON and not own.trip
+        return self._reflex.prepare() if ready else None
+
     def evaluate(self, now: float) -> Turn:
         """Decide everything anew."""
         self._deadline = NEVER
         self._turn = turn = Turn(self.situation.own, self._turn.slow, notes=self._notes)
         self._notes = []
+        self.situation.behaviour = self._behaviour()
+        self._closer.stored(self._stored.promises)
         self._adopt_cleared()
         self._observe(now)
-        self._wake(self._picture.follow(now))
-        self._prove()
-        self._locate(now)
-        self._isolate(now)
-        event = self._event()
-        # What follows judges the own switch by the same type as the others: by what it is about to publish.
-        self.situation.own = self._state(event, now)
-        before = self._decided()
-        self._restore(event, now)
+        if self._picture.alert(now):
+            self._wake(now + FREEZE_AGE_S)
+        self._picture.follow(now)
+        if self._behaviour() is Behaviour.OFF:
+            event = NO_EVENT
+            self.situation.own = self._state(event, now)
+        else:
+            self._prove()
+            self._locate(now)
+            self._isolate(now)
+            event = self._event()
+            # What follows judges the own switch by the same type as the others: by what it is about to publish.
+            self.situation.own = self._state(event, now)
+            self._reclose(now)
+            self._restore(event, now)
         if self._stop_requested:
             self._record = replace(self._record, clean=not self._unproven)
         if self._record != self._handed:
             self._handed = self._record
             self._version += 1
             turn.record = (self._version, self._record)
-        if self._decided() != before:
-            self.situation.own = self._state(event, now)
-        turn.fast = self.situation.own
-        turn.slow = self._load(now)
+        self.situation.own = turn.fast = self._state(event, now)
+        turn.slow = publish.load_state(self.situation, self._turn.slow, now)
         return turn
 
-    def _decided(self) -> tuple[Any, ...]:
-        """What restoring may change of what is published."""
-        return self._record, self._restorer.claims(), self._orders.close_outstanding, self._outcome, self._progress
+    def _behaviour(self) -> Behaviour:
+        """The mode; in shadow the agent decides and notes, and to its peers it is in test."""
+        return Behaviour.TEST_BLOCKED if self.situation.config.shadow else self._record.behaviour
 
     def _wake(self, at: float) -> None:
         self._deadline = min(self._deadline, at)
@@ -261,10 +392,7 @@ class Agent:
     # -- observe --------------------------------------------------------------------------------------------------
 
     def _position(self, now: float) -> tuple[Dbpos, int]:
-        inputs = self.situation.inputs
-        if inputs is None or not self.situation.inputs_valid(now) or not inputs.position_valid:
-            return Dbpos.INTERMEDIATE if inputs is None else inputs.position, INVALID_QUALITY
-        return inputs.position, 0
+        return publish.position(self.situation, now)
 
     def _observe(self, now: float) -> None:
         if self.situation.inputs_valid(now):
@@ -287,7 +415,13 @@ class Agent:
             self._note("position", {"position": position.name})
         known = position if quality == 0 else Dbpos.INTERMEDIATE
         claim, reason = self._orders.closed(known, self.situation.inputs_at)
-        if claim is not None and reason is not Reason.NONE:
+        if claim is not None or not self._orders.close_outstanding:
+            self._closer.ended()
+        if claim == NO_CLAIM:
+            if reason is not Reason.NONE:
+                self._recloser.give_up()
+            self._note("reclosed" if reason is Reason.NONE else "did not reclose", {})
+        elif claim is not None and reason is not Reason.NONE:
             self._outcome = Outcome(claim, self.situation.me.number, reason)
             self._note("did not close", {"claim": claim})
         elif claim is not None:
@@ -295,13 +429,29 @@ class Agent:
         if self._orders.open_overdue(known, now):
             self._note("did not open in time", {"position": position.name})
         self._wake(self._orders.deadline(now))
+        inputs = self.situation.inputs
+        pickup = inputs is not None and inputs.pickup
+        self._recloser.follow(now, closed=known is Dbpos.ON, pickup=pickup)
+        self._wake(self._recloser.deadline(now))
+        if known is Dbpos.ON and self._record.hold_claim != NO_CLAIM:
+            self._record = replace(self._record, hold_claim=NO_CLAIM, hold_event=NO_EVENT)
 
     def _adopt_cleared(self) -> None:
         for number in self.situation.views:
             state = self.situation.heard(number)
-            for event in () if state is None else state.cleared:
+            if state is None:
+                continue
+            ordered = state.returning
+            if ordered not in (NO_EVENT, self._record.returning) and self._moved_for(ordered):
+                self._record = replace(self._record, returning=ordered)
+                self._note("return to normal", {"event": ordered})
+            for event in state.cleared:
                 if event not in self._record.cleared:
                     self._clear(event)
+
+    def _moved_for(self, event: EventId) -> bool:
+        """Whether this switch holds something for an event, on disk."""
+        return event == self._record.hold_event or any(side.event == event for side in self._record.sides)
 
     def _clear(self, event: EventId) -> None:
         cleared = (*(e for e in self._record.cleared if e != event), event)[-CLEARED_KEPT:]
@@ -337,8 +487,9 @@ class Agent:
             close_outstanding=self._orders.close_outstanding,
             locked=any(side.locked for side in self._record.sides),
             proven=not self._unproven and not self._record.held,
-            behaviour=Behaviour.ON,
-            tags=self._record.tags,
+            behaviour=self._behaviour(),
+            tags=self._record.all_tags,
+            local=self._record.authority is Authority.LOCAL,
         )
 
     # -- locate ---------------------------------------------------------------------------------------------------
@@ -350,43 +501,55 @@ class Agent:
             if answer.pickup:
                 self._note("answered", {"to": answer.switch, "pickup": answer.pickup, "answer": answer.kind.name})
         pickup = self._locator.pickup
-        declared = self._declared
-        standing = (
-            declared[2]
-            if declared is not None
-            and pickup is not None
-            and declared[1] == pickup.id
-            and declared[0] not in self.situation.cleared
-            else None
-        )
-        verdict, wake = self._locator.judge(now, standing)
+        verdict, wake = self._locator.judge(now)
         self._wake(wake)
-        if verdict.withdraw and declared is not None:
-            self._clear(declared[0])
-            self._note("declaration withdrawn", {"event": declared[0], "why": "a peer passes the fault on"})
-        if (verdict.declare or verdict.suspect) and pickup is not None:
+        self._shot_side = None
+        shot = self._shot_first(verdict.side, now) if verdict.declare or verdict.suspect else False
+        if shot and pickup is not None:
+            pickup.settled = pickup.until is not None
+            if self.situation.me.breaker and (verdict.declare or verdict.trip):
+                if self._position(now) != (Dbpos.OFF, 0) and self._open(NO_EVENT, now):
+                    self._recloser.tripped(now, final=False)
+                    self._note("trips for a shot", {"section": self._section(verdict.side)})
+            elif verdict.declare and pickup.until is None:
+                self._shot_side = infeed_side(pickup, verdict.side)
+                self._wake(pickup.since + SHOT_PATIENCE_S)
+        elif (verdict.declare or verdict.suspect) and pickup is not None:
             state = SectionState.FAULTED if verdict.declare else SectionState.SUSPECT
             held = self._record.sides[verdict.side].section
             # After a restart the fault may still stand; it needs no second name.
             if held is SectionState.NONE or (held is SectionState.SUSPECT and verdict.declare):
-                self._declare(verdict.side, state, pickup.id)
+                self._declare(verdict.side, state)
             pickup.settled = True
         if verdict.trip and self._position(now) != (Dbpos.OFF, 0) and self._open(self._event(), now):
             self._note("own delay has run out", {"delay_s": self.situation.me.trip_delay_s})
             self._orders.tripped_by_delay = True
+            self._recloser.tripped(now, final=any(side.locked for side in self._record.sides))
 
-    def _declare(self, side: int, state: SectionState, pickup_id: int) -> None:
+    def _shot_first(self, side: int, now: float) -> bool:
+        """Whether the breaker that would clear the fault has shots left, and is not given up on."""
+        pickup = self._locator.pickup
+        if pickup is None or (pickup.until is None and now >= pickup.since + SHOT_PATIENCE_S):
+            return False
+        return shots_come_first(self.situation, side, self._recloser)
+
+    def _new_event(self) -> EventId:
+        """An event id that no one has ever seen; NO_EVENT while the disk has not taken the last counters."""
         if self._event_counter >= self._stored.events_reserved:
             # An id that the disk does not know could be used twice; the breaker's own delay still protects.
-            self._note("cannot declare", {"why": "the disk has not taken the last event counters"})
-            return
+            self._note("no event id", {"why": "the disk has not taken the last event counters"})
+            return NO_EVENT
         self._event_counter += 1
         while EventId(self.situation.me.number, self._event_counter) in self._record.cleared:
             self._event_counter += 1
         if self._event_counter + EVENT_BLOCK // 2 > self._record.events_reserved:
             self._record = replace(self._record, events_reserved=self._event_counter + EVENT_BLOCK)
-        event = EventId(self.situation.me.number, self._event_counter)
-        self._declared = (event, pickup_id, side)
+        return EventId(self.situation.me.number, self._event_counter)
+
+    def _declare(self, side: int, state: SectionState) -> None:
+        event = self._new_event()
+        if event == NO_EVENT:
+            return
         silent = self._locator.peers_missing(self.situation.me.sides[side])
         self._set_side(side, replace(self._record.sides[side], section=state, event=event, locked=True))
         kind = "declared faulted" if state is SectionState.FAULTED else "held suspect"
@@ -403,6 +566,7 @@ class Agent:
         for side, duty in enumerate(side_duties(self.situation)):
             self._follow_duty(side, duty)
         self._doubt_both_sides()
+        self._widen(now)
         locked_sides = [side for side in (0, 1) if self._record.sides[side].locked]
         open_now = self._position(now) == (Dbpos.OFF, 0)
         pickup = self._locator.pickup
@@ -411,8 +575,9 @@ class Agent:
             event = self._record.sides[side].event
             if self.situation.me.breaker or (not carries_fault(pickup) and self.situation.inputs_valid(now)):
                 self._open(event, now)
-            else:
-                # Under fault current, or under one that is not known.
+            elif self.situation.inputs is not None:
+                # Under fault current, or under one that is not known any more. Before the first word of its process
+                # after a start nothing speaks for one.
                 self._request_clear(1 - side if pickup is None else infeed_side(pickup, side), event)
         for side in (0, 1):
             asked = self._record.sides[side].clear_event
@@ -422,8 +587,16 @@ class Agent:
         if event != NO_EVENT and (self._orders.tripped_by_delay or self._orders.opened_for in self.situation.cleared):
             self._orders.rename(event)
         event = clear_request_for_me(self.situation)
-        if event != NO_EVENT and not open_now and self._open(event, now):
-            self._note("clears for a load-break switch", {"event": event})
+        if event != NO_EVENT and not open_now:
+            self._serve_clear(event, now)
+
+    def _serve_clear(self, event: EventId, now: float) -> bool:
+        """Trip for a load-break switch under fault current, unless an order is on its way; True if it was ordered."""
+        if not self._open(event, now):
+            return False
+        self._recloser.tripped(now, final=event.counter != 0)
+        self._note("clears for a load-break switch", {"event": event})
+        return True
 
     def _doubt_both_sides(self) -> None:
         """Fault current seen without a direction to rely on: if one side is suspect, the fault may be on either."""
@@ -439,7 +612,27 @@ class Agent:
                 and (frozen is None or pickup.since >= frozen.at - FREEZE_AGE_S)
                 and not self.situation.feeder.is_source(self.situation.me.sides[1 - side])
             ):
-                self._declare(1 - side, SectionState.SUSPECT, pickup.id)
+                self._declare(1 - side, SectionState.SUSPECT)
+
+    def _widen(self, now: float) -> None:
+        """Isolate one section more where a switch of a faulted one does not open; never a source section."""
+        due, wake = self._widening.due(now)
+        self._wake(wake)
+        if self._orders.open_failed:
+            # The own switch: what lies on its other side is the section beyond.
+            due += [
+                (1 - side, held.event)
+                for side, held in enumerate(self._record.sides)
+                if held.section in (SectionState.FAULTED, SectionState.SUSPECT)
+            ]
+        self._breaker_failure = False
+        for side, event in due:
+            if self.situation.feeder.is_source(self.situation.me.sides[side]):
+                self._breaker_failure = True
+            elif self._record.sides[side].section is SectionState.NONE:
+                held = replace(self._record.sides[side], section=SectionState.WIDENED, event=event, locked=True)
+                self._set_side(side, held)
+                self._note("widened", {"section": self._section(side), "event": event})
 
     def _follow_duty(self, side: int, duty: SideDuty) -> None:
         known = self._record.sides[side]
@@ -447,7 +640,7 @@ class Agent:
             known = StoredSide(clear_event=known.clear_event)
             self._set_side(side, known)
             self._note("lock released", {"section": self._section(side)})
-        heard_worse = duty.section is SectionState.FAULTED and known.section is SectionState.SUSPECT
+        heard_worse = duty.section is SectionState.FAULTED and known.section is not SectionState.FAULTED
         if duty.section is not SectionState.NONE and (known.section is SectionState.NONE or heard_worse):
             self._set_side(side, replace(known, section=duty.section, event=duty.event, locked=True))
             known = self._record.sides[side]
@@ -458,13 +651,15 @@ class Agent:
         if known.locked and was is LockState.VOLATILE and stored.locked and stored.event == known.event:
             self._note("lock durable", {"section": self._section(side), "event": known.event})
 
-    def _open(self, event: EventId, now: float) -> bool:
+    def _open(self, event: EventId, now: float, *, protecting: bool = True) -> bool:
         """Order the switch open, unless an order is still on its way; True if it was ordered now."""
         inputs = self.situation.inputs
         # A current that is not known may be a fault current.
         current = inputs.current_a if inputs is not None and self.situation.inputs_valid(now) else NEVER
-        command = self._orders.open(event, self._condition(now), current, now)
+        command = self._orders.open(event, self._condition(now), current, now, protecting=protecting)
         if command is None:
+            if self._behaviour() is not Behaviour.ON and self._orders.withhold(event):
+                self._note("would open", {"event": event, "mode": self._behaviour().name})
             return False
         self._turn.commands.append(command)
         self._wake(self._orders.deadline(now))
@@ -493,44 +688,69 @@ class Agent:
     def _concerns_me(self, event: EventId) -> bool:
         """Whether an event's section hung together with one of the own sections when the network was quiet."""
         situation = self.situation
-        closed = self._picture.closed_before(event)
+        frozen = self._picture.before(event)
+        if frozen is None:
+            return True
         flagged = {
             situation.feeder.by_number[number].sides[side]
             for number, state in situation.states()
             for side in (0, 1)
             if state.sides[side].section_event == event
         } | {situation.me.sides[side] for side in (0, 1) if self._record.sides[side].event == event}
-        if closed is None:
-            return True
         for section in situation.me.sides:
-            area = situation.feeder.island(section, lambda n: n in closed)
+            area = situation.feeder.island(section, lambda n: n in frozen.closed)
             if flagged & area.sections:
                 return True
         return False
 
+    def _reclose(self, now: float) -> None:
+        """A shot, once the dead time is over and nothing speaks against it."""
+        if any(side.locked for side in self._record.sides) and self._recloser.reclosing:
+            self._recloser.give_up()
+        if not self._recloser.due(now):
+            return
+        condition = self._condition(now)
+        claimed = any(claim.id != NO_CLAIM for claim in self._claimant.claims()) or bool(self._closer.asked())
+        safe = reclosing_is_safe(self.situation) and not claimed
+        refusal = refuse_close(condition, Reason.NONE if safe else Reason.ISLAND_NOT_DEAD)
+        if refusal is not Reason.NONE:
+            self._recloser.give_up()
+            self._note("may not reclose", {"reason": refusal.name})
+            return
+        self._recloser.shoot()
+        self._turn.commands.append(self._orders.close(NO_CLAIM, now))
+        self._wake(self._orders.deadline(now))
+        self._note("reclose ordered", {})
+
     def _restore(self, event: EventId, now: float) -> None:
-        restorer = self._restorer
         self._progress = self._isolation_progress(event, now)
-        if event == NO_EVENT and not restorer.concerned():
+        self._follow_tasks(now)
+        claims = self._claimant.claims()
+        idle = event == NO_EVENT and not self._tasks.any() and not any(claim.id.number for claim in claims)
+        if idle and not any(True for _ in self.situation.claims()) and not self._ledger.concerned():
             return
         condition, ready = self._condition(now), self._ready(now)
-        if ready and condition.known_open and not condition.close_outstanding:
-            due = restorer.promises_due(self._record.promises)
+        if ready:
+            self._open_for_claim(condition, now)
+        for side in (0, 1):
+            self._claim(side, now, ready=ready)
+        still = (condition.known_open or condition.known_closed) and not condition.close_outstanding
+        # A promise says too that all the promising switch knows of a fault is in its flags.
+        if ready and still and self._locator.resolved:
+            due = self._closer.promise(self._record.promises, self._claimant.claims())
             for side in (0, 1):
                 if due[side] != self._record.promises[side]:
                     self._note("promised", {"claim": due[side], "side": "AB"[side]})
             if due != self._record.promises:
                 self._record = replace(self._record, promises=due)
-        for side in (0, 1):
-            self._claim(side, event, now, ready=ready)
         if ready:
-            self._serve_requests()
-        order, wake = restorer.close_order(self._record, self._stored, now)
+            self._serve_requests(now)
+        order, wake = self._closer.close_order(self._claimant.claims(), now)
         self._wake(wake)
         if order is None:
             return
         refusal = refuse_close(self._condition(now), order.refusal)
-        restorer.spend(order)
+        self._closer.spend(order, ordered=refusal is Reason.NONE)
         if refusal is not Reason.NONE:
             self._outcome = Outcome(order.claim, self.situation.me.number, refusal)
             self._note("close refused", {"claim": order.claim, "reason": refusal.name})
@@ -539,26 +759,75 @@ class Agent:
         self._wake(self._orders.deadline(now))
         self._note("close ordered", {"claim": order.claim})
 
-    def _claim(self, side: int, event: EventId, now: float, *, ready: bool) -> None:
-        restorer = self._restorer
-        before = restorer.claims()[side]
-        new = restorer.claim(side, event, self._orders.opened_for, self._record, now) if ready else None
+    def _follow_tasks(self, now: float) -> None:
+        """What is to be done without a fault: an operator's orders, a return to normal, a loss of supply."""
+        tasks, position = self._tasks, self._position(now)
+        if tasks.open_wanted:
+            tasks.open_wanted = False
+            if position != (Dbpos.OFF, 0):
+                self._open(NO_EVENT, now, protecting=False)
+        closed = position == (Dbpos.ON, 0)
+        if tasks.supply_lost(now, closed=closed) and self._open(NO_EVENT, now, protecting=False):
+            self._note("supply lost", {"for_s": self.situation.me.transfer_after_s})
+            tasks.transfer(self._picture.now(now))
+        if tasks.follow_return(
+            self._record.returning,
+            now,
+            is_open=position == (Dbpos.OFF, 0),
+            is_locked=any(side.locked for side in self._record.sides),
+            frozen=lambda: self._picture.now(now),
+        ):
+            self._record = replace(self._record, returning=NO_EVENT)
+        self._wake(tasks.deadline)
+        for side in (0, 1):
+            if tasks.nameless(side):
+                tasks.name(side, self._new_event())
+            event = self._claimant.claims()[side].event
+            kind = tasks.finished(side, self._claimant.progress[side])
+            if kind is not None:
+                self._clear(event)
+                self._note("task finished", {"task": kind.name, "how": self._claimant.progress[side].reason.name})
+            if kind is ClaimKind.RETURN:
+                self._record = replace(self._record, returning=self._record.returning if closed else NO_EVENT)
+
+    def _open_for_claim(self, condition: SwitchCondition, now: float) -> None:
+        """Open to split an island, or to give back what a return to normal takes over."""
+        claim = self._closer.must_open()
+        if claim is None or condition.known_open:
+            return
+        if self._orders.open_failed:
+            if self._outcome.claim != claim.id:
+                self._outcome = Outcome(claim.id, self.situation.me.number, Reason.DID_NOT_OPEN)
+        elif self._open(NO_EVENT, now, protecting=False) and self.situation.me.normally_closed:
+            self._record = replace(self._record, hold_claim=claim.id, hold_event=claim.event)
+            self._note("opens to split the island", {"claim": claim.id})
+
+    def _purpose(self, side: int) -> Purpose | None:
+        event = self._claimant.fault_event(side, self._orders.tripped_at)
+        if event != NO_EVENT:
+            return Purpose(ClaimKind.RESTORE, event, self._tasks.epoch(side))
+        return self._tasks.purpose(side)
+
+    def _claim(self, side: int, now: float, *, ready: bool) -> None:
+        claimant = self._claimant
+        before = claimant.claims()[side]
+        pickup = self._locator.pickup
+        # As long as it is not known where the own fault current went, nothing is claimed.
+        located = pickup is None or pickup.settled or pickup.entered is None
+        new = claimant.claim(side, self._purpose(side), self._record, now) if ready and located else None
         if new is not None:
-            claims, promises = list(self._record.claims), list(self._record.promises)
+            claims = list(self._record.claims)
             claims[side] = new
-            claim = restorer.claims()[side]
-            if any(bound == (self.situation.me.number, side) for bound in claim.boundary):
-                promises[side] = max(promises[side], new)
-            self._record = replace(
-                self._record,
-                claims=(claims[0], claims[1]),
-                promises=(promises[0], promises[1]),
-                claim_number=new.number,
-            )
+            claim = claimant.claims()[side]
+            self._record = replace(self._record, claims=(claims[0], claims[1]), claim_number=new.number)
+            if claim.kind is ClaimKind.TRANSFER:
+                self._record = replace(self._record, hold_claim=new, hold_event=claim.event)
             self._note("claimed", {"claim": new, "asked": [b.switch for b in claim.boundary]})
             before = claim
-        progress = restorer.pursue(side, event, self._stored, now)
-        after = restorer.claims()[side]
+        progress = claimant.pursue(side, self._stored, now)
+        if claimant.return_loads != self._record.return_loads:
+            self._record = replace(self._record, return_loads=claimant.return_loads)
+        after = claimant.claims()[side]
         if after.request != before.request:
             self._note("capacity requested", {"claim": after.id, **after.request._asdict()})
         if after.grants != before.grants:
@@ -569,6 +838,8 @@ class Agent:
             self._progress = progress
 
     def _isolation_progress(self, event: EventId, now: float) -> Progress:
+        if self._breaker_failure:
+            return Progress(Stage.STOPPED, Reason.DID_NOT_OPEN, event)
         if event == NO_EVENT or event in self.situation.cleared:
             pickup = self._locator.pickup
             return Progress(Stage.LOCATING, Reason.NONE, NO_EVENT) if carries_fault(pickup) else IDLE
@@ -581,17 +852,26 @@ class Agent:
             return Progress(Stage.STOPPED, Reason.DID_NOT_OPEN, event)
         return Progress(Stage.ISOLATING, Reason.NONE, event)
 
-    def _serve_requests(self) -> None:
+    def _serve_requests(self, now: float) -> None:
         """As owner of capacity: judge what is asked, drop what has ended."""
         ledger, me = self._ledger, self.situation.me.number
-        ledger.drop_ended()
-        for claimant, claim in [*self.situation.claims(), *((me, c) for c in self._restorer.claims())]:
+        ledger.follow(now)
+        for made, answer in ledger.forwarded(now):
+            detail = {"claim": made.claim, "tie": made.tie, "amperes": made.deciamperes / 10}
+            if answer is Reason.NONE:
+                self._note("reserved", {**detail, "of": "what is shared"})
+            elif answer is not Reason.PEER_SILENT and self._outcome[:2] != (made.claim, made.tie):
+                self._outcome = Outcome(made.claim, made.tie, answer)
+                self._note("capacity refused", {**detail, "reason": answer.name})
+        for claimant, claim in [*self.situation.claims(), *((me, c) for c in self._claimant.claims())]:
             request = claim.request
-            if claim.id == NO_CLAIM or request.owner != me or claim.grants:
+            if claim.id == NO_CLAIM or request.owner != me:
+                continue
+            if any(bound.switch == request.tie for bound in claim.grants):
                 continue
             if ledger.find(claim.id, request.tie, request.deciamperes) is not None:
                 continue
-            refused = ledger.judge(claim)
+            refused = ledger.judge(claim, now)
             detail = {"claim": claim.id, "tie": request.tie, "amperes": request.deciamperes / 10}
             if refused is Reason.NONE:
                 self._note("reserved", {**detail, "for": claimant})
@@ -604,78 +884,25 @@ class Agent:
     # -- what is published ----------------------------------------------------------------------------------------
 
     def _state(self, event: EventId, now: float) -> AgentState:
-        situation, record, stored = self.situation, self._record, self._stored
-        position, quality = self._position(now)
-        pickup = self._locator.pickup
-        inputs = situation.inputs
-        valid = situation.inputs_valid(now) and inputs is not None
-        claims = self._restorer.claims()
-        return AgentState(
-            incarnation=situation.incarnation,
-            position=position,
-            position_quality=quality,
-            close_outstanding=self._orders.close_outstanding,
-            pickup=carries_fault(pickup),
-            direction=Direction.UNKNOWN if pickup is None else pickup.direction,
-            pickup_quality=0 if valid else INVALID_QUALITY,
-            pickup_id=0 if pickup is None else pickup.id,
-            direction_trusted=pickup is not None and pickup.trusted,
+        orders, situation = self._orders, self.situation
+        return publish.agent_state(
+            situation,
+            self._record,
+            self._stored,
+            now,
+            pickup=self._locator.pickup,
             answers=self._locator.answers,
             last_event=event,
-            trip=self._orders.tripped_by_delay or (event != NO_EVENT and self._orders.tripped_for == event),
-            voltage=inputs.voltage if valid and inputs is not None else (Voltage.UNKNOWN, Voltage.UNKNOWN),
-            sides=(
-                _published_side(record.sides[0], stored.sides[0]),
-                _published_side(record.sides[1], stored.sides[1]),
-            ),
-            cleared=stored.cleared[-CLEARED:],
-            held=record.held,
+            close_outstanding=orders.close_outstanding,
+            trip=orders.tripped_at is not None,
+            shot_side=self._shot_side,
+            breaker_failure=self._breaker_failure,
+            shots=self._recloser.armed,
+            reclosing=self._recloser.reclosing,
             ready=self._ready(now),
-            behaviour=Behaviour.ON,
-            tags=record.tags,
             unproven=self._unproven,
-            claims=(
-                claims[0] if claims[0].id in (NO_CLAIM, stored.claims[0]) else situation.own.claims[0],
-                claims[1] if claims[1].id in (NO_CLAIM, stored.claims[1]) else situation.own.claims[1],
-            ),
-            promises=stored.promises,
-            reservations=tuple(entry.reservation for entry in stored.reservations),
+            behaviour=self._behaviour(),
+            claims=self._claimant.claims(),
             outcome=self._outcome,
             progress=self._progress,
         )
-
-    def _load(self, now: float) -> LoadState:
-        situation, last = self.situation, self._turn.slow
-        inputs = situation.inputs
-        if inputs is None or not situation.inputs_valid(now):
-            return replace(last, flow_quality=INVALID_QUALITY, spare_a=(0.0, 0.0))
-        flow = min(max(inputs.flow_a, -HIGHEST_CURRENT_A), HIGHEST_CURRENT_A)
-        generation = min(max(inputs.generation_a, -HIGHEST_CURRENT_A), HIGHEST_CURRENT_A)
-        if abs(flow - self._published_flow) < FLOW_DEADBAND_A:
-            flow = self._published_flow
-        self._published_flow = flow
-        idle = situation.known_open(situation.me.number) and not locked(situation.own)
-        spare = (spare_a(situation, 0), spare_a(situation, 1)) if idle else (0.0, 0.0)
-        steady = all(abs(new - old) < FLOW_DEADBAND_A for new, old in zip(spare, last.spare_a, strict=True))
-        return LoadState(
-            situation.incarnation,
-            flow,
-            0,
-            generation,
-            last.spare_a if steady else spare,
-        )
-
-
-def _published_side(side: StoredSide, stored: StoredSide) -> SideState:
-    lock = LockState.NONE
-    if side.locked:
-        durable = stored.locked and stored.event == side.event
-        lock = LockState.DURABLE if durable else LockState.VOLATILE
-    return SideState(
-        section=side.section,
-        section_event=side.event,
-        lock=lock,
-        lock_event=side.event if side.locked else NO_EVENT,
-        clear=side.clear_event != NO_EVENT,
-        clear_event=side.clear_event,
-    )

@@ -1,25 +1,34 @@
-"""Capacity: what a tie can offer, and the ledger of the head switch that hands it out (design section 4, step 3).
+"""Capacity: what a tie can offer, and the ledgers that hand it out (design section 4, step 3).
 
 The head switch of a feeder, the one next to its source, owns the capacity of everything between that source and the
-ties. It checks every element of the path less what it has reserved already. Amounts are in amperes here and in
-tenths of an ampere on the wire.
+ties. What several heads share, a transformer or a busbar, is owned by one of them: a head that has reserved asks, by
+its reservation, the owners of what it shares, and says that it is whole once they have reserved too. So a claimant and
+a tie need to hear no one but the head. Each checks its elements less what it has reserved on them already. Amounts are
+in amperes here and in tenths of an ampere on the wire.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from ied_agents.control.decision import Reason
-from ied_agents.dflisr.records import NO_CLAIM, Bound, Claim, ClaimId, Reservation
+from ied_agents.dflisr.machines import RESERVATION, ReservationEvent, ReservationState
+from ied_agents.dflisr.records import NO_CLAIM, NO_EVENT, Bound, Claim, ClaimId, EventId, Reservation
 from scl.agent_model import RESERVATIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ied_agents.dflisr.feeder import SharedElement
     from ied_agents.dflisr.views import Situation
 
 
 FLOW_DEADBAND_A: Final = 1.0
 """A published load current may be this much behind the real one, in A; capacity counts it as load."""
+
+LOADS_SETTLE_S: Final = 2.5
+"""A published load is at the most as old as its longest interval, 2 s, and the time to the next look at it."""
 
 HIGHEST_CURRENT_A: Final = 1e6
 """Beyond any apparatus; keeps currents within what the wire can carry."""
@@ -34,6 +43,16 @@ def supply_path(situation: Situation, bound: Bound) -> list[int] | None:
     return situation.feeder.path_to_source(behind, lambda n: n != bound.switch and situation.known_closed(n))
 
 
+def head_of(path: Sequence[int], tie: int) -> int:
+    """The head of a supply: the switch next to the source, the tie itself where nothing lies between."""
+    return path[-1] if path else tie
+
+
+def shared_by(situation: Situation, head: int) -> list[SharedElement]:
+    """What a head draws from together with others, in the site's order."""
+    return [element for element in situation.feeder.shared if head in element.heads]
+
+
 def load_a(situation: Situation, switch: int) -> float | None:
     """Magnitude of a switch's load current in A; None if it is not known or not fresh."""
     if switch == situation.me.number:
@@ -45,6 +64,20 @@ def load_a(situation: Situation, switch: int) -> float | None:
     if view.state is not None and view.load.incarnation != view.state.incarnation:
         return None
     return abs(view.load.flow_a)
+
+
+def shared_load_a(situation: Situation, element: SharedElement) -> float | None:
+    """What a shared element carries at the most, in A; None if that of a head is not known.
+
+    Power that local generation feeds back through one head is not counted against the load of another.
+    """
+    total = 0.0
+    for head in element.heads:
+        load = load_a(situation, head)
+        if load is None:
+            return None
+        total += load + FLOW_DEADBAND_A
+    return total
 
 
 def spare_a(situation: Situation, side: int) -> float:
@@ -61,87 +94,269 @@ def spare_a(situation: Situation, side: int) -> float:
     return max(0.0, spare)
 
 
+def outstanding_a(situation: Situation, tie: int, deciamperes: int) -> float:
+    """What a reservation still counts beside the measured load, in A: all of it until its tie carries it."""
+    reserved = deciamperes / 10
+    if situation.known_open(tie):
+        return reserved
+    carried = load_a(situation, tie)
+    return reserved if carried is None else max(0.0, reserved - carried)
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One reservation with what is needed to know when it ends."""
+    """One reservation with what is needed to know when it ends and where it counts.
+
+    Attributes:
+        reservation: as published.
+        event: that the claim was made for.
+        side: of the tie, that looks into the island.
+        path: switches from the tie to the source when it was made.
+    """
 
     reservation: Reservation
-    boundary: tuple[Bound, ...]
+    event: EventId
+    side: int
+    path: tuple[int, ...]
 
 
 class Ledger:
-    """Capacity handed out by this switch as head of its feeder."""
+    """Capacity handed out by this switch, as head of its feeder and as owner of what it shares."""
 
     def __init__(self, situation: Situation, entries: tuple[Entry, ...] = ()) -> None:
         self._now = situation
         self.entries = entries
+        self._closed_since: dict[tuple[ClaimId, int], float] = {}
+        self._was_closed: set[tuple[ClaimId, int]] = set()
+        self._asked: set[tuple[ClaimId, int]] = set()
+        """Of which entries this process has heard the request: only then does it know that one has ended."""
+
+    def concerned(self) -> bool:
+        """Whether there are entries, or another head asks for some."""
+        heads = {
+            h for element in self._now.feeder.shared if element.owner == self._now.me.number for h in element.heads
+        }
+        states = (self._now.heard(head) for head in heads)
+        return bool(self.entries) or any(state is not None and state.reservations for state in states)
 
     def find(self, claim: ClaimId, tie: int, deciamperes: int) -> Entry | None:
         """The reservation that covers a request."""
-        return next(
-            (
-                entry
-                for entry in self.entries
-                if entry.reservation.claim == claim
-                and entry.reservation.tie == tie
-                and entry.reservation.deciamperes >= deciamperes
-            ),
-            None,
-        )
+        for entry in self.entries:
+            made = entry.reservation
+            if made.claim == claim and made.tie == tie and made.deciamperes >= deciamperes:
+                return entry
+        return None
 
-    def drop_ended(self) -> bool:
-        """Remove what has ended: all switches of its claim have promised a higher one. True if anything went."""
-        kept = tuple(entry for entry in self.entries if not self._ended(entry))
-        changed = kept != self.entries
-        self.entries = kept
-        return changed
+    def follow(self, now: float) -> None:
+        """Take every entry one step further in the table: confirm it, or remove it for one of the reasons there."""
+        self._closed_since = {
+            key: self._closed_since.get(key, now)
+            for key in ((entry.reservation.claim, entry.reservation.tie) for entry in self.entries)
+            if self._now.known_closed(key[1])
+        }
+        self._was_closed &= {(entry.reservation.claim, entry.reservation.tie) for entry in self.entries}
+        self._was_closed |= self._closed_since.keys()
+        self._asked &= {(entry.reservation.claim, entry.reservation.tie) for entry in self.entries}
+        kept = []
+        for entry in self.entries:
+            made = entry.reservation
+            state = ReservationState.GIVEN if made.whole else ReservationState.HELD
+            event = self._happened(entry)
+            if event is not None and RESERVATION.can(state, event):
+                state = RESERVATION.step(state, event)
+            if state is ReservationState.NONE:
+                continue
+            whole = state is ReservationState.GIVEN
+            kept.append(entry if whole == made.whole else replace(entry, reservation=made._replace(whole=whole)))
+        if tuple(kept) != self.entries:
+            self.entries = tuple(kept)
 
-    def _ended(self, entry: Entry) -> bool:
-        def promised_higher(bound: Bound) -> bool:
-            state = self._now.heard(bound.switch)
-            return state is not None and state.promises[bound.side] > entry.reservation.claim
+    def _happened(self, entry: Entry) -> ReservationEvent | None:
+        situation, made = self._now, entry.reservation
+        head = head_of(entry.path, made.tie)
+        if head != situation.me.number:
+            # Reserved for a head, which knows best when it ends.
+            state = situation.heard(head)
+            if state is None:
+                return None
+            if any((other.claim, other.tie) == (made.claim, made.tie) for other in state.reservations):
+                self._asked.add((made.claim, made.tie))
+                return None
+            return ReservationEvent.MOVED_ON if (made.claim, made.tie) in self._asked else None
+        tie = situation.heard(made.tie)
+        if tie is not None and promised_higher(made.claim, tie.promises[entry.side]):
+            return ReservationEvent.PROMISED_HIGHER
+        claimant = situation.heard(made.claim.switch)
+        for claim in () if claimant is None else claimant.claims:
+            if asks_for(claim, made):
+                self._asked.add((made.claim, made.tie))
+            elif claim.id == made.claim and (made.claim, made.tie) in self._asked:
+                return ReservationEvent.MOVED_ON
+        if tie is not None and (tie.outcome.claim, tie.outcome.tie) == (made.claim, made.tie):
+            return ReservationEvent.SPENT
+        if (made.claim, made.tie) in self._was_closed and situation.known_open(made.tie):
+            # It has closed and opened again: its one attempt is over.
+            return ReservationEvent.SPENT
+        # The one attempt has been made, and what it carries is measured.
+        if entry.event in situation.cleared and situation.known_closed(made.tie):
+            return ReservationEvent.CARRIED
+        return None if made.whole else self._shared_say(made, head)
 
-        return all(promised_higher(bound) for bound in entry.boundary)
+    def _shared_say(self, made: Reservation, head: int) -> ReservationEvent | None:
+        """What the owners of what this head shares say of a reservation."""
+        confirmed = True
+        for element in shared_by(self._now, head):
+            if element.owner == head:
+                continue
+            owner = self._now.heard(element.owner)
+            if owner is None:
+                confirmed = False
+                continue
+            if (owner.outcome.claim, owner.outcome.tie) == (made.claim, made.tie):
+                return ReservationEvent.REFUSED
+            confirmed = confirmed and reserved_for(made.claim, made.tie, owner.reservations, made.deciamperes)
+        return ReservationEvent.CONFIRMED if confirmed else None
 
-    def judge(self, claim: Claim) -> Reason:
+    def forwarded(self, now: float) -> list[tuple[Reservation, Reason]]:
+        """As owner of what is shared: reserve what other heads have reserved; says what was new, and the answer."""
+        situation, me = self._now, self._now.me.number
+        answers = []
+        for element in situation.feeder.shared:
+            for head in element.heads if element.owner == me else ():
+                state = situation.heard(head)
+                for made in () if state is None or head == me else state.reservations:
+                    if self.find(made.claim, made.tie, made.deciamperes) is not None:
+                        continue
+                    others = self._others(made.claim, made.tie)
+                    reason = self._shared_room(head, others, made.deciamperes / 10, now)
+                    if reason is Reason.NONE and len(others) == RESERVATIONS:
+                        reason = Reason.NO_CAPACITY
+                    if reason is Reason.NONE:
+                        self.entries = (*others, Entry(made._replace(whole=True), NO_EVENT, 0, (head,)))
+                    answers.append((made, reason))
+        return answers
+
+    def _others(self, claim: ClaimId, tie: int) -> tuple[Entry, ...]:
+        return tuple(e for e in self.entries if (e.reservation.claim, e.reservation.tie) != (claim, tie))
+
+    def judge(self, claim: Claim, now: float) -> Reason:
         """Reserve what ``claim`` requests, or say why not; PEER_SILENT if it cannot be known now."""
-        request = claim.request
+        situation, request, me = self._now, claim.request, self._now.me.number
         bound = next((b for b in claim.boundary if b.switch == request.tie), None)
-        if bound is None or request.tie not in self._now.feeder.by_number:
+        if bound is None or request.tie not in situation.feeder.by_number:
             return Reason.BEYOND_RELEASE
-        path = supply_path(self._now, bound)
-        if path is None:
+        path = supply_path(situation, bound)
+        tie = situation.heard(request.tie)
+        if path is None or tie is None or promised_higher(claim.id, tie.promises[bound.side]):
             return Reason.PEER_SILENT
-        if not path or path[-1] != self._now.me.number:
+        if head_of(path, request.tie) != me:
             return Reason.NO_SUPPLY
-        others = [entry for entry in self.entries if entry.reservation.claim != claim.id]
-        reserved = sum(self._outstanding_a(entry) for entry in others)
+        shared = shared_by(situation, me)
+        for element in shared:
+            owner = situation.heard(element.owner)
+            if owner is None:
+                return Reason.PEER_SILENT
+            if element.owner != me and (owner.outcome.claim, owner.outcome.tie) == (claim.id, request.tie):
+                return owner.outcome.reason
+        others, wanted = self._others(claim.id, request.tie), request.deciamperes / 10
+        own = load_a(situation, me)
+        # Where nothing is generated, no more flows further out than through the head.
+        passing = HIGHEST_CURRENT_A if own is None or self._generating() else own
         for number in (*path, request.tie):
-            load = 0.0 if number == request.tie else load_a(self._now, number)
+            load = 0.0 if number == request.tie else load_a(situation, number)
             if load is None:
                 return Reason.PEER_SILENT
-            # Every reservation runs through this head; counting all of them on every element errs to the safe side.
-            wanted = load + FLOW_DEADBAND_A + reserved + request.deciamperes / 10
-            if wanted > self._now.feeder.by_number[number].rating_a:
-                return Reason.NO_CAPACITY
+            on_it = [entry for entry in others if number in (*entry.path, entry.reservation.tie)]
+            rating = situation.feeder.by_number[number].rating_a
+            # The own load is measured now; what others measured may be older than the close of a tie.
+            spare = rating - load - FLOW_DEADBAND_A - wanted
+            sure = spare if number == me else rating - passing - FLOW_DEADBAND_A - wanted
+            reason = self._room(spare, [] if number == me else on_it, on_it, now, sure)
+            if reason is not Reason.NONE:
+                return reason
+        reason = self._shared_room(me, others, wanted, now)
+        if reason is not Reason.NONE:
+            return reason
         if len(others) == RESERVATIONS:
             return Reason.NO_CAPACITY
-        entry = Entry(Reservation(claim.id, request.tie, request.deciamperes), claim.boundary)
-        self.entries = (*others, entry)
+        whole = all(element.owner == me for element in shared)
+        reservation = Reservation(claim.id, request.tie, request.deciamperes, whole)
+        self.entries = (*others, Entry(reservation, claim.event, bound.side, tuple(path)))
         return Reason.NONE
 
-    def _outstanding_a(self, entry: Entry) -> float:
-        """What a reservation still counts beside the measured load: all of it until its tie carries it."""
-        reserved = entry.reservation.deciamperes / 10
-        if self._now.known_open(entry.reservation.tie):
-            return reserved
-        carried = load_a(self._now, entry.reservation.tie)
-        return reserved if carried is None else max(0.0, reserved - carried)
+    def _shared_room(self, head: int, others: tuple[Entry, ...], wanted: float, now: float) -> Reason:
+        """Whether everything that this switch owns and ``head`` draws from has room for ``wanted`` A more."""
+        situation, me = self._now, self._now.me.number
+        for element in shared_by(situation, head):
+            if element.owner != me:
+                continue
+            load = shared_load_a(situation, element)
+            if load is None:
+                return Reason.PEER_SILENT
+            on_it = [entry for entry in others if head_of(entry.path, entry.reservation.tie) in element.heads]
+            theirs = [entry for entry in on_it if head_of(entry.path, entry.reservation.tie) != me]
+            reason = self._room(element.rating_a - load - wanted, theirs, on_it, now)
+            if reason is not Reason.NONE:
+                return reason
+        return Reason.NONE
+
+    def _generating(self) -> bool:
+        """Whether anybody around says that there is local generation."""
+        inputs = self._now.inputs
+        loads = (view.load for view in self._now.views.values())
+        return (inputs is not None and any(inputs.generation_a)) or any(
+            load is not None and any(load.generation_a) for load in loads
+        )
+
+    def _room(
+        self, spare: float, uncertain: list[Entry], entries: list[Entry], now: float, sure: float = -HIGHEST_CURRENT_A
+    ) -> Reason:
+        """Whether ``spare`` A are enough for the entries; PEER_SILENT while only settled loads can tell.
+
+        Args:
+            spare: what is left by the measured load, A.
+            uncertain: entries whose tie may carry already what the measured load does not show yet.
+            entries: all, those included.
+            now: s.
+            sure: what is left at the least, with all that flows now, in A.
+        """
+        least = most = 0.0
+        for entry in entries:
+            made = entry.reservation
+            outstanding = self._outstanding(entry)
+            since = self._closed_since.get((made.claim, made.tie))
+            if since is None or now >= since + LOADS_SETTLE_S:
+                least += outstanding
+                most += outstanding
+            else:
+                most += made.deciamperes / 10 if entry in uncertain else outstanding
+        if least > spare:
+            return Reason.NO_CAPACITY
+        return Reason.NONE if most <= spare or least <= sure else Reason.PEER_SILENT
+
+    def _outstanding(self, entry: Entry) -> float:
+        return outstanding_a(self._now, entry.reservation.tie, entry.reservation.deciamperes)
 
 
-def own_request_granted(claim: Claim, reservations: tuple[Reservation, ...]) -> bool:
-    """Whether the reservations of an owner cover what ``claim`` requested."""
-    return claim.id != NO_CLAIM and any(
-        r.claim == claim.id and r.tie == claim.request.tie and r.deciamperes >= claim.request.deciamperes
-        for r in reservations
+def promised_higher(claim: ClaimId, promise: ClaimId) -> bool:
+    """Whether a tie obeys a higher claim by its promise: it can never close under this one any more."""
+    return promise > claim
+
+
+def asks_for(claim: Claim, made: Reservation) -> bool:
+    """Whether a claimant requests or grants a reserved tie.
+
+    A claimant does not come back to a tie it has left under one claim: once heard to ask and then not to, nothing can
+    close on that reservation.
+    """
+    return claim.id == made.claim and (
+        claim.request.tie == made.tie or any(bound.switch == made.tie for bound in claim.grants)
+    )
+
+
+def reserved_for(claim: ClaimId, tie: int, reservations: tuple[Reservation, ...], deciamperes: int = 0) -> bool:
+    """Whether the reservations of an owner cover a tie under a claim, those of what is shared included."""
+    return claim != NO_CLAIM and any(
+        made.whole and made.claim == claim and made.tie == tie and made.deciamperes >= deciamperes
+        for made in reservations
     )

@@ -31,6 +31,9 @@ class FeederSwitch:
         breaking_a: current it can interrupt in A.
         trip_delay_s: a breaker's own delay (time grading) in s; 0 for a load-break switch.
         operating_time_s: longest time from command to confirmed position, in s.
+        shots: a breaker's dead times before each of its reclosing shots, in s; none for no reclosing.
+        transfer_after_s: a head opens and asks to be fed from elsewhere after so long without supply, in s; 0 never.
+        paralleling: two live sources may be connected here, for a return to normal without interruption.
     """
 
     number: int
@@ -43,15 +46,36 @@ class FeederSwitch:
     breaking_a: float
     trip_delay_s: float
     operating_time_s: float
+    shots: tuple[float, ...] = ()
+    transfer_after_s: float = 0.0
+    paralleling: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class FeederSection:
-    """What lies between switches with agents; a source section is fed from above."""
+    """What lies between switches with agents; a source section is fed from above, a higher priority served first."""
 
     index: int
     name: str
     is_source: bool
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SharedElement:
+    """A transformer or busbar that several heads draw from; its load is the sum of theirs.
+
+    Attributes:
+        name: for messages.
+        rating_a: continuous rating, referred to the heads' voltage, in A.
+        owner: the head whose agent hands out its capacity.
+        heads: switches next to the source that draw from it, the owner among them.
+    """
+
+    name: str
+    rating_a: float
+    owner: int
+    heads: tuple[int, ...]
 
 
 class Island(NamedTuple):
@@ -67,11 +91,12 @@ class Feeder:
     """Switches and sections of all feeders that an agent may have to deal with.
 
     Raises:
-        ValueError: a switch refers to a section that is not there, or numbers repeat.
+        ValueError: a switch or shared element refers to something that is not there, or numbers repeat.
     """
 
     switches: tuple[FeederSwitch, ...]
     sections: tuple[FeederSection, ...]
+    shared: tuple[SharedElement, ...] = ()
     by_number: dict[int, FeederSwitch] = field(init=False, compare=False)
     around: dict[int, tuple[Bound, ...]] = field(init=False, compare=False)
     """Section index to the switch sides that look into it, in SCD order."""
@@ -86,6 +111,9 @@ class Feeder:
                 if section not in around:
                     raise ValueError(f"switch {switch.name}: section {section} is not there")
                 around[section].append(Bound(switch.number, side))
+        for element in self.shared:
+            if element.owner not in element.heads or not by_number.keys() >= set(element.heads):
+                raise ValueError(f"shared element {element.name}: its owner must be a head of it, and heads switches")
         object.__setattr__(self, "by_number", by_number)
         object.__setattr__(self, "around", {index: tuple(bounds) for index, bounds in around.items()})
         object.__setattr__(self, "_sources", frozenset(s.index for s in self.sections if s.is_source))

@@ -1,4 +1,4 @@
-"""Locate: own pickups, answers to peers' pickups, declaration and its withdrawal (design section 4, step 1).
+"""Locate: own pickups, answers to peers' pickups, declaration (design section 4, step 1).
 
 A section is faulted when fault current enters it through at least one of its switches and leaves through none.
 Silence is not an answer, nor is "unsure": they delay the declaration until the breaker's own delay, and the section
@@ -7,7 +7,8 @@ is then suspect.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ied_agents.control.decision import Behaviour
@@ -19,6 +20,12 @@ from scl.agent_model import ANSWERS
 if TYPE_CHECKING:
     from ied_agents.dflisr.views import Situation
 
+LATE_FACTOR: Final = 4
+"""A pickup may come later than the detection time, up to so many times it, and still answer for the same fault."""
+RESET_SPREAD_S: Final = 0.05
+"""Pickups of one fault current reset within this time of each other."""
+ANSWER_PATIENCE_S: Final = 0.12
+"""How long after the fault current has gone answers are awaited: three repetitions of a frame."""
 RESET_PATIENCE_S: Final = 0.5
 """How long after a pickup has reset without complete answers the voltage may take to show whether a breaker tripped."""
 
@@ -32,6 +39,8 @@ class Pickup:
         direction, trusted: as the process said.
         since, until: start and reset, s; ``until`` None while it lasts.
         settled: nothing more will come of it: declared, passed on, or judged harmless.
+        confirmed: peers were asked once more when the own delay ran out.
+        passed_until: when the last peer that passed it on saw it end, s.
     """
 
     id: int
@@ -40,6 +49,8 @@ class Pickup:
     since: float
     until: float | None = None
     settled: bool = False
+    confirmed: bool = False
+    passed_until: float = math.inf
 
     @property
     def entered(self) -> int | None:
@@ -50,13 +61,12 @@ class Pickup:
 class Verdict(NamedTuple):
     """What a pickup comes to now.
 
-    ``declare`` and ``suspect`` concern the section at side ``side``; ``withdraw`` an earlier declaration.
+    ``declare`` and ``suspect`` concern the section at side ``side``.
     """
 
     side: int
     declare: bool = False
     suspect: bool = False
-    withdraw: bool = False
     trip: bool = False
 
 
@@ -95,11 +105,38 @@ class Locator:
                 self._count += 1
                 self.pickup = Pickup(self._count, inputs.direction, inputs.direction_trusted, now)
                 return self.pickup
+            if self._still_enters(pickup, now) or self._trips_unsure(pickup, now):
+                # Whoever passed the fault on has cleared it, and current still enters: there is another one before.
+                self._count += 1
+                self.pickup = replace(pickup, id=self._count, settled=False, passed_until=math.inf)
+                return self.pickup
         elif pickup is not None and pickup.until is None:
             pickup.until = now
             # Of a process that has fallen silent nothing can be concluded.
             pickup.settled = pickup.settled or not self._now.inputs_valid(now)
         return None
+
+    def _still_enters(self, pickup: Pickup, now: float) -> bool:
+        """Whether the own pickup lasts although no peer that passed it on sees fault current any more."""
+        side = pickup.entered
+        if side is None or not pickup.settled:
+            return False
+        section = self._now.me.sides[side]
+        passing = [n for n, kind in self._received(section).items() if kind is AnswerKind.PASSES_ON]
+        states = [self._now.heard(number) for number in passing]
+        if not passing or any(state is None or state.pickup for state in states):
+            pickup.passed_until = math.inf
+            return False
+        pickup.passed_until = min(pickup.passed_until, now)
+        return now >= pickup.passed_until + RESET_SPREAD_S
+
+    def _trips_unsure(self, pickup: Pickup, now: float) -> bool:
+        """Whether the own delay runs out on a fault that somebody passed on: is it still he who passes it on?"""
+        me = self._now.me
+        if not me.breaker or not pickup.settled or pickup.confirmed or now < pickup.since + me.trip_delay_s:
+            return False
+        pickup.confirmed = True
+        return pickup.entered is not None and AnswerKind.PASSES_ON in self._received(me.sides[pickup.entered]).values()
 
     def answer(self, now: float) -> tuple[list[Answer], float]:
         """Answer every peer's pickup that enters a section of this switch.
@@ -155,12 +192,20 @@ class Locator:
         if not self._now.inputs_valid(now):
             return AnswerKind.UNSURE
         pickup = self.pickup
-        if pickup is not None and (pickup.until is None or pickup.until >= heard_at - detection):
+        # A pickup that starts much later than the one asked about has another cause: a second fault.
+        same = pickup is not None and pickup.since <= heard_at + LATE_FACTOR * detection
+        if pickup is not None and same and (pickup.until is None or pickup.until >= heard_at - detection):
             if pickup.entered is None:
                 return AnswerKind.UNSURE
             entered = self._now.me.sides[pickup.entered]
             return AnswerKind.ENTERS_TOO if entered == section else AnswerKind.PASSES_ON
         return AnswerKind.NOT_SEEN if now >= heard_at + detection else AnswerKind.NONE
+
+    @property
+    def resolved(self) -> bool:
+        """Whether fault current of the own switch, if there was any, has ended and it is known where it went."""
+        pickup = self.pickup
+        return pickup is None or (pickup.until is not None and (pickup.settled or pickup.entered is None))
 
     def peers_missing(self, section: int) -> list[int]:
         """Peers in the section that have not answered the present pickup with anything that settles it."""
@@ -179,12 +224,11 @@ class Locator:
             kinds[bound.switch] = next((a.kind for a in given if a[:3] == key), AnswerKind.NONE)
         return kinds
 
-    def judge(self, now: float, declared_side: int | None) -> tuple[Verdict, float]:
+    def judge(self, now: float) -> tuple[Verdict, float]:
         """What the own pickup comes to.
 
         Args:
             now: s.
-            declared_side: side of an own declaration that came of the present pickup and still stands.
 
         Returns:
             The verdict, and when to look again.
@@ -197,6 +241,8 @@ class Locator:
         trip_at = pickup.since + me.trip_delay_s
         trip = me.breaker and lasts and now >= trip_at
         wake = trip_at if me.breaker and lasts and not trip else never
+        if lasts:
+            wake = min(wake, pickup.passed_until + RESET_SPREAD_S)
         side = pickup.entered
         if side is None:
             return Verdict(0, trip=trip), wake
@@ -206,19 +252,24 @@ class Locator:
         kinds = self._received(section).values()
         if AnswerKind.PASSES_ON in kinds:
             pickup.settled = True
-            return Verdict(side, withdraw=declared_side is not None, trip=trip), wake
-        if declared_side is not None or pickup.settled:
+            return Verdict(side, trip=trip), wake
+        if pickup.settled:
             return Verdict(side, trip=trip), wake
         complete = all(kind in (AnswerKind.NOT_SEEN, AnswerKind.ENTERS_TOO) for kind in kinds)
         if lasts:
-            return Verdict(side, declare=complete, suspect=trip and not complete, trip=trip), wake
+            # Asked again when the own delay ran out, peers have until the breaker is open to answer.
+            suspect = trip and not complete and not pickup.confirmed
+            return Verdict(side, declare=complete, suspect=suspect, trip=trip), wake
         # The current has gone: was it a breaker, or only an inrush or a fuse? The voltage tells.
         inputs = self._now.inputs
         assert inputs is not None
         assert pickup.until is not None
         voltage = inputs.voltage[side]
         if voltage is Voltage.ABSENT:
-            return Verdict(side, declare=complete, suspect=not complete), wake
+            late = now >= pickup.until + ANSWER_PATIENCE_S
+            if not complete and not late:
+                wake = min(wake, pickup.until + ANSWER_PATIENCE_S)
+            return Verdict(side, declare=complete, suspect=not complete and late), wake
         if now >= pickup.until + RESET_PATIENCE_S:
             pickup.settled = True
             return NOTHING, wake

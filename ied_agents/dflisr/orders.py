@@ -29,32 +29,44 @@ class Orders:
 
     Attributes:
         opened_for: event for which the switch was ordered open, or asked another one to clear, last.
-        tripped_for: event for which it was ordered open last.
+        tripped_at: when it was ordered open because of a fault, s; None if it has closed since.
         tripped_by_delay: it was ordered open by its own delay, and no event has a name for that yet.
     """
 
     def __init__(self, me: FeederSwitch, now: float) -> None:
         self.opened_for = NO_EVENT
-        self.tripped_for = NO_EVENT
         self.tripped_by_delay = False
         self._me = me
         self._count = 0
         self._open_until = math.inf
         self._tries: dict[EventId, int] = {}
         self._was_open = False
+        self.tripped_at: float | None = None
         # What a process before this one may have ordered can still be on its way.
         self._close_until = now + me.operating_time_s
         self._closing_for: ClaimId | None = None
+        self._withheld: EventId | None = None
+
+    def withhold(self, event: EventId) -> bool:
+        """Note that the mode forbids an order to open for an event; True the first time."""
+        first = self._withheld != event
+        self._withheld = event
+        return first
 
     def rename(self, event: EventId) -> None:
         """What the switch opened for has a name only now, or another one than before."""
-        self.opened_for = self.tripped_for = event
+        self.opened_for = event
         self.tripped_by_delay = False
 
     @property
     def close_outstanding(self) -> bool:
         """A close was ordered, maybe by the process before, and has neither succeeded nor failed."""
         return self._close_until != math.inf
+
+    @property
+    def opening(self) -> bool:
+        """Whether an order to open is on its way, or has been in vain."""
+        return bool(self._tries) or self._open_until != math.inf
 
     @property
     def open_failed(self) -> bool:
@@ -81,8 +93,8 @@ class Orders:
         """
         if position is Dbpos.ON and self._was_open:
             # Closed again, by whomever: what it once opened for is over for this switch.
-            self.opened_for = self.tripped_for = NO_EVENT
-            self.tripped_by_delay = False
+            self.opened_for = NO_EVENT
+            self.tripped_at, self.tripped_by_delay = None, False
         if position is not Dbpos.INTERMEDIATE:
             self._was_open = position is Dbpos.OFF
         claim = self._closing_for
@@ -104,7 +116,9 @@ class Orders:
             return True
         return False
 
-    def open(self, event: EventId, condition: SwitchCondition, current_a: float, now: float) -> SwitchCommand | None:
+    def open(
+        self, event: EventId, condition: SwitchCondition, current_a: float, now: float, *, protecting: bool
+    ) -> SwitchCommand | None:
         """The order to open for an event; None while one is on its way, when all tries are used up, or refused.
 
         Args:
@@ -112,6 +126,7 @@ class Orders:
             condition: of the switch.
             current_a: that it would break; infinity if that is not known. A breaker breaks any.
             now: s.
+            protecting: because of a fault, not to split an island or for an operator.
         """
         tries = self._tries.get(event, 0)
         if self._open_until != math.inf or tries >= OPEN_RETRIES:
@@ -121,11 +136,12 @@ class Orders:
             return None
         self._tries[event] = tries + 1
         self._open_until = now + _PATIENCE * self._me.operating_time_s
-        self.opened_for = self.tripped_for = event
+        self.opened_for = event
+        self.tripped_at = now if protecting else self.tripped_at
         return self._command("open")
 
     def close(self, claim: ClaimId, now: float) -> SwitchCommand:
-        """The order to close under a claim; the caller has asked ``refuse_close``."""
+        """The order to close under a claim, NO_CLAIM for a reclosing shot; the caller has asked ``refuse_close``."""
         self._close_until = now + _PATIENCE * self._me.operating_time_s
         self._closing_for = claim
         return self._command("close")

@@ -1,15 +1,15 @@
-"""The picture of the quiet network: who fed whom, and what flowed, before the first sign of a fault.
+"""The picture of the network before an event: who fed whom, and what every section drew.
 
-It says who claims which island and how much load it is; it permits nothing. Every event keeps the picture that was held
-when it was first heard of: a lock that stays for the days of a repair does not keep the picture from being renewed for
-the next event.
+It says who claims which island and how much load it is; it permits nothing. What every switch said of itself is kept
+for some seconds, so that at the first sign of a fault (a pickup, a voltage lost) the picture of the moments before can
+be made. A section that was dark then, because of an earlier event, keeps what it drew when it was last live.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ied_agents.dflisr.capacity import HIGHEST_CURRENT_A
 from ied_agents.dflisr.views import Frozen
@@ -22,12 +22,35 @@ if TYPE_CHECKING:
     from ied_agents.process.inputs import SwitchInputs
 
 FREEZE_AGE_S: Final = 0.2
-"""Frozen load is at least this much older than the first pickup, so that no fault current is in it."""
+"""Frozen load is at least this much older than the first sign, so that no fault current is in it."""
 QUIET_AFTER_S: Final = 2.0
 """The network counts as quiet again so long after the last sign of a fault."""
-PICKUP_LASTS_S: Final = 10.0
-"""Longer than any breaker's own delay: a pickup that lasts longer is stuck."""
-_FLOWS_KEPT: Final = 64
+_SAME_FAULT_S: Final = 0.5
+"""Signs within this time of each other may come of one fault."""
+_STEADY_S: Final = 0.5
+"""A load is known when none of the switches it depends on has moved for so long."""
+_KEPT: Final = 32
+"""Entries per switch; a new one at most every ``_SPACING_S``."""
+_SPACING_S: Final = 0.02
+_SIGNS_KEPT: Final = 32
+
+
+class _Seen(NamedTuple):
+    """What one switch said of itself from ``at`` on."""
+
+    at: float
+    closed: bool
+    flow_a: float | None
+    generation_a: tuple[float, float]
+    voltage: tuple[Voltage, Voltage]
+
+
+class _Sign(NamedTuple):
+    """A sign of a fault, and the network just before."""
+
+    at: float
+    switch: int
+    frozen: Frozen
 
 
 class Picture:
@@ -35,86 +58,176 @@ class Picture:
 
     def __init__(self, situation: Situation) -> None:
         self._now = situation
-        self._flows: deque[tuple[float, float]] = deque(maxlen=_FLOWS_KEPT)
-        self._live_until = math.inf
-        self._closed: frozenset[int] | None = None
-        self._generating: frozenset[int] = frozenset()
-        self._held: Frozen | None = None
+        self._seen: dict[int, deque[_Seen]] = {}
+        self._own_flow: float | None = None
+        self._loads: dict[int, float] = {}
+        self._generation: dict[int, float] = {}
+        self._signs: deque[_Sign] = deque(maxlen=_SIGNS_KEPT)
+        self._pickups: dict[int, tuple[int, int]] = {}
         self._last_sign = -math.inf
-        self._began = math.inf
-        self._pickups: dict[tuple[int, int, int], float] = {}
-        self._unseen: set[EventId] = set()
-        """Events that came before this agent had a picture."""
+        self._last_close = -math.inf
 
-    def take(self, inputs: SwitchInputs, now: float) -> None:
-        """Remember the flow of a snapshot, if it is one of load."""
-        if Voltage.PRESENT in inputs.voltage:
-            self._live_until = math.inf
-            self._flows.append((now, min(max(inputs.flow_a, -HIGHEST_CURRENT_A), HIGHEST_CURRENT_A)))
-        else:
-            # Without voltage no flow is a load; and what came just before may have been a fault.
-            self._live_until = min(self._live_until, now)
+    def take(self, inputs: SwitchInputs) -> None:
+        """Remember the own flow, if it is one of load."""
+        # Without voltage no flow is a load.
+        live = Voltage.PRESENT in inputs.voltage
+        self._own_flow = min(max(inputs.flow_a, -HIGHEST_CURRENT_A), HIGHEST_CURRENT_A) if live else None
 
     def alert(self, now: float) -> bool:
         """Whether the last sign of a fault is not long past."""
         return now < self._last_sign + QUIET_AFTER_S
 
-    def closed_before(self, event: EventId) -> frozenset[int] | None:
-        """Switches that conducted before an event; None if this agent has not seen the network quiet."""
-        if event in self._unseen:
-            return None
-        frozen = self._now.frozen.get(event)
-        return frozen.closed if frozen is not None else self._closed
+    def follow(self, now: float) -> None:
+        """Keep what everybody says, notice signs, and give every new event its picture."""
+        situation = self._now
+        own = situation.config.number
+        signs = []
+        for number, state in situation.states():
+            load = None
+            if number == own:
+                inputs = situation.inputs
+                if inputs is None:
+                    continue
+                closed = inputs.position is not Dbpos.OFF
+                flow, generation, voltage = self._own_flow, inputs.generation_a, inputs.voltage
+                pickup, pickup_id = inputs.pickup and situation.inputs_valid(now), (state.incarnation, state.pickup_id)
+                if pickup and not state.pickup:
+                    pickup_id = (state.incarnation, state.pickup_id + 1)
+            else:
+                view = situation.views[number]
+                load = view.load if view.load_alive else None
+                closed, voltage = state.position is not Dbpos.OFF, state.voltage
+                flow = load.flow_a if load is not None and not load.flow_quality else None
+                generation = load.generation_a if load is not None else (0.0, 0.0)
+                pickup, pickup_id = state.pickup and view.alive, (state.incarnation, state.pickup_id)
+            kept = self._seen.get(number)
+            if kept is None:
+                kept = self._seen[number] = deque(maxlen=_KEPT)
+            last = kept[-1] if kept else None
+            if last is not None and last[1:] == (closed, flow, generation, voltage):
+                lost = False
+            else:
+                if last is not None and closed and not last.closed:
+                    self._last_close = now
+                lost = last is not None and any(
+                    was is Voltage.PRESENT and now_ is Voltage.ABSENT
+                    for was, now_ in zip(last.voltage, voltage, strict=True)
+                )
+                if last is not None and now - last.at < _SPACING_S and len(kept) > 1:
+                    kept.pop()
+                    kept.append(_Seen(last.at, closed, flow, generation, voltage))
+                else:
+                    kept.append(_Seen(now, closed, flow, generation, voltage))
+            if pickup and self._pickups.get(number) != pickup_id:
+                self._pickups[number] = pickup_id
+                signs.append(number)
+            elif lost and 0 not in signs:
+                signs.append(0)
+        if signs:
+            self._note_signs(signs, now)
+        self._freeze(now)
 
-    def follow(self, now: float) -> float:
-        """Renew the picture while all is quiet, hold it from the first sign of a fault on; says when to look again."""
+    def now(self, now: float) -> Frozen:
+        """The picture of this moment, for what is done without a fault."""
+        if not self.alert(now):
+            self._renew_loads(now)
+        return self._picture(now)
+
+    def before(self, event: EventId) -> Frozen | None:
+        """The picture before an event; for one that nobody flags yet, the latest."""
+        frozen = self._now.frozen.get(event)
+        if frozen is None and self._signs:
+            frozen = self._signs[-1].frozen
+        return frozen
+
+    def _note_signs(self, switches: list[int], now: float) -> None:
+        # What is heard soon after a sign may come in any order: a load and the loss of it.
+        if not self.alert(now):
+            self._renew_loads(now)
+        # Openings take nobody's feed over: until a switch closes, a sign that follows another belongs to its picture.
+        last = self._signs[-1] if self._signs else None
+        if last is not None and self.alert(now) and self._last_close < last.frozen.at:
+            frozen = last.frozen
+        else:
+            frozen = self._picture(now)
+        self._last_sign = now
+        self._signs.extend(_Sign(now, switch, frozen) for switch in switches)
+
+    def _freeze(self, now: float) -> None:
         situation = self._now
         active = situation.active_events()
-        for event in situation.frozen.keys() - active:
+        for event in [e for e in situation.frozen if e not in active and e not in situation.tasks]:
             del situation.frozen[event]
-        self._unseen &= active
-        new = active - situation.frozen.keys() - self._unseen
-        if self._fault_current(now) or new:
-            self._last_sign = now
-            if self._held is None and self._closed is not None:
-                reference = min(now, self._live_until) - FREEZE_AGE_S
-                flow = next((a for at, a in reversed(self._flows) if at <= reference), None)
-                self._held = Frozen(now, self._closed, self._generating, flow)
-            if self._held is not None:
-                situation.frozen.update(dict.fromkeys(new, self._held))
-            else:
-                self._unseen |= new
-            return math.inf
-        if self.alert(now):
-            return self._last_sign + QUIET_AFTER_S
-        self._held = None
-        self._began = min(self._began, now)
-        everybody = all(view.state is not None for view in situation.views.values())
-        if not everybody and now < self._began + QUIET_AFTER_S:
-            return self._began + QUIET_AFTER_S
-        self._renew()
-        return math.inf
+        for event in active:
+            if event not in situation.frozen:
+                situation.frozen[event] = self._of(event, now)
 
-    def _fault_current(self, now: float) -> bool:
-        """Whether somebody has seen fault current lately; a pickup that stays on is a sign of itself only."""
-        situation = self._now
-        seen = {
-            (number, state.incarnation, state.pickup_id): now
-            for number, state in situation.states()
-            if state.pickup and (number == situation.me.number or situation.heard(number) is not None)
-        }
-        self._pickups = {key: self._pickups.get(key, now) for key in seen}
-        inputs = situation.inputs
-        starts = inputs is not None and inputs.pickup and situation.inputs_valid(now) and not situation.own.pickup
-        return starts or any(now < since + PICKUP_LASTS_S for since in self._pickups.values())
+    def _of(self, event: EventId, now: float) -> Frozen:
+        """The picture for a new event: of the declaring switch's pickup, or else of the fault's first sign."""
+        own = next((sign for sign in reversed(self._signs) if sign.switch == event.switch), None)
+        if own is not None and now - own.at <= _SAME_FAULT_S:
+            return own.frozen
+        recent = [sign for sign in self._signs if now - sign.at <= _SAME_FAULT_S]
+        if recent:
+            return recent[0].frozen
+        return own.frozen if own is not None else self._picture(now)
 
-    def _renew(self) -> None:
-        situation, me = self._now, self._now.me.number
-        # Who is silent for a moment has not moved.
-        closed = {n for n, state in situation.states() if n != me and state.position is Dbpos.ON}
-        generating = {n for n, view in situation.views.items() if view.load is not None and view.load.generation_a > 0}
-        inputs = situation.inputs
-        if inputs is not None:
-            closed |= {me} if inputs.position is Dbpos.ON and inputs.position_valid else set()
-            generating |= {me} if inputs.generation_a > 0 else set()
-        self._closed, self._generating = frozenset(closed), frozenset(generating)
+    def _picture(self, now: float) -> Frozen:
+        closed = frozenset(number for number, kept in self._seen.items() if kept and self._at(kept, now - 1e-6).closed)
+        own, reference = self._seen.get(self._now.config.number), now - FREEZE_AGE_S
+        flow = None
+        if own and not any(self._moved(kept, now) for kept in self._seen.values()):
+            flow = self._at(own, reference).flow_a
+        return Frozen(now, closed, flow, dict(self._loads), dict(self._generation))
+
+    def _renew_loads(self, now: float) -> None:
+        """What every section draws, by what its switches said ``FREEZE_AGE_S`` ago; a dark one keeps what it had."""
+        feeder, reference = self._now.feeder, now - FREEZE_AGE_S
+        for section in feeder.sections:
+            if section.is_source:
+                continue
+            known = self._load_at(section.index, reference)
+            if known is not None:
+                self._loads[section.index], self._generation[section.index] = known
+
+    def _load_at(self, section: int, reference: float) -> tuple[float, float] | None:
+        total = generation = 0.0
+        live = False
+        for bound in self._now.feeder.around[section]:
+            kept = self._seen.get(bound.switch)
+            if not kept or kept[0].at > reference:
+                return None
+            seen = self._at(kept, reference)
+            if self._moved(kept, reference):
+                return None
+            if seen.voltage[bound.side] is Voltage.ABSENT:
+                return None
+            live = live or seen.voltage[bound.side] is Voltage.PRESENT
+            generation = max(generation, seen.generation_a[bound.side])
+            if not seen.closed:
+                continue
+            if seen.flow_a is None:
+                return None
+            total += seen.flow_a if bound.side == 1 else -seen.flow_a
+        return (max(0.0, total + generation), generation) if live else None
+
+    @staticmethod
+    def _moved(kept: deque[_Seen], reference: float) -> bool:
+        """Whether the switch changed its position within ``_STEADY_S`` before ``reference``."""
+        closed = None
+        for seen in reversed(kept):
+            if closed is not None and seen.closed != closed:
+                return True
+            if seen.at <= reference - _STEADY_S:
+                return False
+            if seen.at <= reference:
+                closed = seen.closed
+        return False
+
+    @staticmethod
+    def _at(kept: deque[_Seen], at: float) -> _Seen:
+        """What was said last at a time; the oldest entry for times before it."""
+        for seen in reversed(kept):
+            if seen.at <= at:
+                return seen
+        return kept[0]

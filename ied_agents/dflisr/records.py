@@ -22,11 +22,24 @@ class AnswerKind(IntEnum):
 
 
 class SectionState(IntEnum):
-    """What an agent holds a section for."""
+    """What an agent holds a section for.
+
+    WIDENED: isolated because a switch of a faulted section did not open; it does not widen further.
+    """
 
     NONE = 0
     FAULTED = 1
     SUSPECT = 2
+    WIDENED = 3
+
+
+class ClaimKind(IntEnum):
+    """What a claim is made for: after a fault, to return to normal, by an operator, after a loss of supply."""
+
+    RESTORE = 0
+    RETURN = 1
+    MANUAL = 2
+    TRANSFER = 3
 
 
 class LockState(IntEnum):
@@ -88,11 +101,15 @@ class Request(NamedTuple):
 
 
 class Reservation(NamedTuple):
-    """Capacity that its publisher reserved for ``claim``, in tenths of an ampere."""
+    """Capacity that its publisher reserved for ``claim``, in tenths of an ampere.
+
+    ``whole`` once the owners of what is shared have reserved too; before, it asks them to.
+    """
 
     claim: ClaimId
     tie: int
     deciamperes: int
+    whole: bool
 
 
 class Outcome(NamedTuple):
@@ -133,6 +150,7 @@ class Claim(NamedTuple):
     boundary: tuple[Bound, ...]
     request: Request
     grants: tuple[Bound, ...]
+    kind: ClaimKind = ClaimKind.RESTORE
 
 
 NO_EVENT: Final = EventId(0, 0)
@@ -168,9 +186,11 @@ class AgentState:
     sides: tuple[SideState, SideState] = (CLEAR_SIDE, CLEAR_SIDE)
     breaker_failure: bool = False
     shots: bool = False
+    reclosing: bool = False
     cleared: tuple[EventId, ...] = ()
     held: bool = False
     hold_claim: ClaimId = NO_CLAIM
+    returning: EventId = NO_EVENT
     ready: bool = False
     behaviour: Behaviour = Behaviour.ON
     tags: int = 0
@@ -192,5 +212,5 @@ class LoadState:
     incarnation: int
     flow_a: float = 0.0
     flow_quality: int = 0
-    generation_a: float = 0.0
+    generation_a: tuple[float, float] = (0.0, 0.0)
     spare_a: tuple[float, float] = (0.0, 0.0)

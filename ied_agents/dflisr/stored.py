@@ -9,12 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from ied_agents.control.decision import HOT_LINE_TAG, WORK_TAG
+from ied_agents.control.decision import HOT_LINE_TAG, WORK_TAG, Authority, Behaviour
 from ied_agents.dflisr.capacity import Entry
 from ied_agents.dflisr.records import (
     NO_CLAIM,
     NO_EVENT,
-    Bound,
     ClaimId,
     EventId,
     Reservation,
@@ -32,6 +31,9 @@ _EVENT: Final = (_UINT16, _UINT32)
 _CLAIM: Final = (0xFF, _UINT32, _UINT16)
 CLEARED_KEPT: Final = 128
 """So many cleared event ids are remembered; the newest few are published."""
+TAG_OWNERS: Final = 16
+"""So many may have tags on one switch at a time."""
+_VERSION: Final = 2
 CLOCK_LIMIT_S: Final = 0xF000_0000
 """A clock beyond the year 2097 is wrong; incarnations and counters must fit 32 bits."""
 
@@ -63,7 +65,12 @@ class Record:
         promises, claims: per side.
         reservations: capacity handed out.
         held: held against every close until an operator confirms.
-        tags: ``WORK_TAG`` and ``HOT_LINE_TAG`` of ``control.decision``.
+        hold_claim, hold_event: claim for which an island is split here, and its event; the switch is held open.
+        returning: event whose return to normal was ordered last.
+        return_loads: per side, what the island of the last return to normal drew, in tenths of an ampere.
+        behaviour: mode that an operator set.
+        authority: who may operate the switch.
+        tags: by owner, ``WORK_TAG`` and ``HOT_LINE_TAG`` of ``control.decision``.
         clean: the last process stopped in order.
     """
 
@@ -76,8 +83,21 @@ class Record:
     claims: tuple[ClaimId, ClaimId] = (NO_CLAIM, NO_CLAIM)
     reservations: tuple[Entry, ...] = ()
     held: bool = True
-    tags: int = 0
+    hold_claim: ClaimId = NO_CLAIM
+    hold_event: EventId = NO_EVENT
+    returning: EventId = NO_EVENT
+    return_loads: tuple[int, int] = (0, 0)
+    behaviour: Behaviour = Behaviour.ON
+    authority: Authority = Authority.STATION
+    tags: tuple[tuple[str, int], ...] = ()
     clean: bool = False
+
+    @property
+    def all_tags(self) -> int:
+        """Tags of all owners together."""
+        return (WORK_TAG if any(bits & WORK_TAG for _, bits in self.tags) else 0) | (
+            HOT_LINE_TAG if any(bits & HOT_LINE_TAG for _, bits in self.tags) else 0
+        )
 
     def started(self, clock_s: int) -> Record:
         """The record of a new process, to be on disk before its first frame.
@@ -100,6 +120,7 @@ COMMISSIONED: Final = Record(held=False, clean=True)
 def to_json(record: Record) -> dict[str, Any]:
     """JSON form of a record."""
     return {
+        "version": _VERSION,
         "incarnation": record.incarnation,
         "events_reserved": record.events_reserved,
         "claim_number": record.claim_number,
@@ -120,12 +141,21 @@ def to_json(record: Record) -> dict[str, Any]:
                 "claim": list(entry.reservation.claim),
                 "tie": entry.reservation.tie,
                 "deciamperes": entry.reservation.deciamperes,
-                "boundary": [list(bound) for bound in entry.boundary],
+                "whole": entry.reservation.whole,
+                "event": list(entry.event),
+                "path": list(entry.path),
+                "side": entry.side,
             }
             for entry in record.reservations
         ],
         "held": record.held,
-        "tags": record.tags,
+        "hold_claim": list(record.hold_claim),
+        "hold_event": list(record.hold_event),
+        "returning": list(record.returning),
+        "return_loads": list(record.return_loads),
+        "behaviour": int(record.behaviour),
+        "authority": int(record.authority),
+        "tags": [{"owner": owner, "tags": tags} for owner, tags in record.tags],
         "clean": record.clean,
     }
 
@@ -136,7 +166,10 @@ def from_json(data: Any) -> Record:
     Raises:
         StoredRecordError: a member is missing or not of the expected form.
     """
-    root = JsonObject(data, "", StoredRecordError)
+    root = JsonObject(_migrated(data), "", StoredRecordError)
+    version = root.integer("version")
+    if version != _VERSION:
+        raise StoredRecordError(f"version: {version}, written by a newer program; this one knows up to {_VERSION}")
     sides = tuple(_side(side) for side in root.objects("sides"))
     promises = [ClaimId(*claim) for claim in root.integer_lists("promises", _CLAIM)]
     claims = [ClaimId(*claim) for claim in root.integer_lists("claims", _CLAIM)]
@@ -153,13 +186,52 @@ def from_json(data: Any) -> Record:
         claims=(claims[0], claims[1]),
         reservations=tuple(_entry(entry) for entry in root.objects("reservations")),
         held=root.boolean("held"),
-        tags=root.integer("tags", high=WORK_TAG | HOT_LINE_TAG),
+        hold_claim=ClaimId(*root.integers("hold_claim", _CLAIM)),
+        hold_event=EventId(*root.integers("hold_event", _EVENT)),
+        returning=EventId(*root.integers("returning", _EVENT)),
+        return_loads=_pair(root.integers("return_loads", (_UINT32, _UINT32))),
+        behaviour=Behaviour(root.integer("behaviour", low=min(Behaviour), high=max(Behaviour))),
+        authority=Authority(root.integer("authority", low=min(Authority), high=max(Authority))),
+        tags=tuple(_tag(tag) for tag in root.objects("tags")),
         clean=root.boolean("clean"),
     )
     if len(record.reservations) > RESERVATIONS:
         root.refuse("reservations", f"at most {RESERVATIONS}")
     root.finish()
     return record
+
+
+def _migrated(data: Any) -> Any:
+    """A record of version 1, which had no version, as one of version 2."""
+    if not isinstance(data, dict) or "version" in data:
+        return data
+    empty = to_json(Record())
+    added = ("version", "hold_claim", "hold_event", "returning", "return_loads", "behaviour", "authority")
+    root = {name: empty[name] for name in added} | data
+    if isinstance(data.get("tags"), int):
+        root["tags"] = [{"owner": "operator", "tags": data["tags"]}] if data["tags"] else []
+    if isinstance(data.get("reservations"), list):
+        root["reservations"] = [_migrated_entry(entry) for entry in data["reservations"]]
+    return root
+
+
+def _migrated_entry(entry: Any) -> Any:
+    """A reservation of version 1, which named all switches of its claim instead of the side of the tie."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("boundary"), list):
+        return entry
+    rest = {name: value for name, value in entry.items() if name != "boundary"}
+    side = 1 if [entry.get("tie"), 1] in entry["boundary"] else 0
+    return {"whole": True, "event": [0, 0], "path": [], "side": side, **rest}
+
+
+def _pair(values: list[int]) -> tuple[int, int]:
+    return values[0], values[1]
+
+
+def _tag(tag: JsonObject) -> tuple[str, int]:
+    result = tag.string("owner"), tag.integer("tags", low=1, high=WORK_TAG | HOT_LINE_TAG)
+    tag.finish()
+    return result
 
 
 def _side(side: JsonObject) -> StoredSide:
@@ -179,8 +251,11 @@ def _entry(entry: JsonObject) -> Entry:
             ClaimId(*entry.integers("claim", _CLAIM)),
             entry.integer("tie", high=_UINT16),
             entry.integer("deciamperes", high=_UINT32),
+            entry.boolean("whole"),
         ),
-        tuple(Bound(*bound) for bound in entry.integer_lists("boundary", (_UINT16, 1))),
+        EventId(*entry.integers("event", _EVENT)),
+        entry.integer("side", high=1),
+        tuple(entry.integers("path")),
     )
     entry.finish()
     return result

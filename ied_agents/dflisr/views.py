@@ -2,16 +2,19 @@
 
 Two kinds of ignorance are kept apart. A *flag* (faulted, suspect) counts from whoever said it last, alive or not,
 until its event is cleared. A *permission* (open, dead, live, promised) counts only from a peer that is alive, in
-operation, of good quality and, during an event, known to have seen that event.
+operation and of good quality; towards a claim, only from one that has answered that very claim with its promise, or is
+durably locked.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from ied_agents.control.decision import Behaviour, Reason
 from ied_agents.dflisr.records import (
+    CLEAR_SIDE,
     NO_CLAIM,
     NO_EVENT,
     AgentState,
@@ -22,6 +25,7 @@ from ied_agents.dflisr.records import (
     LoadState,
     LockState,
     SectionState,
+    SideState,
 )
 from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.process.inputs import Direction, SwitchInputs, Voltage
@@ -33,6 +37,15 @@ if TYPE_CHECKING:
 
 INPUTS_LIFE_S: Final = 3.0
 """Inputs older than this are not believed; a process refreshes them every second."""
+_IN_OPERATION: Final = frozenset((Behaviour.ON, Behaviour.BLOCKED))
+USABLE: Final = {
+    Behaviour.ON: _IN_OPERATION,
+    Behaviour.BLOCKED: _IN_OPERATION,
+    Behaviour.TEST: frozenset(Behaviour) - {Behaviour.OFF},
+    Behaviour.TEST_BLOCKED: frozenset(Behaviour) - {Behaviour.OFF},
+    Behaviour.OFF: frozenset(),
+}
+"""By own mode, the modes of those whose data it uses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +58,7 @@ class AgentConfig:
         subscribed: switches whose fast and slow data sets it receives.
         detection_time_s: how long after a peer's pickup an own pickup may still come.
         pickup_factor: cold load pickup; what is picked up is frozen load times this.
+        shadow: it decides and notes what it would do, and operates nothing.
     """
 
     number: int
@@ -52,6 +66,7 @@ class AgentConfig:
     subscribed: frozenset[int]
     detection_time_s: float = 0.003
     pickup_factor: float = 1.0
+    shadow: bool = False
 
 
 @dataclass(slots=True)
@@ -60,26 +75,30 @@ class PeerView:
 
     state: AgentState | None = None
     alive: bool = False
+    sides: tuple[SideState, SideState] = (CLEAR_SIDE, CLEAR_SIDE)
+    """Flags and locks as it said them last in a mode whose data may be used."""
     load: LoadState | None = None
     load_alive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """The network as it was when it was last quiet.
+    """The network as it was before the first sign of an event.
 
     Attributes:
-        at: time of the first sign of the event, s.
+        at: time of that sign, s.
         closed: switches that conducted.
-        generating: switches that saw local generation beside them.
-        flow_a: own signed flow, the last value at least 200 ms older than the first pickup and than the loss of the
-            own voltage; None if there is none.
+        flow_a: own signed flow at least 200 ms before; None if it is not known as one of load.
+        loads_a: by section, what it drew when it was last live at least 200 ms before, its generation not deducted;
+            sections whose load could not be known are missing.
+        generation_a: by section, local generation at that time.
     """
 
     at: float
     closed: frozenset[int]
-    generating: frozenset[int]
     flow_a: float | None
+    loads_a: dict[int, float]
+    generation_a: dict[int, float]
 
 
 @dataclass
@@ -95,9 +114,15 @@ class Situation:
     """What this agent published last; the modules see others through the same type."""
     inputs: SwitchInputs | None = None
     inputs_at: float = float("-inf")
+    live_since: list[float] = field(default_factory=lambda: [math.inf, math.inf])
+    """Per own side, since when its sensor says without a break that voltage is present, s."""
     cleared: tuple[EventId, ...] = ()
     frozen: dict[EventId, Frozen] = field(default_factory=dict)
     """By event, the picture of the network before it."""
+    tasks: set[EventId] = field(default_factory=set)
+    """Own events that no flag stands for: an operator's close, a return to normal, a loss of supply."""
+    behaviour: Behaviour = Behaviour.ON
+    """Mode of the own agent: it says whose data may be used (IEC 61850-7-4)."""
 
     def __post_init__(self) -> None:
         self.feeder = self.config.feeder
@@ -140,10 +165,13 @@ class Situation:
         """
         worst, event = SectionState.NONE, NO_EVENT
         for bound in self.feeder.around[section]:
-            state = self.heard(bound.switch) if to_operate else self.state(bound.switch)
-            if state is None:
-                continue
-            side = state.sides[bound.side]
+            if bound.switch == self.config.number:
+                side = self.own.sides[bound.side]
+            else:
+                view = self.views.get(bound.switch)
+                if view is None or (to_operate and self.heard(bound.switch) is None):
+                    continue
+                side = view.sides[bound.side]
             if side.section is SectionState.NONE or side.section_event in self.cleared:
                 continue
             if worst is SectionState.NONE or (side.section, -side.section_event.switch) < (
@@ -157,15 +185,18 @@ class Situation:
         """Events that somebody flags and nobody has cleared."""
         return {
             side.section_event
-            for _, state in self.states()
-            for side in state.sides
+            for sides in (self.own.sides, *(view.sides for view in self.views.values()))
+            for side in sides
             if side.section is not SectionState.NONE and side.section_event not in self.cleared
         }
 
     # -- permissions: believed only if fresh ----------------------------------------------------------------------
 
-    def heard(self, switch: int, event: EventId = NO_EVENT) -> AgentState | None:
-        """State of a switch that is alive and in operation and, if asked, has seen ``event``; else None."""
+    def heard(self, switch: int) -> AgentState | None:
+        """State of a switch that is alive and in operation; else None.
+
+        What a switch in test says is used by a switch in test only.
+        """
         if switch == self.config.number:
             state = self.own
         else:
@@ -173,15 +204,11 @@ class Situation:
             if view is None or not view.alive or view.state is None:
                 return None
             state = view.state
-        if state.behaviour is not Behaviour.ON:
-            return None
-        if event not in (NO_EVENT, state.last_event):
-            return None
-        return state
+        return state if state.behaviour in USABLE[self.behaviour] else None
 
-    def known_open(self, switch: int, event: EventId = NO_EVENT) -> bool:
-        """Whether the switch says, fresh and good, that it is open and no close is on its way."""
-        state = self.heard(switch, event)
+    def known_open(self, switch: int) -> bool:
+        """Whether the switch says, alive and good, that it is open and no close is on its way."""
+        state = self.heard(switch)
         return (
             state is not None
             and state.position is Dbpos.OFF
@@ -211,17 +238,20 @@ class Situation:
         state = self.heard(switch)
         return state is None or not locked(state)
 
-    def island(self, bound: Bound, event: EventId) -> Island:
-        """The island at a switch side, by positions that have seen ``event``; the switch itself does not conduct."""
-        return self.feeder.island(
-            self.feeder.section(bound), lambda n: n != bound.switch and not self.known_open(n, event)
-        )
+    def island(self, section: int, besides: int = 0) -> Island:
+        """The island around a section: whatever is not known to be open conducts, but for switch ``besides``."""
+        return self.feeder.island(section, lambda n: n != besides and not self.known_open(n))
+
+    def supply(self, bound: Bound) -> Island:
+        """What hangs together on the other side of a switch side, through switches that say they are closed."""
+        return self.feeder.island(self.other_side(bound), lambda n: n != bound.switch and self.known_closed(n))
 
     def isolated(self, island: Island, claim: Claim, claimant: int) -> Reason:
         """Whether the island is dead for sure under ``claim``: NONE, or what is missing.
 
-        Every switch on its boundary is open, fresh, and either promised to the claim or durably locked; at least
-        one good sensor on it says absent and none says present; nobody holds a section of it for faulted.
+        Every switch on its boundary is open and either promised to the claim or durably locked; every one inside is
+        closed and has promised too, so that none has opened unnoticed; at least one good sensor there says absent and
+        none in it says present; nobody holds a section of it for faulted.
         """
         for section in island.sections:
             state, _ = self.flag(section)
@@ -230,9 +260,11 @@ class Situation:
         if self.feeder.has_source(island.sections):
             return Reason.ISLAND_NOT_DEAD
         for bound in island.boundary:
-            if not self.known_open(bound.switch, claim.event):
-                return Reason.ISOLATION_NOT_CONFIRMED
             if bound.switch != claimant and not self.bound_by(bound, claim.id):
+                return Reason.PEER_SILENT
+        for number in island.inner:
+            inside = self.heard(number)
+            if inside is None or not self.known_closed(number) or inside.promises[0] != claim.id:
                 return Reason.PEER_SILENT
         absent = False
         for section in island.sections:
@@ -242,7 +274,7 @@ class Situation:
                     continue
                 if known.voltage[bound.side] is Voltage.PRESENT or known.pickup:
                     return Reason.ISLAND_NOT_DEAD
-                fresh = known.last_event == claim.event
+                fresh = bound.switch == self.config.number or known.promises[bound.side] == claim.id
                 absent = absent or (fresh and known.voltage[bound.side] is Voltage.ABSENT)
         return Reason.NONE if absent else Reason.ISLAND_NOT_DEAD
 
@@ -251,8 +283,7 @@ class Situation:
         state = self.heard(bound.switch)
         if state is None:
             return False
-        durable = any(side.lock is LockState.DURABLE and side.lock_event not in self.cleared for side in state.sides)
-        return durable or state.promises[bound.side] == claim
+        return durably_locked(state, self.cleared) or state.promises[bound.side] == claim
 
     def highest_claim_number(self) -> int:
         """The highest claim number seen anywhere."""
@@ -272,6 +303,11 @@ class Situation:
                 for claim in state.claims:
                     if claim.id != NO_CLAIM and claim.event not in self.cleared:
                         yield number, claim
+
+
+def durably_locked(state: AgentState, cleared: tuple[EventId, ...]) -> bool:
+    """Whether a switch says that a lock of an event that nobody has cleared is on its disk."""
+    return any(side.lock is LockState.DURABLE and side.lock_event not in cleared for side in state.sides)
 
 
 def locked(state: AgentState) -> bool:

@@ -7,8 +7,10 @@ Every value then stands at a fixed offset, which keeps an agent's reaction short
 from __future__ import annotations
 
 import math
+from enum import IntEnum
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
 from ied_agents.control.decision import Behaviour, Reason
 from ied_agents.dflisr.records import (
@@ -18,6 +20,7 @@ from ied_agents.dflisr.records import (
     Bound,
     Claim,
     ClaimId,
+    ClaimKind,
     EventId,
     LoadState,
     LockState,
@@ -36,12 +39,32 @@ from ied_agents.process.inputs import Direction, Voltage
 from scl import agent_model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from enum import IntEnum
+    from collections.abc import Callable, Iterator, Sequence
 
     from ied_agents.goose.layout import MemberType
 
-E_ = TypeVar("E_", bound="IntEnum")
+E_ = TypeVar("E_", bound=IntEnum)
+
+
+class _Literals(dict[int, E_]):
+    """The literals of an enumeration by their value."""
+
+    def __init__(self, kind: type[E_]) -> None:
+        super().__init__((int(literal), literal) for literal in kind)
+        self._name = kind.__name__
+
+    def __missing__(self, value: int) -> E_:
+        raise GooseDecodeError("allData", 0, f"{value} is no {self._name}")
+
+
+_DIRECTION: Final = _Literals(Direction)
+_VOLTAGE: Final = _Literals(Voltage)
+_SECTION: Final = _Literals(SectionState)
+_LOCK: Final = _Literals(LockState)
+_BEHAVIOUR: Final = _Literals(Behaviour)
+_CLAIM_KIND: Final = _Literals(ClaimKind)
+_STAGE: Final = _Literals(Stage)
+_REASON: Final = _Literals(Reason)
 
 
 def _layout(members: Sequence[agent_model.Member]) -> DataSetLayout:
@@ -59,45 +82,24 @@ SLOW: Final = _layout(agent_model.SLOW)
 
 def encode_fast(state: AgentState) -> bytes:
     """AllData of the fast data set. Lists longer than the data set's arrays are a programming error (ValueError)."""
-    return FAST.encode(
-        (
-            state.incarnation,
-            state.position,
-            Quality.from_int(state.position_quality),
-            state.close_outstanding,
-            state.pickup,
-            state.direction,
-            Quality.from_int(state.pickup_quality),
-            state.pickup_id,
-            state.direction_trusted,
-            *_padded(state.answers, agent_model.ANSWERS, 4),
-            *state.last_event,
-            state.trip,
-            *state.voltage,
-            *_flat_side(state.sides[0]),
-            *_flat_side(state.sides[1]),
-            state.breaker_failure,
-            state.shots,
-            *_padded(state.cleared, agent_model.CLEARED, 2),
-            state.held,
-            *state.hold_claim,
-            state.ready,
-            state.behaviour,
-            state.tags,
-            state.unproven,
-            *_flat_claim(state.claims[0]),
-            *_flat_claim(state.claims[1]),
-            *state.promises[0],
-            *state.promises[1],
-            *_padded([(*r.claim, r.tie, r.deciamperes) for r in state.reservations], agent_model.RESERVATIONS, 5),
-            *state.outcome.claim,
-            state.outcome.tie,
-            state.outcome.reason,
-            state.progress.stage,
-            state.progress.reason,
-            *state.progress.event,
-        )
-    )
+    return FastEncoder()(state)
+
+
+class FastEncoder:
+    """Encodes the fast data sets of one switch; the octets of parts that did not change are used again."""
+
+    def __init__(self) -> None:
+        self._fields: list[Any] = [None] * len(_PARTS)
+        self._pieces = [b""] * len(_PARTS)
+
+    def __call__(self, state: AgentState) -> bytes:
+        """The data set, as :func:`encode_fast`."""
+        for index, part in enumerate(_PARTS):
+            fields = part.fields(state)
+            if fields != self._fields[index]:
+                self._pieces[index] = part.layout.encode(part.leaves(fields))
+                self._fields[index] = fields
+        return b"".join(self._pieces)
 
 
 def _padded(items: Sequence[Sequence[int]], count: int, width: int) -> list[int]:
@@ -106,30 +108,8 @@ def _padded(items: Sequence[Sequence[int]], count: int, width: int) -> list[int]
     return [*chain.from_iterable(items), *([0] * ((count - len(items)) * width))]
 
 
-def _flat_side(side: SideState) -> tuple[int, ...]:
-    return (
-        side.section,
-        *side.section_event,
-        side.lock,
-        *side.lock_event,
-        side.clear,
-        *side.clear_event,
-    )
-
-
-def _flat_claim(claim: Claim) -> tuple[int, ...]:
-    return (
-        claim.id.epoch,
-        claim.id.number,
-        *claim.event,
-        *_padded([(b.switch * 2 + b.side,) for b in claim.boundary], agent_model.BOUNDARY, 1),
-        *claim.request,
-        *_padded([(b.switch * 2 + b.side,) for b in claim.grants], agent_model.GRANTS, 1),
-    )
-
-
 class FastDecoder:
-    """Decodes the fast data sets of one switch; parts that did not change are taken over from the last one.
+    """Decodes the fast data sets of one switch; parts whose octets did not change are taken over from the last one.
 
     Args:
         switch: number of the publisher.
@@ -137,8 +117,8 @@ class FastDecoder:
 
     def __init__(self, switch: int) -> None:
         self._switch = switch
-        self._values: tuple[Any, ...] = ()
-        self._parts: list[tuple[Any, ...]] = []
+        self._pieces: list[bytes] = [b""] * len(_PARTS)
+        self._values: list[tuple[Any, ...]] = [()] * len(_PARTS)
 
     def __call__(self, raw: bytes) -> AgentState:
         """The data set.
@@ -146,98 +126,251 @@ class FastDecoder:
         Raises:
             GooseDecodeError: not the data set of the SCD, or an enumerated value outside its range.
         """
-        values = FAST.decode(raw)
-        last, known = self._values, self._parts
-        parts: list[tuple[Any, ...]] = []
-        for index, (begin, end, decode) in enumerate(_PARTS):
-            piece = values[begin:end]
-            if known and piece == last[begin:end]:
-                parts.append(known[index])
-            else:
-                parts.append(decode(_Taker(piece, self._switch)))
+        if len(raw) == FAST.size:
+            try:
+                return self._decode_changed(raw)
+            except GooseDecodeError:
+                pass
+        # In another encoding of the same types, or not readable: read as a whole, so that an error names its place.
+        leaves = FAST.decode(raw)
+        return AgentState(
+            *chain.from_iterable(part.read(leaves[part.leaf : part.leaf_end], self._switch) for part in _PARTS)
+        )
+
+    def _decode_changed(self, raw: bytes) -> AgentState:
+        pieces, values = self._pieces.copy(), self._values.copy()
+        for index, part in enumerate(_PARTS):
+            piece = raw[part.begin : part.end]
+            if piece != pieces[index]:
+                pieces[index] = piece
+                values[index] = part.read(part.layout.decode(piece), self._switch)
         # Only what could be read whole is remembered.
-        self._values, self._parts = values, parts
-        return AgentState(*chain.from_iterable(parts))
+        self._pieces, self._values = pieces, values
+        return AgentState(*chain.from_iterable(values))
 
 
-def _decode_head(take: _Taker) -> tuple[Any, ...]:
+# Parts of the data set that change together: how the values of their fields become leaves, and the leaves values.
+
+
+def _head_leaves(fields: tuple[Any, ...]) -> tuple[Any, ...]:
+    incarnation, position, position_quality, outstanding, pickup, direction, pickup_quality, number, trusted = fields
+    qualities = Quality.from_int(position_quality), Quality.from_int(pickup_quality)
+    return incarnation, position, qualities[0], outstanding, pickup, direction, qualities[1], number, trusted
+
+
+def _read_head(leaves: tuple[Any, ...], _: int) -> tuple[Any, ...]:
+    incarnation, position, position_quality, outstanding, pickup, direction, pickup_quality, number, trusted = leaves
+    qualities = position_quality.to_int(), pickup_quality.to_int()
+    return (
+        incarnation,
+        position,
+        qualities[0],
+        outstanding,
+        pickup,
+        _DIRECTION[direction],
+        qualities[1],
+        number,
+        trusted,
+    )
+
+
+def _answer_leaves(answers: tuple[Answer, ...]) -> list[int]:
+    return _padded(answers, agent_model.ANSWERS, 4)
+
+
+def _read_answers(leaves: tuple[Any, ...], _: int) -> tuple[Any, ...]:
+    given = (leaves[at : at + 4] for at in range(0, len(leaves), 4) if leaves[at])
+    # An answer of a kind that a later release knows settles nothing.
+    return (
+        tuple(Answer(to, inc, pickup, AnswerKind(min(kind, AnswerKind.UNSURE))) for to, inc, pickup, kind in given),
+    )
+
+
+def _sign_leaves(fields: tuple[Any, ...]) -> tuple[Any, ...]:
+    last_event, trip, voltage = fields
+    return (*last_event, trip, *voltage)
+
+
+def _read_signs(leaves: tuple[Any, ...], _: int) -> tuple[Any, ...]:
+    switch, counter, trip, a, b = leaves
+    return EventId(switch, counter), trip, (_VOLTAGE[a], _VOLTAGE[b])
+
+
+def _side_leaves(sides: tuple[SideState, SideState]) -> list[int]:
+    return [
+        leaf
+        for side in sides
+        for leaf in (
+            side.section,
+            *side.section_event,
+            side.lock,
+            *side.lock_event,
+            side.clear,
+            *side.clear_event,
+        )
+    ]
+
+
+def _read_sides(leaves: tuple[Any, ...], _: int) -> tuple[Any, ...]:
+    half = len(leaves) // 2
+    return ((_side(*leaves[:half]), _side(*leaves[half:])),)
+
+
+def _side(
+    section: int,
+    section_switch: int,
+    section_counter: int,
+    lock: int,
+    lock_switch: int,
+    lock_counter: int,
+    clear: bool,
+    clear_switch: int,
+    clear_counter: int,
+) -> SideState:
+    return SideState(
+        _SECTION[section],
+        EventId(section_switch, section_counter),
+        _LOCK[lock],
+        EventId(lock_switch, lock_counter),
+        clear,
+        EventId(clear_switch, clear_counter),
+    )
+
+
+def _standing_leaves(fields: tuple[Any, ...]) -> tuple[Any, ...]:
+    failure, shots, reclosing, cleared, held, hold_claim, returning, *rest = fields
+    return (
+        failure,
+        shots,
+        reclosing,
+        *_padded(cleared, agent_model.CLEARED, 2),
+        held,
+        *hold_claim,
+        *returning,
+        *rest,
+    )
+
+
+def _read_standing(leaves: tuple[Any, ...], switch: int) -> tuple[Any, ...]:
+    take = _Taker(leaves, switch)
     number = take.number
     return (
         number(),
         number(),
-        number().to_int(),
-        take.flag(),
-        take.flag(),
-        take.literal(Direction),
-        number().to_int(),
         number(),
-        take.flag(),
-    )
-
-
-def _decode_answers(take: _Taker) -> tuple[Any, ...]:
-    return (take.answers(),)
-
-
-def _decode_signs(take: _Taker) -> tuple[Any, ...]:
-    return take.event(), take.flag(), (take.literal(Voltage), take.literal(Voltage))
-
-
-def _decode_sides(take: _Taker) -> tuple[Any, ...]:
-    return ((take.side(), take.side()),)
-
-
-def _decode_standing(take: _Taker) -> tuple[Any, ...]:
-    return (
-        take.flag(),
-        take.flag(),
         tuple(e for e in [take.event() for _ in range(agent_model.CLEARED)] if e.switch),
-        take.flag(),
+        number(),
         take.claim_id(),
-        take.flag(),
-        take.literal(Behaviour),
-        take.number(),
-        take.flag(),
+        take.event(),
+        number(),
+        _BEHAVIOUR[number()],
+        number(),
+        number(),
     )
 
 
-def _decode_claims(take: _Taker) -> tuple[Any, ...]:
+def _claim_leaves(claims: tuple[Claim, Claim]) -> list[int]:
+    return [
+        leaf
+        for claim in claims
+        for leaf in (
+            claim.id.epoch,
+            claim.id.number,
+            *claim.event,
+            claim.kind,
+            *_padded([(b.switch * 2 + b.side,) for b in claim.boundary], agent_model.BOUNDARY, 1),
+            *claim.request,
+            *_padded([(b.switch * 2 + b.side,) for b in claim.grants], agent_model.GRANTS, 1),
+        )
+    ]
+
+
+def _read_claims(leaves: tuple[Any, ...], switch: int) -> tuple[Any, ...]:
+    take = _Taker(leaves, switch)
     return ((take.claim(), take.claim()),)
 
 
-def _decode_commitments(take: _Taker) -> tuple[Any, ...]:
+def _commitment_leaves(fields: tuple[Any, ...]) -> tuple[int, ...]:
+    promises, reservations = fields
+    given = [(*r.claim, r.tie, r.deciamperes, r.whole) for r in reservations]
+    return (*promises[0], *promises[1], *_padded(given, agent_model.RESERVATIONS, 6))
+
+
+def _read_commitments(leaves: tuple[Any, ...], switch: int) -> tuple[Any, ...]:
+    take = _Taker(leaves, switch)
     return (take.claim_id(), take.claim_id()), take.reservations()
 
 
-def _decode_result(take: _Taker) -> tuple[Any, ...]:
+def _result_leaves(fields: tuple[Any, ...]) -> tuple[int, ...]:
+    outcome, progress = fields
     return (
-        Outcome(take.claim_id(), take.number(), take.literal(Reason)),
-        Progress(take.literal(Stage), take.literal(Reason), take.event()),
+        *outcome.claim,
+        outcome.tie,
+        outcome.reason,
+        progress.stage,
+        progress.reason,
+        *progress.event,
     )
 
 
-_CLAIM_WIDTH: Final = 4 + agent_model.BOUNDARY + 3 + agent_model.GRANTS
-# Parts of the data set that change together, in wire order: how many values each has, and how it is read.
-_WIDTHS: Final = (
-    (9, _decode_head),
-    (4 * agent_model.ANSWERS, _decode_answers),
-    (5, _decode_signs),
-    (18, _decode_sides),
-    (10 + 2 * agent_model.CLEARED, _decode_standing),
-    (2 * _CLAIM_WIDTH, _decode_claims),
-    (6 + 5 * agent_model.RESERVATIONS, _decode_commitments),
-    (9, _decode_result),
-)
-_PARTS: Final = tuple(
-    (sum(width for width, _ in _WIDTHS[:index]), sum(width for width, _ in _WIDTHS[: index + 1]), decode)
-    for index, (_, decode) in enumerate(_WIDTHS)
-)
+def _read_result(leaves: tuple[Any, ...], switch: int) -> tuple[Any, ...]:
+    take = _Taker(leaves, switch)
+    number = take.number
+    return (
+        Outcome(take.claim_id(), number(), _REASON[number()]),
+        Progress(_STAGE[number()], _REASON[number()], take.event()),
+    )
+
+
+class _Part(NamedTuple):
+    """Some members of the data set, side by side: octets ``begin`` to ``end``, leaves ``leaf`` to ``leaf_end``."""
+
+    layout: DataSetLayout
+    begin: int
+    end: int
+    leaf: int
+    leaf_end: int
+    fields: Callable[[AgentState], Any]
+    """The fields of the state that the part holds: one value, or a tuple of several."""
+    leaves: Callable[[Any], Sequence[Any]]
+    read: Callable[[tuple[Any, ...], int], tuple[Any, ...]]
+    """Makes the values of the fields of leaves and the number of the publisher."""
+
+
+def _parts() -> tuple[_Part, ...]:
+    parts: list[_Part] = []
+    members, octet, leaf = list(agent_model.FAST), 0, 0
+    head = "incarnation position position_quality close_outstanding pickup direction pickup_quality pickup_id"
+    for count, names, leaves, read in (
+        (9, head + " direction_trusted", _head_leaves, _read_head),
+        (1, "answers", _answer_leaves, _read_answers),
+        (4, "last_event trip voltage", _sign_leaves, _read_signs),
+        (2, "sides", _side_leaves, _read_sides),
+        (
+            10,
+            "breaker_failure shots reclosing cleared held hold_claim returning ready behaviour tags unproven",
+            _standing_leaves,
+            _read_standing,
+        ),
+        (8, "claims", _claim_leaves, _read_claims),
+        (3, "promises reservations", _commitment_leaves, _read_commitments),
+        (2, "outcome progress", _result_leaves, _read_result),
+    ):
+        layout = _layout(members[:count])
+        del members[:count]
+        end, leaf_end = octet + layout.size, leaf + layout.leaf_count
+        parts.append(_Part(layout, octet, end, leaf, leaf_end, attrgetter(*names.split()), leaves, read))
+        octet, leaf = end, leaf_end
+    return tuple(parts)
+
+
+_PARTS: Final = _parts()
 
 
 def encode_slow(state: LoadState) -> bytes:
     """AllData of the slow data set."""
     quality = Quality.from_int(state.flow_quality)
-    return SLOW.encode((state.incarnation, state.flow_a, quality, state.generation_a, *state.spare_a))
+    return SLOW.encode((state.incarnation, state.flow_a, quality, *state.generation_a, *state.spare_a))
 
 
 def decode_slow(raw: bytes) -> LoadState:
@@ -246,10 +379,10 @@ def decode_slow(raw: bytes) -> LoadState:
     Raises:
         GooseDecodeError: not the data set of the SCD.
     """
-    incarnation, flow, quality, generation, spare_a, spare_b = cast("tuple[Any, ...]", SLOW.decode(raw))
-    if not all(map(math.isfinite, (flow, generation, spare_a, spare_b))):
+    incarnation, flow, quality, gen_a, gen_b, spare_a, spare_b = cast("tuple[Any, ...]", SLOW.decode(raw))
+    if not all(map(math.isfinite, (flow, gen_a, gen_b, spare_a, spare_b))):
         raise GooseDecodeError("allData", 0, "a current that is no number")
-    return LoadState(incarnation, flow, quality.to_int(), generation, (spare_a, spare_b))
+    return LoadState(incarnation, flow, quality.to_int(), (gen_a, gen_b), (spare_a, spare_b))
 
 
 class _Taker:
@@ -262,60 +395,30 @@ class _Taker:
         self.number = values_left.__next__
         self.switch = switch
 
-    def flag(self) -> bool:
-        return bool(self.number())
-
-    def literal(self, kind: type[E_]) -> E_:
-        value = self.number()
-        try:
-            return kind(value)
-        except ValueError:
-            raise GooseDecodeError("allData", 0, f"{value} is no {kind.__name__}") from None
-
     def event(self) -> EventId:
         return EventId(self.number(), self.number())
 
     def claim_id(self) -> ClaimId:
         return ClaimId(self.number(), self.number(), self.number())
 
-    def answers(self) -> tuple[Answer, ...]:
-        number = self.number
-        return tuple(
-            Answer(
-                switch,
-                incarnation,
-                pickup,
-                AnswerKind(kind) if kind <= AnswerKind.UNSURE else AnswerKind.UNSURE,
-            )
-            for switch, incarnation, pickup, kind in [
-                (number(), number(), number(), number()) for _ in range(agent_model.ANSWERS)
-            ]
-            if switch
-        )
-
-    def side(self) -> SideState:
-        return SideState(
-            self.literal(SectionState),
-            self.event(),
-            self.literal(LockState),
-            self.event(),
-            self.flag(),
-            self.event(),
-        )
-
     def claim(self) -> Claim:
         epoch, claim_number = self.number(), self.number()
         event = self.event()
+        kind = _CLAIM_KIND[self.number()]
         boundary = self._bounds(agent_model.BOUNDARY)
         request = Request(self.number(), self.number(), self.number())
         grants = self._bounds(agent_model.GRANTS)
         # The claiming switch is the publisher; an empty claim has no owner, so that it equals NO_CLAIM.
-        return Claim(ClaimId(epoch, claim_number, self.switch if claim_number else 0), event, boundary, request, grants)
+        identity = ClaimId(epoch, claim_number, self.switch if claim_number else 0)
+        return Claim(identity, event, boundary, request, grants, kind)
 
     def _bounds(self, count: int) -> tuple[Bound, ...]:
         codes = [self.number() for _ in range(count)]
         return tuple(Bound(code >> 1, code & 1) for code in codes if code)
 
     def reservations(self) -> tuple[Reservation, ...]:
-        items = [Reservation(self.claim_id(), self.number(), self.number()) for _ in range(agent_model.RESERVATIONS)]
+        items = [
+            Reservation(self.claim_id(), self.number(), self.number(), self.number())
+            for _ in range(agent_model.RESERVATIONS)
+        ]
         return tuple(item for item in items if item.tie)

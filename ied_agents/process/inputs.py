@@ -70,7 +70,7 @@ class SwitchInputs:
         flow_a: load current, A, positive from side A to side B.
         current_a: magnitude of the current, fault current included, A.
         voltage: what the sensors of side A and side B say.
-        generation_a: local generation running in the sections at both sides, A.
+        generation_a: local generation running in the section at side A and at side B, A.
     """
 
     switch: int
@@ -84,7 +84,7 @@ class SwitchInputs:
     flow_a: float
     current_a: float
     voltage: tuple[Voltage, Voltage]
-    generation_a: float
+    generation_a: tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def encode_inputs(inputs: SwitchInputs) -> bytes:
             "flow_a": inputs.flow_a,
             "current_a": inputs.current_a,
             "voltage": [int(side) for side in inputs.voltage],
-            "generation_a": inputs.generation_a,
+            "generation_a": list(inputs.generation_a),
         }
     )
 
@@ -142,7 +142,7 @@ def decode_inputs(datagram: bytes) -> SwitchInputs:
         flow_a=members.number("flow_a"),
         current_a=members.number("current_a"),
         voltage=members.voltages("voltage"),
-        generation_a=members.number("generation_a"),
+        generation_a=members.numbers("generation_a"),
     )
     members.finish()
     return inputs
@@ -197,12 +197,13 @@ class _Members:
         return value
 
     def number(self, field: str) -> float:
+        return _number(field, self._take(field))
+
+    def numbers(self, field: str) -> tuple[float, float]:
         value = self._take(field)
-        if type(value) is int and abs(value) <= _INT64_MAX:
-            value = float(value)
-        if type(value) is not float or not math.isfinite(value):
-            _refuse(field, "finite number", value)
-        return value
+        if not isinstance(value, list) or len(value) != 2:
+            _refuse(field, "two numbers", value)
+        return _number(field, value[0]), _number(field, value[1])
 
     def boolean(self, field: str) -> bool:
         value = self._take(field)
@@ -235,6 +236,14 @@ class _Members:
         if field not in self._left:
             raise ProcessMessageError(field, "missing")
         return self._left.pop(field)
+
+
+def _number(field: str, value: object) -> float:
+    if type(value) is int and abs(value) <= _INT64_MAX:
+        value = float(value)
+    if type(value) is not float or not math.isfinite(value):
+        _refuse(field, "finite number", value)
+    return value
 
 
 def _refuse(field: str, expected: str, value: object) -> NoReturn:

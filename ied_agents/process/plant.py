@@ -7,40 +7,51 @@ time in the scenarios and in its own process in the demo.
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.process.inputs import Direction, Operation, SwitchCommand, SwitchInputs, Voltage
 from ied_agents.process.plant_events import (
+    ApparatusChanged,
     CommandNotObeyed,
     CommandReceived,
     FaultAppeared,
     FaultCleared,
-    FaultCurrentStarted,
-    FaultCurrentStopped,
+    GenerationStopped,
     OpenedAboveCapability,
+    OperatedByHand,
     PickedUp,
     PickupReset,
     PlantEvent,
     PositionChanged,
     Refusal,
-    SectionDeenergised,
-    SectionEnergised,
-    SourcesParalleled,
+    SourceLost,
+    SourceReturned,
 )
 from ied_agents.process.plant_flow import FlowSolver, PlantFlow
+from ied_agents.process.plant_supply import supply_changes
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from ied_agents.process.plant_network import PlantNetwork, PlantSwitch
 
+# What can be due at a switch ...
 _OPERATION: Final = "operation"
 _PICKUP: Final = "pickup"
 _RESET: Final = "reset"
 _REFRESH: Final = "refresh"
+_REPORT: Final = "report"
+# ... and in a section.
+_FAULT_OUT: Final = "fault out"
+_GENERATION_STOP: Final = "generation stop"
+
+
+# Load current, current, voltages and generation as the sensors of one switch see them.
+_Seen = tuple[float, float, tuple[Voltage, Voltage], tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +72,10 @@ class PlantSettings:
         fail_to_close: switches that do not obey a close command.
         slowness: factor on the operating times, by switch; 1 where not given.
         untrusted_direction: switches whose protection tells a direction that may not be relied on.
+        generation_trip_s: how long local generation keeps running after its section has lost the last source, s.
+        position_late_s: how much later than it moves a switch's position is reported, s; 0 where not given.
+        voltage_stuck: what the voltage sensors of a switch, at side A and at side B, always say; None for a
+            sound one.
     """
 
     fault_current_a: float = 4000.0
@@ -72,10 +87,15 @@ class PlantSettings:
     fail_to_close: frozenset[int] = frozenset()
     slowness: Mapping[int, float] = field(default_factory=dict)
     untrusted_direction: frozenset[int] = frozenset()
+    generation_trip_s: float = 0.0
+    position_late_s: Mapping[int, float] = field(default_factory=dict)
+    voltage_stuck: Mapping[int, tuple[Voltage | None, Voltage | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if min(self.pickup_spread_s, self.pickup_reset_s, *self.slowness.values()) < 0:
             raise ValueError("pickup_spread_s, pickup_reset_s and slowness must not be negative")
+        if min(self.generation_trip_s, *self.position_late_s.values(), 0.0) < 0:
+            raise ValueError("generation_trip_s and position_late_s must not be negative")
         if self.refresh_s <= 0:
             raise ValueError(f"refresh_s must be above 0, not {self.refresh_s}")
 
@@ -86,12 +106,13 @@ class _Switch:
     __slots__ = (
         "conducting",
         "direction",
-        "due",
         "equipment",
         "operation",
         "overloaded",
         "pickup",
         "position",
+        "reported",
+        "reports",
         "sequence",
         "shown",
     )
@@ -100,15 +121,16 @@ class _Switch:
         self.equipment = equipment
         self.conducting = equipment.closed
         self.position = Dbpos.ON if equipment.closed else Dbpos.OFF
+        # The position that the agent is told, and those that it has yet to be told, each with its time.
+        self.reported = self.position
+        self.reports: deque[tuple[float, Dbpos]] = deque()
         self.operation: Operation | None = None
         self.overloaded = False
         self.pickup = False
         self.direction = Direction.UNKNOWN
-        # When operation, pickup, reset and refresh are due; what is not listed is not under way.
-        self.due: dict[str, float] = {}
         self.sequence = 0
-        # Currents, voltages and generation as last shown, to tell whether a new solution changes them.
-        self.shown: tuple[float, float, tuple[Voltage, Voltage], float] | None = None
+        # What the sensors last showed, to tell whether a new solution changes it.
+        self.shown: _Seen | None = None
 
 
 class Plant:
@@ -136,33 +158,67 @@ class Plant:
         clock_offset_ns: int = 0,
     ) -> None:
         self.clock_offset_ns = clock_offset_ns
-        self._network = network
         self._settings = settings
         self._rng = rng
         self._now = now
         self._solver = FlowSolver(network)
+        self._sections = {section.index: section for section in network.sections}
         self._live = {section.index for section in network.sections if section.is_source}
-        self._generation = {section.index: section.generation_a for section in network.sections}
         self._switches = {switch.number: _Switch(switch) for switch in network.switches}
-        self._faults: set[int] = set()
-        self._fed_faults: set[int] = set()
+        self._conducting = frozenset(switch.number for switch in network.switches if switch.closed)
+        # Generation runs where there is a source at the start; once stopped, it takes longer to return than a
+        # plant is run for.
+        supplied = self._solver.solve(self._conducting, self._live, ()).source
+        self._running = {section.index for section in network.sections if section.generation_a} & supplied.keys()
+        # Faulted sections, with the time without infeed after which the fault is out by itself; None never.
+        self._faults: dict[int, float | None] = {}
+        self._fails_to: dict[Operation, set[int]] = {
+            "open": set(settings.fail_to_open),
+            "close": set(settings.fail_to_close),
+        }
         self._flow = PlantFlow()
         self._out: list[SwitchInputs] = []
         self._events: list[PlantEvent] = []
+        # What is under way, by kind and number of the switch or index of the section; the heap has it in the
+        # order of time, along with what was called off.
+        self._under_way: dict[tuple[str, int], float] = {}
         self._heap: list[tuple[float, int, str, int]] = []
         self._scheduled = 0
+        self._happen: dict[str, Callable[[float, int], None]] = {
+            _OPERATION: self._finish_operation,
+            _PICKUP: self._pick_up,
+            _RESET: self._reset_pickup,
+            _REFRESH: self._refresh,
+            _REPORT: self._report_position,
+            _FAULT_OUT: self._end_fault,
+            _GENERATION_STOP: self._stop_generation,
+        }
         for place, number in enumerate(self._switches, start=1):
             # Staggered, so that the agents are not all woken in the same moment.
-            self._schedule(number, _REFRESH, now + settings.refresh_s * place / len(self._switches))
+            self._schedule(_REFRESH, number, now + settings.refresh_s * place / len(self._switches))
         self._solve(now)
 
-    def inject_fault(self, section: int, now: float) -> None:
-        """Put a permanent fault into a section.
+    def inject_fault(self, section: int, now: float, *, clears_after_dead_s: float | None = None) -> None:
+        """Put a fault into a section; one that is faulted already stays as it is.
+
+        Args:
+            section: index of the section.
+            now: monotonic seconds.
+            clears_after_dead_s: the fault is out by itself once no fault current has flowed into it for this
+                long, s; None for a permanent one.
 
         Raises:
             KeyError: there is no such section.
+            ValueError: the time is negative.
         """
-        self._change_fault(section, now, present=True)
+        self._sections[section]  # raises
+        if clears_after_dead_s is not None and clears_after_dead_s < 0:
+            raise ValueError(f"clears_after_dead_s must not be negative, as {clears_after_dead_s} is")
+        at = self._advance(now)
+        if section not in self._faults:
+            self._faults[section] = clears_after_dead_s
+            self._events.append(FaultAppeared(at, self._stamp(at), section, clears_after_dead_s))
+            self._solve(at)
 
     def clear_fault(self, section: int, now: float) -> None:
         """Repair a section.
@@ -170,7 +226,60 @@ class Plant:
         Raises:
             KeyError: there is no such section.
         """
-        self._change_fault(section, now, present=False)
+        self._sections[section]  # raises
+        at = self._advance(now)
+        if section in self._faults:
+            self._under_way.pop((_FAULT_OUT, section), None)
+            self._end_fault(at, section)
+
+    def set_source(self, section: int, live: bool, now: float) -> None:
+        """Take a source section's supply from above away, or give it back.
+
+        Raises:
+            KeyError: there is no such section.
+            ValueError: it is not a source section.
+        """
+        if not self._sections[section].is_source:
+            raise ValueError(f"section {section} is no source section")
+        at = self._advance(now)
+        if live == (section in self._live):
+            return
+        if live:
+            self._live.add(section)
+            self._events.append(SourceReturned(at, self._stamp(at), section))
+        else:
+            self._live.remove(section)
+            self._events.append(SourceLost(at, self._stamp(at), section))
+        self._solve(at)
+
+    def fail_switch(self, number: int, *, to_open: bool, to_close: bool, now: float) -> None:
+        """Let a switch disobey commands, or obey them again, from now on; what it has begun it finishes.
+
+        Args:
+            number: of the switch.
+            to_open: whether it no longer obeys an open command.
+            to_close: whether it no longer obeys a close command.
+            now: monotonic seconds.
+
+        Raises:
+            KeyError: there is no such switch.
+        """
+        self._switches[number]  # raises
+        at = self._advance(now)
+        self._events.append(ApparatusChanged(at, self._stamp(at), number, to_open, to_close))
+        for switches, fails in ((self._fails_to["open"], to_open), (self._fails_to["close"], to_close)):
+            (switches.add if fails else switches.discard)(number)
+
+    def operate_by_hand(self, number: int, operation: Operation, now: float) -> None:
+        """Let a person at the apparatus operate a switch: by hand crank, so that one that is stuck moves too.
+
+        Raises:
+            KeyError: there is no such switch.
+        """
+        switch = self._switches[number]
+        at = self._advance(now)
+        self._events.append(OperatedByHand(at, self._stamp(at), number, operation))
+        self._operate(at, switch, operation, stuck=False)
 
     def command(self, command: SwitchCommand, now: float) -> None:
         """Order a switch to open or close.
@@ -178,26 +287,19 @@ class Plant:
         Raises:
             KeyError: there is no such switch.
         """
-        switch = self._switches[command.switch]
+        number, operation = command.switch, command.operation
+        switch = self._switches[number]
         at = self._advance(now)
-        operation = command.operation
-        self._events.append(CommandReceived(at, self._stamp(at), command.switch, operation, command.number))
-        if switch.operation == operation or (switch.operation is None and switch.conducting == (operation == "close")):
-            self._not_obeyed(at, switch, operation, "there already")
-        elif switch.operation == "open":
-            self._not_obeyed(at, switch, operation, "still opening")
-        elif command.switch in (self._settings.fail_to_open if operation == "open" else self._settings.fail_to_close):
-            self._not_obeyed(at, switch, operation, "stuck")
-        else:
-            self._start_operation(at, switch, operation)
+        self._events.append(CommandReceived(at, self._stamp(at), number, operation, command.number))
+        self._operate(at, switch, operation, stuck=number in self._fails_to[operation])
 
     def next_deadline(self) -> float | None:
         """When :meth:`handle_timer` has something to do, in monotonic seconds; may lie in the past."""
-        return self._now if self._out else self._due()
+        return self._now if self._out else self._next_due()
 
     def next_pickup(self) -> float | None:
         """When the next pickup is due, in monotonic seconds: the one deadline that reaction times hang on."""
-        return min((switch.due[_PICKUP] for switch in self._switches.values() if _PICKUP in switch.due), default=None)
+        return min((due for (kind, _), due in self._under_way.items() if kind == _PICKUP), default=None)
 
     def handle_timer(self, now: float) -> list[SwitchInputs]:
         """Let the plant run until ``now``.
@@ -218,17 +320,21 @@ class Plant:
         """
         return self._inputs(self._advance(now), self._switches[number])
 
+    def flow(self) -> PlantFlow:
+        """Currents and voltages of the whole plant, as they truly are."""
+        return self._flow
+
     def energised(self) -> dict[int, int]:
-        """Each section under voltage, with the source section that feeds it."""
-        return dict(self._flow.source)
+        """Each section under voltage, with the section that feeds it: a source, or one whose generation runs."""
+        return {**self._flow.source, **self._flow.island}
 
     def positions(self) -> dict[int, Dbpos]:
-        """Position of each switch."""
+        """True position of each switch."""
         return {number: switch.position for number, switch in self._switches.items()}
 
     def conducting(self) -> frozenset[int]:
         """Switches through which current can flow; one in motion conducts until it is open."""
-        return frozenset(number for number, switch in self._switches.items() if switch.conducting)
+        return self._conducting
 
     def load_flow(self) -> dict[int, float]:
         """Load current of each conducting switch, A, positive from side A to side B."""
@@ -245,28 +351,23 @@ class Plant:
 
     def _advance(self, now: float) -> float:
         """Carry out everything due until ``now``, each at its own time; return the plant's time then."""
-        while (due := self._due()) is not None and due <= now:
+        while (due := self._next_due()) is not None and due <= now:
             _, _, kind, number = heapq.heappop(self._heap)
-            switch = self._switches[number]
-            del switch.due[kind]
+            del self._under_way[kind, number]
             self._now = max(self._now, due)
-            if kind == _OPERATION:
-                self._finish_operation(due, switch)
-            elif kind == _REFRESH:
-                self._show(due, switch)
-                self._schedule(number, _REFRESH, due + self._settings.refresh_s)
-            elif kind == _PICKUP:
-                switch.pickup = True
-                switch.direction = self._flow.fault[number]
-                self._events.append(PickedUp(due, self._stamp(due), number, switch.direction))
-                self._show(due, switch)
-            else:
-                switch.pickup = False
-                switch.direction = Direction.UNKNOWN
-                self._events.append(PickupReset(due, self._stamp(due), number))
-                self._show(due, switch)
+            self._happen[kind](due, number)
         self._now = max(self._now, now)
         return self._now
+
+    def _operate(self, at: float, switch: _Switch, operation: Operation, *, stuck: bool) -> None:
+        if switch.operation == operation or (switch.operation is None and switch.conducting == (operation == "close")):
+            self._not_obeyed(at, switch, operation, "there already")
+        elif switch.operation == "open":
+            self._not_obeyed(at, switch, operation, "still opening")
+        elif stuck:
+            self._not_obeyed(at, switch, operation, "stuck")
+        else:
+            self._start_operation(at, switch, operation)
 
     def _start_operation(self, at: float, switch: _Switch, operation: Operation) -> None:
         equipment = switch.equipment
@@ -275,11 +376,12 @@ class Plant:
         if operation == "open":
             self._judge_breaking(at, switch)
         duration = equipment.opening_time_s if operation == "open" else equipment.closing_time_s
-        self._schedule(equipment.number, _OPERATION, at + duration * self._settings.slowness.get(equipment.number, 1.0))
+        self._schedule(_OPERATION, equipment.number, at + duration * self._settings.slowness.get(equipment.number, 1.0))
         self._move(at, switch, Dbpos.INTERMEDIATE)
         self._show(at, switch)
 
-    def _finish_operation(self, at: float, switch: _Switch) -> None:
+    def _finish_operation(self, at: float, number: int) -> None:
+        switch = self._switches[number]
         operation = switch.operation
         switch.operation = None
         if operation == "open":
@@ -289,13 +391,63 @@ class Plant:
                 self._move(at, switch, Dbpos.ON)
                 self._show(at, switch)
                 return
-        switch.conducting = operation == "close"
-        self._move(at, switch, Dbpos.ON if switch.conducting else Dbpos.OFF)
+        conducts = operation == "close"
+        self._move(at, switch, Dbpos.ON if conducts else Dbpos.OFF)
+        if switch.conducting == conducts:  # an opening that cut a closing short
+            self._show(at, switch)
+            return
+        switch.conducting = conducts
+        self._conducting ^= {number}
         self._solve(at, moved=switch)
 
     def _move(self, at: float, switch: _Switch, position: Dbpos) -> None:
+        number = switch.equipment.number
         switch.position = position
-        self._events.append(PositionChanged(at, self._stamp(at), switch.equipment.number, position))
+        self._events.append(PositionChanged(at, self._stamp(at), number, position))
+        late_s = self._settings.position_late_s.get(number, 0.0)
+        if not late_s:
+            switch.reported = position
+            return
+        switch.reports.append((at + late_s, position))
+        if len(switch.reports) == 1:
+            self._schedule(_REPORT, number, at + late_s)
+
+    def _report_position(self, at: float, number: int) -> None:
+        switch = self._switches[number]
+        _, switch.reported = switch.reports.popleft()
+        if switch.reports:
+            self._schedule(_REPORT, number, switch.reports[0][0])
+        self._show(at, switch)
+
+    def _pick_up(self, at: float, number: int) -> None:
+        switch = self._switches[number]
+        switch.pickup = True
+        switch.direction = self._flow.fault[number]
+        self._events.append(PickedUp(at, self._stamp(at), number, switch.direction))
+        self._show(at, switch)
+
+    def _reset_pickup(self, at: float, number: int) -> None:
+        switch = self._switches[number]
+        switch.pickup = False
+        switch.direction = Direction.UNKNOWN
+        self._events.append(PickupReset(at, self._stamp(at), number))
+        self._show(at, switch)
+
+    def _refresh(self, at: float, number: int) -> None:
+        self._show(at, self._switches[number])
+        self._schedule(_REFRESH, number, at + self._settings.refresh_s)
+
+    def _end_fault(self, at: float, section: int) -> None:
+        del self._faults[section]
+        self._events.append(FaultCleared(at, self._stamp(at), section))
+        if section in self._flow.fed:
+            self._solve(at)
+
+    def _stop_generation(self, at: float, section: int) -> None:
+        self._running.remove(section)
+        self._events.append(GenerationStopped(at, self._stamp(at), section))
+        if section in self._flow.island:
+            self._solve(at)
 
     def _not_obeyed(self, at: float, switch: _Switch, operation: Operation, reason: Refusal) -> None:
         self._events.append(CommandNotObeyed(at, self._stamp(at), switch.equipment.number, operation, reason))
@@ -311,46 +463,40 @@ class Plant:
                 )
             )
 
-    def _change_fault(self, section: int, now: float, *, present: bool) -> None:
-        if section not in self._generation:
-            raise KeyError(section)
-        at = self._advance(now)
-        if present == (section in self._faults):
-            return
-        if present:
-            self._faults.add(section)
-            self._events.append(FaultAppeared(at, self._stamp(at), section))
-        else:
-            self._faults.remove(section)
-            self._events.append(FaultCleared(at, self._stamp(at), section))
-        self._solve(at)
-
     def _solve(self, at: float, moved: _Switch | None = None) -> None:
         """Find the new currents and voltages; show every switch that sees a difference, and ``moved``."""
         before = self._flow
-        self._flow = self._solver.solve(self.conducting(), self._live, self._faults)
-        self._report_supply(at, before)
+        self._flow = self._solver.solve(self._conducting, self._live, self._faults, self._running)
+        self._follow_generation(at)
+        self._events.extend(supply_changes(at, self._stamp(at), before, self._flow))
+        self._follow_faults(at)
         self._follow_fault_currents(at)
-        for switch in self._switches.values():
+        for number, switch in self._switches.items():
             # A measurement is no faster than the protection: fault current shows with the pickup, not before.
-            if switch is moved or (_PICKUP not in switch.due and self._seen(switch) != switch.shown):
+            if switch is moved or ((_PICKUP, number) not in self._under_way and self._seen(switch) != switch.shown):
                 self._show(at, switch)
 
-    def _report_supply(self, at: float, before: PlantFlow) -> None:
-        stamp = self._stamp(at)
-        for section in self._generation:
-            source = self._flow.source.get(section)
-            if source is None and section in before.source:
-                self._events.append(SectionDeenergised(at, stamp, section))
-            elif source is not None and source != before.source.get(section):
-                self._events.append(SectionEnergised(at, stamp, section, source))
-        self._events.extend(
-            SourcesParalleled(at, stamp, pair) for pair in sorted(self._flow.paralleled - before.paralleled)
-        )
-        fed = self._faults & self._flow.source.keys()
-        self._events.extend(FaultCurrentStarted(at, stamp, section) for section in sorted(fed - self._fed_faults))
-        self._events.extend(FaultCurrentStopped(at, stamp, section) for section in sorted(self._fed_faults - fed))
-        self._fed_faults = fed
+    def _follow_generation(self, at: float) -> None:
+        """Let generation stop, at once or after its time, where there is no source."""
+        lost = sorted(self._running - self._flow.source.keys())
+        for section in self._running - set(lost):
+            self._under_way.pop((_GENERATION_STOP, section), None)
+        if self._settings.generation_trip_s:
+            for section in lost:
+                if (_GENERATION_STOP, section) not in self._under_way:
+                    self._schedule(_GENERATION_STOP, section, at + self._settings.generation_trip_s)
+        elif lost:
+            self._running.difference_update(lost)
+            self._events.extend(GenerationStopped(at, self._stamp(at), section) for section in lost)
+            self._flow = self._solver.solve(self._conducting, self._live, self._faults, self._running)
+
+    def _follow_faults(self, at: float) -> None:
+        """Let transient faults go out where they have been without infeed for their time."""
+        for section, dead_s in self._faults.items():
+            if section in self._flow.fed:
+                self._under_way.pop((_FAULT_OUT, section), None)
+            elif dead_s is not None and (_FAULT_OUT, section) not in self._under_way:
+                self._schedule(_FAULT_OUT, section, at + dead_s)
 
     def _follow_fault_currents(self, at: float) -> None:
         """Start pickups where fault current began, end them where it stopped."""
@@ -358,14 +504,15 @@ class Plant:
         for number, switch in self._switches.items():
             direction = self._flow.fault.get(number)
             if direction is None:
-                switch.due.pop(_PICKUP, None)
-                if switch.pickup and _RESET not in switch.due:
-                    self._schedule(number, _RESET, at + settings.pickup_reset_s)
+                self._under_way.pop((_PICKUP, number), None)
+                if switch.pickup and (_RESET, number) not in self._under_way:
+                    self._schedule(_RESET, number, at + settings.pickup_reset_s)
                 continue
-            switch.due.pop(_RESET, None)
-            if not switch.pickup and _PICKUP not in switch.due:
-                self._schedule(number, _PICKUP, at + self._rng.uniform(0.0, settings.pickup_spread_s))
-            elif switch.pickup and switch.direction is not direction:
+            self._under_way.pop((_RESET, number), None)
+            if not switch.pickup:
+                if (_PICKUP, number) not in self._under_way:
+                    self._schedule(_PICKUP, number, at + self._rng.uniform(0.0, settings.pickup_spread_s))
+            elif switch.direction is not direction:
                 switch.direction = direction
                 switch.shown = None
 
@@ -374,19 +521,24 @@ class Plant:
         fault = self._settings.fault_current_a if number in self._flow.fault else 0.0
         return abs(self._flow.load_a.get(number, 0.0)) + fault
 
-    def _seen(self, switch: _Switch) -> tuple[float, float, tuple[Voltage, Voltage], float]:
-        """Load current, current, voltages and generation as the sensors of one switch see them."""
+    def _seen(self, switch: _Switch) -> _Seen:
         number = switch.equipment.number
         side_a, side_b = switch.equipment.sides
-        source = self._flow.source
+        flow = self._flow
+        voltage = (
+            Voltage.PRESENT if flow.under_voltage(side_a) else Voltage.ABSENT,
+            Voltage.PRESENT if flow.under_voltage(side_b) else Voltage.ABSENT,
+        )
+        if stuck := self._settings.voltage_stuck.get(number):
+            voltage = (
+                voltage[0] if stuck[0] is None else stuck[0],
+                voltage[1] if stuck[1] is None else stuck[1],
+            )
         return (
-            self._flow.load_a.get(number, 0.0),
+            flow.load_a.get(number, 0.0),
             self._current(number),
-            (
-                Voltage.PRESENT if side_a in source else Voltage.ABSENT,
-                Voltage.PRESENT if side_b in source else Voltage.ABSENT,
-            ),
-            sum(self._generation[side] for side in (side_a, side_b) if side in source),
+            voltage,
+            (flow.generation_a.get(side_a, 0.0), flow.generation_a.get(side_b, 0.0)),
         )
 
     def _show(self, at: float, switch: _Switch) -> None:
@@ -401,7 +553,7 @@ class Plant:
             switch=number,
             sequence=switch.sequence,
             stamp_ns=self._stamp(at),
-            position=switch.position,
+            position=switch.reported,
             position_valid=True,
             pickup=switch.pickup,
             direction=switch.direction,
@@ -415,16 +567,16 @@ class Plant:
     def _stamp(self, at: float) -> int:
         return round(at * 1e9) + self.clock_offset_ns
 
-    def _schedule(self, number: int, kind: str, due: float) -> None:
+    def _schedule(self, kind: str, number: int, due: float) -> None:
         self._scheduled += 1
-        self._switches[number].due[kind] = due
+        self._under_way[kind, number] = due
         heapq.heappush(self._heap, (due, self._scheduled, kind, number))
 
-    def _due(self) -> float | None:
+    def _next_due(self) -> float | None:
         """When the next thing is due; what was called off leaves the heap here."""
         while self._heap:
             due, _, kind, number = self._heap[0]
-            if self._switches[number].due.get(kind) == due:
+            if self._under_way.get((kind, number)) == due:
                 return due
             heapq.heappop(self._heap)
         return None

@@ -38,8 +38,25 @@ class CommandReceived(PlantEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class OperatedByHand(PlantEvent):
+    """A person at the apparatus operates a switch."""
+
+    switch: int
+    operation: Operation
+
+
+@dataclass(frozen=True, slots=True)
+class ApparatusChanged(PlantEvent):
+    """From now on a switch does, or does not, obey commands to open and to close."""
+
+    switch: int
+    fails_to_open: bool
+    fails_to_close: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CommandNotObeyed(PlantEvent):
-    """The switch did not do what it was told.
+    """The switch did not do what it was told, or what a person tried.
 
     ``stuck``: set to fail. ``there already``: position or operation in progress is what was asked for.
     ``still opening``: it closes only from its open position. ``not broken``: it opened above its capability.
@@ -52,7 +69,7 @@ class CommandNotObeyed(PlantEvent):
 
 @dataclass(frozen=True, slots=True)
 class PositionChanged(PlantEvent):
-    """A switch's position contacts moved."""
+    """A switch truly moved; its agent may learn of it later."""
 
     switch: int
     position: Dbpos
@@ -69,28 +86,29 @@ class OpenedAboveCapability(PlantEvent):
 
 @dataclass(frozen=True, slots=True)
 class FaultAppeared(PlantEvent):
-    """A permanent fault came up in a section."""
+    """A fault came up in a section: permanent, or gone once it had no infeed for ``clears_after_dead_s``."""
 
     section: int
+    clears_after_dead_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class FaultCleared(PlantEvent):
-    """A fault is gone from its section: repaired."""
+    """A fault is gone from its section: repaired, or transient and out."""
 
     section: int
 
 
 @dataclass(frozen=True, slots=True)
 class FaultCurrentStarted(PlantEvent):
-    """Fault current flows into a section."""
+    """Fault current flows into a fault, from sources or from local generation."""
 
     section: int
 
 
 @dataclass(frozen=True, slots=True)
 class FaultCurrentStopped(PlantEvent):
-    """No fault current flows into a section any more."""
+    """No fault current flows into a fault any more."""
 
     section: int
 
@@ -119,8 +137,37 @@ class SectionEnergised(PlantEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class SectionIslanded(PlantEvent):
+    """A section has no source; running generation of the section ``generation`` has it under voltage."""
+
+    section: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class SectionDeenergised(PlantEvent):
-    """A section lost its supply."""
+    """A section is under voltage no more."""
+
+    section: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLost(PlantEvent):
+    """A source section is no longer fed from above."""
+
+    section: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceReturned(PlantEvent):
+    """A source section is fed from above again."""
+
+    section: int
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationStopped(PlantEvent):
+    """The local generation of a section tripped, for want of a source, and stays stopped."""
 
     section: int
 
@@ -130,6 +177,18 @@ class SourcesParalleled(PlantEvent):
     """Two live source sections became connected with each other."""
 
     sources: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class IslandParalleled(PlantEvent):
+    """An island under voltage was closed, without synchronism, onto a live network or another such island.
+
+    ``generation``: section whose generation had held the island. ``onto``: the source section that feeds it
+    now, or the section whose generation holds the island it became part of.
+    """
+
+    generation: int
+    onto: int
 
 
 def event_record(event: PlantEvent) -> dict[str, Any]:

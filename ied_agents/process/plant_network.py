@@ -21,7 +21,9 @@ class PlantSection:
         name: for people.
         is_source: whether it is fed from above (busbar, transformer).
         load_a: what its consumers draw, A.
-        generation_a: what its local generation feeds in while the section is energised, A.
+        generation_a: what its local generation feeds in while it runs, A.
+        infeed: whether that generation also feeds faults and keeps an island under voltage (a rotating machine);
+            without, it only offsets load (an inverter that follows the network).
     """
 
     index: int
@@ -29,6 +31,7 @@ class PlantSection:
     is_source: bool = False
     load_a: float = 0.0
     generation_a: float = 0.0
+    infeed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,8 @@ class PlantNetwork:
     """Sections and switches of one plant.
 
     Raises:
-        PlantNetworkError: for a number given twice, a side without section, or a negative rating or time.
+        PlantNetworkError: for a number given twice, a side without section, infeed without generation, or a
+            negative rating or time.
     """
 
     sections: tuple[PlantSection, ...]
@@ -75,6 +79,8 @@ class PlantNetwork:
             indices.add(section.index)
             if section.load_a < 0 or section.generation_a < 0:
                 raise PlantNetworkError(f"section {section.index}: negative load or generation")
+            if section.infeed and not section.generation_a:
+                raise PlantNetworkError(f"section {section.index}: infeed without generation")
         numbers: set[int] = set()
         for switch in self.switches:
             if switch.number in numbers:

@@ -5,12 +5,15 @@ network namespaces. An agent that is not there is no concern of the plant's.
 
 Whoever starts it writes one JSON object a line to its standard input and reads one from its standard output::
 
-    {"command": "inject_fault", "section": 3}       at once, or with "at_ns", CLOCK_REALTIME, then
-    {"command": "clear_fault", "section": 3}        likewise
+    {"command": "inject_fault", "section": 3}       permanent; with "clears_after_dead_s", s, transient
+    {"command": "clear_fault", "section": 3}
+    {"command": "set_source", "section": 0, "live": false}
+    {"command": "operate_by_hand", "switch": 2, "operation": "open"}
     {"command": "stop"}
 
-Answers are ``PlantReady`` at the start, ``ControlAccepted`` or ``ControlRefused`` to each line, and
-``PlantStopped`` in the end. The end of standard input stops it as SIGTERM does: nobody is left who could.
+All but the last are carried out at once, or with "at_ns", CLOCK_REALTIME, then. Answers are ``PlantReady`` at
+the start, ``ControlAccepted`` or ``ControlRefused`` to each line, and ``PlantStopped`` in the end. The end of
+standard input stops it as SIGTERM does: nobody is left who could.
 """
 
 from __future__ import annotations
@@ -26,9 +29,11 @@ import signal
 import socket
 import sys
 import time
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
+from ied_agents.documents import JsonObject
 from ied_agents.process.inputs import (
     MAX_DATAGRAM,
     ProcessMessageError,
@@ -39,6 +44,11 @@ from ied_agents.process.inputs import (
 from ied_agents.process.plant import Plant
 from ied_agents.process.plant_events import event_record
 from ied_agents.process.plant_settings import PlantProcessSettings, PlantSettingsError, read_plant_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ied_agents.process.inputs import Operation
 
 # How long before a pickup is due it stops sleeping and spins: what a sleep is late by. Longer spinning keeps
 # a processor from the agents: of two, 0.5 ms of it delayed some snapshots by 1 to 3 ms (measured).
@@ -75,8 +85,9 @@ class PlantProcess:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         self._socket.bind(settings.socket)
-        self._sections = {section.index for section in settings.network.sections}
-        self._scheduled: list[tuple[int, str, int]] = []
+        self._sections = {section.index: section for section in settings.network.sections}
+        self._switches = {switch.number for switch in settings.network.switches}
+        self._scheduled: list[tuple[int, Callable[[float], None]]] = []
         self._control = b""
         self._stopping = False
         self._unsent: dict[int, SwitchInputs] = {}
@@ -194,33 +205,66 @@ class PlantProcess:
             except (ValueError, RecursionError) as error:
                 self._say({"kind": "ControlRefused", "error": str(error)})
 
-    def _obey(self, control: Any) -> None:
+    def _obey(self, line: Any) -> None:
         """Carry out one line from standard input.
 
         Raises:
             ValueError: it is not understood.
         """
-        command = control.get("command") if isinstance(control, dict) else None
+        control = JsonObject(line, "", ValueError)
+        command = control.string("command")
         if command == "stop":
+            control.finish()
             self._stopping = True
-        elif command in ("inject_fault", "clear_fault"):
-            section = control.get("section")
-            if type(section) is not int or section not in self._sections:
-                raise ValueError(f"section: there is no section {section!r}")
-            at_ns = control.get("at_ns", 0)
-            if type(at_ns) is not int:
-                raise ValueError(f"at_ns: integer expected, not {at_ns!r}")
-            self._scheduled.append((at_ns, command, section))
-            self._scheduled.sort()
         else:
-            raise ValueError("command: inject_fault, clear_fault or stop expected")
+            action = self._action(command, control)
+            at_ns = control.integer("at_ns") if "at_ns" in control.names() else 0
+            control.finish()
+            self._scheduled.append((at_ns, action))
+            self._scheduled.sort(key=itemgetter(0))
         self._say({"kind": "ControlAccepted", "command": command})
+
+    def _action(self, command: str, control: JsonObject) -> Callable[[float], None]:
+        """What a command asks the plant for, to be called with the time.
+
+        Raises:
+            ValueError: it is not understood.
+        """
+        plant = self._plant
+        if command == "inject_fault":
+            section = self._section(control)
+            transient = "clears_after_dead_s" in control.names()
+            dead_s = control.number("clears_after_dead_s") if transient else None
+            return lambda now: plant.inject_fault(section, now, clears_after_dead_s=dead_s)
+        if command == "clear_fault":
+            section = self._section(control)
+            return lambda now: plant.clear_fault(section, now)
+        if command == "set_source":
+            section = self._section(control)
+            if not self._sections[section].is_source:
+                control.refuse("section", "source section")
+            live = control.boolean("live")
+            return lambda now: plant.set_source(section, live, now)
+        if command != "operate_by_hand":
+            control.refuse("command", "inject_fault, clear_fault, set_source, operate_by_hand or stop")
+        switch = control.integer("switch")
+        if switch not in self._switches:
+            control.refuse("switch", "number of a switch")
+        operation = control.string("operation")
+        if operation not in ("open", "close"):
+            control.refuse("operation", "open or close")
+        return lambda now: plant.operate_by_hand(switch, cast("Operation", operation), now)
+
+    def _section(self, control: JsonObject) -> int:
+        section = control.integer("section")
+        if section not in self._sections:
+            control.refuse("section", "index of a section")
+        return section
 
     def _run_scheduled(self) -> None:
         while self._scheduled and self._scheduled[0][0] <= time.time_ns():
-            _, command, section = self._scheduled.pop(0)
-            change = self._plant.inject_fault if command == "inject_fault" else self._plant.clear_fault
-            change(section, time.monotonic())
+            _, action = self._scheduled.pop(0)
+            action(time.monotonic())
 
     def _write_log(self) -> None:
         self._log_lines += map(event_record, self._plant.events())

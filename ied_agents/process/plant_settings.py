@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Final, cast
 
 from ied_agents.documents import JsonObject, read_json
+from ied_agents.process.inputs import Voltage
 from ied_agents.process.plant import PlantSettings
 from ied_agents.process.plant_network import (
     PlantNetwork,
@@ -17,6 +18,7 @@ from ied_agents.process.plant_network import (
 )
 
 _PATH_MAX: Final = 107  # octets of a UNIX socket's path (unix(7))
+_SIDES: Final = ("a", "b")
 
 
 class PlantSettingsError(ValueError):
@@ -48,6 +50,10 @@ class PlantProcessSettings:
         plant = asdict(self.plant)
         for name in ("fail_to_open", "fail_to_close", "untrusted_direction"):
             plant[name] = sorted(plant[name])
+        plant["voltage_stuck"] = {
+            number: {side: int(voltage) for side, voltage in zip(_SIDES, stuck, strict=True) if voltage is not None}
+            for number, stuck in self.plant.voltage_stuck.items()
+        }
         return json.dumps(
             {
                 "network": asdict(self.network),
@@ -103,6 +109,7 @@ def _section(section: JsonObject) -> PlantSection:
         is_source=section.boolean("is_source"),
         load_a=section.number("load_a"),
         generation_a=section.number("generation_a"),
+        infeed=section.boolean("infeed"),
     )
     section.finish()
     return result
@@ -127,7 +134,6 @@ def _switch(switch: JsonObject) -> PlantSwitch:
 
 
 def _plant(plant: JsonObject) -> PlantSettings:
-    slowness = plant.object("slowness")
     result = PlantSettings(
         fault_current_a=plant.number("fault_current_a"),
         pickup_spread_s=plant.number("pickup_spread_s"),
@@ -136,11 +142,28 @@ def _plant(plant: JsonObject) -> PlantSettings:
         opens_above_capability=plant.boolean("opens_above_capability"),
         fail_to_open=frozenset(plant.integers("fail_to_open")),
         fail_to_close=frozenset(plant.integers("fail_to_close")),
-        slowness={slowness.key(name, None): slowness.number(name) for name in slowness.names()},
+        slowness=_by_switch(plant.object("slowness")),
         untrusted_direction=frozenset(plant.integers("untrusted_direction")),
+        generation_trip_s=plant.number("generation_trip_s"),
+        position_late_s=_by_switch(plant.object("position_late_s")),
+        voltage_stuck=_stuck(plant.object("voltage_stuck")),
     )
-    slowness.finish()
     plant.finish()
+    return result
+
+
+def _by_switch(numbers: JsonObject) -> dict[int, float]:
+    return {numbers.key(name, None): numbers.number(name) for name in numbers.names()}
+
+
+def _stuck(switches: JsonObject) -> dict[int, tuple[Voltage | None, Voltage | None]]:
+    result = {}
+    for name in switches.names():
+        number = switches.key(name, None)
+        switch = switches.object(name)
+        sides = {side: Voltage(switch.integer(side, high=max(Voltage))) for side in _SIDES if side in switch.names()}
+        switch.finish()
+        result[number] = (sides.get("a"), sides.get("b"))
     return result
 
 

@@ -153,8 +153,11 @@ class AfPacketLink:
         except OSError as error:
             raise LinkError(error.errno, f"{self.interface}: {error.strerror}") from error
 
-    def receive(self) -> list[bytes]:
-        """The frames that came, at most 64 at a time; the socket stays readable while there are more.
+    def receive(self, most: int = FRAMES_AT_ONCE) -> list[bytes]:
+        """The frames that came; the socket stays readable while there are more.
+
+        Args:
+            most: frames at a time.
 
         Raises:
             LinkError: the interface is gone or went down. When it is up again frames come again.
@@ -162,7 +165,7 @@ class AfPacketLink:
         frames: list[bytes] = []
         receive = self._socket.recvmsg
         try:
-            while len(frames) < FRAMES_AT_ONCE:
+            while len(frames) < most:
                 frame, ancillary, flags, address = receive(_LARGEST_FRAME, _AUXDATA_SPACE)
                 if flags & socket.MSG_TRUNC or address[2] == _PACKET_OUTGOING:
                     continue

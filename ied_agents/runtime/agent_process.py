@@ -5,8 +5,12 @@ is armed. Beside the loop there is one thread, which makes state durable and wri
 
 An operator's requests are JSON datagrams, each answered to its sender once its effect is on disk::
 
-    {"request": "status"}    {"request": "confirm"}    {"request": "close"}
-    {"request": "unlock", "event": [1, 5]}             {"request": "tag", "tags": 1}
+    {"request": "status"}     {"request": "confirm"}      {"request": "unlock", "event": [1, 5]}
+    {"request": "close"}      {"request": "open"}         {"request": "return", "event": [1, 5]}
+    {"request": "tag", "owner": "crew 7", "tags": 1}      {"request": "mode", "mode": "blocked"}
+    {"request": "authority", "authority": "local"}        {"request": "restore", "side": "A", "epoch": 1}
+
+``close``, ``open`` and ``return`` may name their ``origin``: bay, station (if not given) or remote.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ied_agents.control.decision import Authority, Behaviour, Origin, Reason
 from ied_agents.dflisr.records import EventId
 from ied_agents.dflisr.stored import Record, StoredRecordError, from_json, to_json
 from ied_agents.process.inputs import MAX_DATAGRAM, ProcessMessageError, decode_inputs, encode_command
@@ -139,13 +144,23 @@ class AgentProcess:
         output = self._station.turn(now, time.time_ns())
         self._carry_out(output, now)
         self._arm()
+        self._station.prepare()
 
     def _fetch(self, now: float) -> None:
         try:
-            # First what has waited longer; the order within a stream is its numbers' business.
+            for _ in range(FRAMES_AT_ONCE):
+                # One by one: the first may ask for something at once.
+                frames = self._link.receive(1)
+                if not frames:
+                    break
+                self._station.receive_frame(frames[0], now)
+                urgent = self._station.react(now, time.time_ns())
+                if urgent is not None:
+                    self._carry_out(urgent, now)
+            # These have waited already; the order within a stream is its numbers' business.
             waited = self._leisure.receive()
             self._backlog = len(waited) >= FRAMES_AT_ONCE
-            for frame in (*waited, *self._link.receive()):
+            for frame in waited:
                 self._station.receive_frame(frame, now)
         except LinkError as error:
             self._link_failed(error, now)
@@ -282,9 +297,20 @@ class AgentProcess:
                 case "unlock":
                     agent.unlock(EventId(int(data["event"][0]), int(data["event"][1])))
                 case "tag":
-                    agent.tag(int(data["tags"]))
+                    agent.tag(str(data["owner"]), int(data["tags"]))
+                case "mode":
+                    agent.set_mode(Behaviour[str(data["mode"]).upper().replace("/", "_")])
+                case "authority":
+                    agent.set_authority(Authority[str(data["authority"]).upper()])
                 case "close":
-                    return {"done": False, "why": agent.request_close(self._loop.time()).name}
+                    return _outcome(agent.request_close(_origin(data), self._loop.time()))
+                case "open":
+                    return _outcome(agent.request_open(_origin(data)))
+                case "return":
+                    event = EventId(int(data["event"][0]), int(data["event"][1]))
+                    return _outcome(agent.request_return(event, _origin(data)))
+                case "restore":
+                    agent.request_restore("AB".index(data["side"]), int(data["epoch"]), self._loop.time())
                 case other:
                     return {"done": False, "why": f"unknown request {other!r}"}
         except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
@@ -302,7 +328,19 @@ class AgentProcess:
             "stage": own.progress.stage.name,
             "reason": own.progress.reason.name,
             "locked": [side.lock.name for side in own.sides],
+            "event": list(own.last_event),
+            "mode": own.behaviour.name,
+            "held_open": own.held,
         }
+
+
+def _origin(data: dict[str, Any]) -> Origin:
+    return Origin[str(data.get("origin", "station")).upper()]
+
+
+def _outcome(refusal: Reason) -> dict[str, Any]:
+    """A switch operates later than the answer: what is accepted is under way, and its end is in the status."""
+    return {"done": True} if refusal is Reason.NONE else {"done": False, "why": refusal.name}
 
 
 def _open_link(settings: AgentProcessSettings, addresses: list[bytes]) -> AfPacketLink | LossyLink:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING
 
+from ied_agents.runtime.af_packet import FRAMES_AT_ONCE
+
 if TYPE_CHECKING:
     from ied_agents.runtime.af_packet import AfPacketLink
 
@@ -34,9 +36,9 @@ class LossyLink:
         """Send a frame; nothing is lost on the way out."""
         self._link.send(frame)
 
-    def receive(self) -> list[bytes]:
-        """The frames that came and were not lost."""
-        return [frame for frame in self._link.receive() if self._rng.random() >= self._loss]
+    def receive(self, most: int = FRAMES_AT_ONCE) -> list[bytes]:
+        """The frames that came and were not lost; of at most ``most`` that came."""
+        return [frame for frame in self._link.receive(most) if self._rng.random() >= self._loss]
 
     def close(self) -> None:
         """Close the link."""

@@ -10,7 +10,7 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Final
 
-from ied_agents.dflisr.feeder import Feeder, FeederSection, FeederSwitch
+from ied_agents.dflisr.feeder import Feeder, FeederSection, FeederSwitch, SharedElement
 from ied_agents.dflisr.views import AgentConfig
 from ied_agents.documents import JsonObject, read_json
 from ied_agents.goose.publisher import PublisherConfig
@@ -126,6 +126,7 @@ class AgentSettings:
                 "pickup_factor": config.pickup_factor,
                 "switches": [asdict(switch) for switch in config.feeder.switches],
                 "sections": [asdict(section) for section in config.feeder.sections],
+                "shared": [asdict(element) for element in config.feeder.shared],
                 "own": asdict(self.own),
                 "peers": {str(number): asdict(streams) for number, streams in self.peers.items()},
             },
@@ -148,6 +149,7 @@ class AgentSettings:
             feeder = Feeder(
                 tuple(_switch(switch) for switch in root.objects("switches")),
                 tuple(_section(section) for section in root.objects("sections")),
+                tuple(_shared(element) for element in root.objects("shared")),
             )
         except ValueError as error:
             raise AgentSettingsError(str(error)) from None
@@ -248,14 +250,33 @@ def _switch(switch: JsonObject) -> FeederSwitch:
         breaking_a=switch.number("breaking_a"),
         trip_delay_s=switch.number("trip_delay_s"),
         operating_time_s=switch.number("operating_time_s", low=1e-3),
+        shots=switch.numbers("shots"),
+        transfer_after_s=switch.number("transfer_after_s"),
+        paralleling=switch.boolean("paralleling"),
     )
     switch.finish()
     return result
 
 
 def _section(section: JsonObject) -> FeederSection:
-    result = FeederSection(section.integer("index"), section.string("name"), section.boolean("is_source"))
+    result = FeederSection(
+        section.integer("index"),
+        section.string("name"),
+        section.boolean("is_source"),
+        section.integer("priority"),
+    )
     section.finish()
+    return result
+
+
+def _shared(element: JsonObject) -> SharedElement:
+    result = SharedElement(
+        element.string("name"),
+        element.number("rating_a"),
+        element.integer("owner"),
+        tuple(element.integers("heads")),
+    )
+    element.finish()
     return result
 
 

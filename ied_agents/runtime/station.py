@@ -16,6 +16,7 @@ from ied_agents.goose.subscriber import Receiver, Subscriber
 from ied_agents.iec61850.utctime import UtcTime
 
 if TYPE_CHECKING:
+    from ied_agents.dflisr.agent import Turn
     from ied_agents.dflisr.records import AgentState, LoadState
     from ied_agents.dflisr.stored import Record
     from ied_agents.goose.events import Event
@@ -63,8 +64,13 @@ class Station:
             self._streams[streams.fast.gocbRef] = (number, True)
             self._streams[streams.slow.gocbRef] = (number, False)
         self.receiver = Receiver(subscribers)
+        self._encode_fast = wire.FastEncoder()
         self._notes: list[Note] = []
         self._arrived = True
+        self._alone: tuple[int, AgentState | None] | None = None
+        """The switch whose new state is the only news since the last turn, and its state before."""
+        self._prepared: tuple[AgentState | None, bytes] = (None, b"")
+        """What a trip would have the agent publish, with its octets."""
         self.next_deadline = now
 
     def receive_frame(self, frame: bytes, now: float) -> None:
@@ -91,6 +97,8 @@ class Station:
         match event:
             case StateReceived():
                 if fast:
+                    before = self.agent.situation.views[switch].state
+                    self._alone = None if self._arrived else (switch, before)
                     self.agent.receive_state(switch, event.value)
                 else:
                     self.agent.receive_load(switch, event.value)
@@ -102,6 +110,25 @@ class Station:
                 self.agent.peer_resumed(switch, fast=fast)
         self._arrived = True
         self._notes.append(Note(type(event).__name__, {"gocbRef": event.gocbRef}))
+
+    def react(self, now: float, utc_ns: int) -> Output | None:
+        """What the frame just received asks for at once, mostly None; :meth:`turn` must follow.
+
+        Args:
+            now: s.
+            utc_ns: as for :meth:`turn`.
+        """
+        alone, self._alone = self._alone, None
+        if alone is None or now >= self.next_deadline:
+            return None
+        turn = self.agent.react(*alone, now)
+        return None if turn is None else self._hand_over(turn, now, utc_ns)
+
+    def prepare(self) -> None:
+        """Get ready for :meth:`react`, when all that the last turn gave has been sent."""
+        state = self.agent.prepare()
+        if state is not None and state is not self._prepared[0]:
+            self._prepared = state, self._encode_fast(state)
 
     def turn(self, now: float, utc_ns: int) -> Output:
         """Decide, once, on all that has arrived, and do what is due.
@@ -115,7 +142,7 @@ class Station:
         output = Output()
         if self._arrived or now >= self.agent.next_deadline:
             self._arrived = False
-            self._decide(now, utc_ns, output)
+            output = self._hand_over(self.agent.evaluate(now), now, utc_ns)
         for publisher in (self._fast, self._slow):
             repetition = publisher.handle_timer(now)
             if repetition is not None:
@@ -124,17 +151,18 @@ class Station:
         self.next_deadline = min([self.agent.next_deadline, *(d for d in deadlines if d is not None)])
         return output
 
-    def _decide(self, now: float, utc_ns: int, output: Output) -> None:
-        turn = self.agent.evaluate(now)
-        output.notes = [*self._notes, *turn.notes]
+    def _hand_over(self, turn: Turn, now: float, utc_ns: int) -> Output:
+        output = Output(commands=turn.commands, record=turn.record, notes=[*self._notes, *turn.notes])
         self._notes.clear()
-        output.commands, output.record = turn.commands, turn.record
         fast, slow = self._last
         if turn.fast != fast:
-            self._send(self._fast, wire.encode_fast(turn.fast), now, utc_ns, output.frames)
+            ready, octets = self._prepared
+            octets = octets if turn.fast is ready else self._encode_fast(turn.fast)
+            self._send(self._fast, octets, now, utc_ns, output.frames)
         if turn.slow != slow:
             self._send(self._slow, wire.encode_slow(turn.slow), now, utc_ns, output.frames)
         self._last = (turn.fast, turn.slow)
+        return output
 
     def _send(self, publisher: Publisher, all_data: bytes, now: float, utc_ns: int, frames: list[bytes]) -> None:
         frame = publisher.publish(all_data, now, UtcTime.from_ns(utc_ns, self.time_quality))

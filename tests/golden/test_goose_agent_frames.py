@@ -12,6 +12,7 @@ from ied_agents.dflisr.records import (
     Bound,
     Claim,
     ClaimId,
+    ClaimKind,
     EventId,
     LoadState,
     LockState,
@@ -73,24 +74,27 @@ VALUES = {
     },
     "OpEx.general": True,
     "Rec.shots": True,
+    "Rec.prog": True,
     "Clr.ids": [{"evSw": 60 + n, "evCnt": 70 + n} for n in range(4)],
     "Hold.st": {"on": True, "epoch": 80, "num": 81, "sw": 82},
+    "Rtn.ev": {"evSw": 221, "evCnt": 222},
     "Sw.rdy": True,
     "Beh.stVal": 3,
     "Sw.tags": 2,
     "Sw.unprv": True,
-    "ClmA.id": {"epoch": 83, "num": 84, "evSw": 85, "evCnt": 86},
-    "ClmA.bnd": [2 * (100 + n) + 1 for n in range(12)],
+    "ClmA.id": {"epoch": 83, "num": 84, "evSw": 85, "evCnt": 86, "kind": 2},
+    "ClmA.bnd": [2 * (100 + n) + 1 for n in range(agent_model.BOUNDARY)],
     "ClmA.req": {"tie": 87, "owner": 88, "deciA": 89},
     "ClmA.grant": [2 * (120 + n) for n in range(4)],
-    "ClmB.id": {"epoch": 90, "num": 91, "evSw": 92, "evCnt": 93},
-    "ClmB.bnd": [2 * (130 + n) for n in range(12)],
+    "ClmB.id": {"epoch": 90, "num": 91, "evSw": 92, "evCnt": 93, "kind": 1},
+    "ClmB.bnd": [2 * (130 + n) for n in range(agent_model.BOUNDARY)],
     "ClmB.req": {"tie": 94, "owner": 95, "deciA": 96},
     "ClmB.grant": [2 * (150 + n) + 1 for n in range(4)],
     "PrmA.id": {"epoch": 97, "num": 98, "sw": 99},
     "PrmB.id": {"epoch": 160, "num": 161, "sw": 162},
     "Rsv.rsv": [
-        {"epoch": 170 + n, "num": 180 + n, "sw": 190 + n, "tie": 200 + n, "deciA": 70_000 + n} for n in range(4)
+        {"epoch": 170 + n, "num": 180 + n, "sw": 190 + n, "tie": 200 + n, "deciA": 70_000 + n, "whole": n % 2 == 1}
+        for n in range(8)
     ],
     "Out.st": {"epoch": 163, "num": 164, "sw": 165, "tie": 166, "reason": 12},
     "Prg.st": {"prg": 4, "reason": 1, "evSw": 167, "evCnt": 168},
@@ -115,9 +119,11 @@ STATE = AgentState(
     ),
     breaker_failure=True,
     shots=True,
+    reclosing=True,
     cleared=tuple(EventId(60 + n, 70 + n) for n in range(4)),
     held=True,
     hold_claim=ClaimId(80, 81, 82),
+    returning=EventId(221, 222),
     ready=True,
     behaviour=Behaviour.TEST,
     tags=2,
@@ -126,20 +132,22 @@ STATE = AgentState(
         Claim(
             ClaimId(83, 84, 7),
             EventId(85, 86),
-            tuple(Bound(100 + n, 1) for n in range(12)),
+            tuple(Bound(100 + n, 1) for n in range(agent_model.BOUNDARY)),
             Request(87, 88, 89),
             tuple(Bound(120 + n, 0) for n in range(4)),
+            ClaimKind.MANUAL,
         ),
         Claim(
             ClaimId(90, 91, 7),
             EventId(92, 93),
-            tuple(Bound(130 + n, 0) for n in range(12)),
+            tuple(Bound(130 + n, 0) for n in range(agent_model.BOUNDARY)),
             Request(94, 95, 96),
             tuple(Bound(150 + n, 1) for n in range(4)),
+            ClaimKind.RETURN,
         ),
     ),
     promises=(ClaimId(97, 98, 99), ClaimId(160, 161, 162)),
-    reservations=tuple(Reservation(ClaimId(170 + n, 180 + n, 190 + n), 200 + n, 70_000 + n) for n in range(4)),
+    reservations=tuple(Reservation(ClaimId(170 + n, 180 + n, 190 + n), 200 + n, 70_000 + n, n % 2 == 1) for n in range(8)),
     outcome=Outcome(ClaimId(163, 164, 165), 166, Reason.DID_NOT_CLOSE),
     progress=Progress(Stage.FINISHED, Reason.NO_SUPPLY, EventId(167, 168)),
 )
@@ -147,11 +155,12 @@ SLOW_VALUES = {
     "Id.inc": 1_700_000_000,
     "Ld.flow": -12.5,
     "Ld.q": BitString(0b1100000000001, 13),
-    "Ld.gen": 3.25,
+    "Ld.genA": 3.25,
+    "Ld.genB": 6.5,
     "Spr.sideA": 4.5,
     "Spr.sideB": 5.75,
 }
-LOAD = LoadState(1_700_000_000, -12.5, 0b1100000000001, 3.25, (4.5, 5.75))
+LOAD = LoadState(1_700_000_000, -12.5, 0b1100000000001, (3.25, 6.5), (4.5, 5.75))
 
 
 def expected(member, value):

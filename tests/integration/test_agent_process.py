@@ -135,7 +135,7 @@ class Stage:
         self.sequence += 1
         inputs = SwitchInputs(
             *(number, self.sequence, time.time_ns(), Dbpos.OFF if number == TIE else Dbpos.ON, True),
-            *(False, Direction.UNKNOWN, False, 0.0, 0.0, (Voltage.PRESENT, Voltage.PRESENT), 0.0),
+            *(False, Direction.UNKNOWN, False, 0.0, 0.0, (Voltage.PRESENT, Voltage.PRESENT), (0.0, 0.0)),
         )
         self.send("inputs", number, encode_inputs(replace(inputs, **changes)))
 
@@ -318,7 +318,7 @@ def test_a_load_beyond_all_measure_does_not_silence_the_agent(stage):
     stage.start(TIE)
     stage.start(NEIGHBOUR)
     stage.until(TIE, ready=True, heard=1)
-    stage.feed(TIE, flow_a=1e300, generation_a=1e300)
+    stage.feed(TIE, flow_a=1e300, generation_a=(1e300, -1e300))
     stage.until(NEIGHBOUR, heard=1)
     code, _, errors = stage.end(TIE)
     assert (code, errors) == (0, "")
@@ -331,13 +331,13 @@ def test_a_tag_outlives_a_kill(stage):
     stage.commission(TIE)
     stage.start(TIE)
     stage.until(TIE, ready=True)
-    assert stage.ask(TIE, request="tag", tags=1) == {"done": True}
+    assert stage.ask(TIE, request="tag", owner="crew 7", tags=1) == {"done": True}
     deadline = time.monotonic() + 1.0
     while time.monotonic() < deadline:
         stage.feed(TIE)
         stage.ask(TIE, request="status")
     stage.end(TIE, signal.SIGKILL)
-    assert stage.stored(TIE)["tags"] == 1
+    assert stage.stored(TIE)["tags"] == [{"owner": "crew 7", "tags": 1}]
 
 
 def test_a_close_is_refused_with_the_reason_and_no_order_goes_out(stage):
@@ -348,8 +348,8 @@ def test_a_close_is_refused_with_the_reason_and_no_order_goes_out(stage):
     # a close from before the start is assumed outstanding for the longest operating time of 50 ms
     time.sleep(0.1)
     stage.feed(TIE)  # what the process says after that time ends it
-    assert stage.ask(TIE, request="close") == {"done": False, "why": "BEYOND_RELEASE"}
-    assert stage.ask(TIE, request="tag", tags=1) == {"done": True}
+    assert stage.ask(TIE, request="close") == {"done": False, "why": "BOTH_SIDES_LIVE"}
+    assert stage.ask(TIE, request="tag", owner="crew 7", tags=1) == {"done": True}
     assert stage.ask(TIE, request="close") == {"done": False, "why": "TAGGED"}
     assert stage.orders() == []
 

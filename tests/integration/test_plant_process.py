@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ied_agents.iec61850.dbpos import Dbpos
-from ied_agents.process.inputs import Direction, SwitchCommand, decode_inputs, encode_command
+from ied_agents.process.inputs import Direction, SwitchCommand, Voltage, decode_inputs, encode_command
 from ied_agents.process.plant import PlantSettings
 from ied_agents.process.plant_network import PlantNetwork, PlantSection, PlantSwitch
 from ied_agents.process.plant_settings import PlantProcessSettings
@@ -167,6 +167,27 @@ def test_a_fault_comes_at_the_time_it_was_set_for(start):
     assert len(plant.log("FaultCleared")) == 1
 
 
+def test_people_supply_and_a_transient_fault_are_told_by_line(start):
+    plant = start(refresh_s=60.0)
+    plant.tell(command="operate_by_hand", switch=2, operation="open")
+    plant.until(2, lambda inputs: inputs.position is Dbpos.OFF)
+    plant.tell(command="set_source", section=0, live=False)
+    plant.until(1, lambda inputs: inputs.voltage == (Voltage.ABSENT, Voltage.ABSENT))
+    plant.tell(command="inject_fault", section=1, clears_after_dead_s=0.05)
+    deadline = time.monotonic() + PATIENCE_S
+    while not plant.log("FaultCleared") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    plant.tell(command="set_source", section=0, live=True)
+    returned, _ = plant.until(1, lambda inputs: inputs.voltage == (Voltage.PRESENT, Voltage.PRESENT))
+    assert not returned.pickup
+    plant.stop(lambda: plant.tell(command="stop"))
+    assert [(entry["switch"], entry["operation"]) for entry in plant.log("OperatedByHand")] == [(2, "open")]
+    (appeared,), (cleared,) = plant.log("FaultAppeared"), plant.log("FaultCleared")
+    assert cleared["time_s"] - appeared["time_s"] == pytest.approx(0.05)
+    assert plant.log("FaultCurrentStarted") == []
+    assert [len(plant.log(kind)) for kind in ("SourceLost", "SourceReturned")] == [1, 1]
+
+
 def test_agents_that_are_not_there_stop_nothing(start):
     plant = start(agents=(1,), refresh_s=0.02)
     plant.tell(command="inject_fault", section=2)
@@ -223,11 +244,20 @@ def test_it_outlives_a_reader_that_went_away(start):
     [
         ("{", "Expecting property name"),
         ("[" * 4000, "maximum recursion depth exceeded"),
-        ("[]", "command: inject_fault, clear_fault or stop expected"),
-        ('{"command": "explode"}', "command: inject_fault, clear_fault or stop expected"),
-        ('{"command": "inject_fault", "section": 9}', "section: there is no section 9"),
-        ('{"command": "inject_fault", "section": [1]}', "section: there is no section [1]"),
-        ('{"command": "inject_fault", "section": 1, "at_ns": "now"}', "at_ns: integer expected"),
+        ("[]", "document: object expected"),
+        (
+            '{"command": "explode"}',
+            "command: inject_fault, clear_fault, set_source, operate_by_hand or stop expected",
+        ),
+        ('{"command": "inject_fault", "section": 9}', "section: index of a section expected"),
+        ('{"command": "inject_fault", "section": [1]}', "section: integer from 0 expected"),
+        ('{"command": "inject_fault", "section": 1, "at_ns": "now"}', "at_ns: integer from 0 expected"),
+        ('{"command": "inject_fault", "section": 1, "clears_after_dead_s": -1}', "clears_after_dead_s: number from 0"),
+        ('{"command": "clear_fault", "section": 1, "clears_after_dead_s": 1}', "clears_after_dead_s: nothing of that"),
+        ('{"command": "set_source", "section": 1, "live": false}', "section: source section expected"),
+        ('{"command": "set_source", "section": 0, "live": 0}', "live: true or false expected"),
+        ('{"command": "operate_by_hand", "switch": 3, "operation": "open"}', "switch: number of a switch expected"),
+        ('{"command": "operate_by_hand", "switch": 1, "operation": "up"}', "operation: open or close expected"),
         ("x" * 10_000, "line longer than 4096 octets"),
     ],
 )

@@ -1,39 +1,60 @@
 """Judges a run by the plant's truth. Shares no code with the agents' logic: its own graph search, its own books.
 
-I1  a faulted, suspect or locked section is never energised by a command that was let through
-I2  two sources are never connected with each other
-I3  nothing closes a locked or tagged switch; tags are those that the scenario set, not those an agent remembers
-I4  no element carries more than its rating because of a restoration
-I4' no load-break switch opens on more than it can break
-I5  stale, invalid, test or simulated input never causes an operation (see ``scenario``)
+I1  a faulted section is never energised by a command that was let through, once its fault has shown itself, nor is a
+    section that somebody holds for faulted, suspect or widened, or locked, and that nobody entitled has cleared
+I2  a command never connects two sides that are both under voltage, be it from sources, from one source or from local
+    generation, unless it is a return to normal and the switch allows paralleling
+I3  no close is ordered of a switch that is locked, tagged, held for a higher claim, in local control, not in service,
+    or not sure of its locks
+I4  no element, switch or shared, carries more than its rating because of a close
+I4' no load-break switch is ordered to open on more than it can break
+I5  while nothing has happened nothing is ordered, an agent that is not in service orders nothing, and nobody holds a
+    section for an event that its own switch has not declared
 I6  all of it under loss, duplication, reordering, replay, crash and restart: I1 to I5 are judged after every step
-P   the protocol's books: who is ordered to close was granted it, and every other switch that bounds the dead island
-    in the plant had published its promise to that claim, or its lock
-I7  with communication alive, no healthy section stays dark that one closable switch could serve within all ratings
+I7  with communication alive what can be served is served: judged at the end, by ``tools.campaign.service``
+P   the protocol's books, see ``tools.campaign.books``; who closes without a claim closes for a reclosing shot
+
+What a person does at the apparatus is not charged to the agents, nor what comes of it; their later orders are. An
+agent is not charged for what came up while its order was on the way.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ied_agents.iec61850.dbpos import Dbpos
+from ied_agents.dflisr.records import NO_CLAIM, ClaimKind, LockState, SectionState
+from ied_agents.process.inputs import Direction
 from ied_agents.process.plant_events import (
+    CommandNotObeyed,
     CommandReceived,
+    FaultAppeared,
+    FaultCleared,
     OpenedAboveCapability,
-    PositionChanged,
-    SourcesParalleled,
+    OperatedByHand,
+    SourceLost,
 )
+from tools.campaign.books import Books
+from tools.campaign.network_truth import NetworkTruth, live_sections, served_a, way_back
+from tools.campaign.service import Restoring, Service, Standing, judge_service, unserved
+from tools.campaign.world import PROCESS_DELAY_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
+    from ied_agents.dflisr.agent import Agent
+    from ied_agents.dflisr.records import EventId
     from ied_agents.process.plant_events import PlantEvent
-    from ied_agents.process.plant_network import PlantNetwork
+    from ied_agents.process.plant_flow import PlantFlow
+    from tools.campaign.books import Permission
+    from tools.campaign.feeders import FeederSystem
     from tools.campaign.world import World
 
-_TOLERANCE_A = 0.2
-_MARGIN_A = 1.0  # what agents measure may be this much behind, so they leave that much free
+__all__ = ["Judge", "Violation", "live_sections", "served_a", "unserved"]
+
+TOLERANCE_A: Final = 0.2
+_NEVER: Final = float("inf")
 
 
 class Violation(NamedTuple):
@@ -44,215 +65,407 @@ class Violation(NamedTuple):
     what: str
 
 
-class _Line(NamedTuple):
-    """A switch as the judge sees it."""
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """An order to operate a switch that is under way.
 
-    number: int
-    a: int
-    b: int
+    Attributes:
+        at: when it was decided, s.
+        by_hand: a person operates; nothing of the rest is known then.
+        permission: the claim it was given under; None for a reclosing shot, or nothing at all.
+        shot_for: appearances of the faults that a legal reclosing shot may energise once more.
+        held: sections that somebody held then.
+        exposed: sections whose faults had shown themselves then.
+    """
 
-
-@dataclass(slots=True)
-class _Lock:
-    """A lock or tag that an agent has published."""
-
-    section: int
-    event: tuple[int, int]
+    at: float
+    by_hand: bool
+    permission: Permission | None = None
+    shot_for: frozenset[int] = frozenset()
+    held: frozenset[int] = frozenset()
+    exposed: frozenset[int] = frozenset()
 
 
 class Judge:
-    """Watches one world; ``look`` is its ``observe``."""
+    """Watches one world; :meth:`look` is its ``observe``.
 
-    def __init__(self, ratings_a: dict[int, float]) -> None:
+    Args:
+        system: the network and its settings.
+
+    Attributes:
+        violations: so far.
+        books: what the agents have said.
+        disturbed: whether anything has happened that agents may act on: a fault, a loss of supply, a person's order.
+    """
+
+    def __init__(self, system: FeederSystem) -> None:
         self.violations: list[Violation] = []
-        self.tagged: set[int] = set()
-        self.events: list[PlantEvent] = []
-        self._ratings = ratings_a
-        self._flow_before: dict[int, float] | None = None
-        self._locks: dict[int, list[_Lock]] = {}
-        self._ever_closed: set[int] = set()
+        self.truth = NetworkTruth(system.plant)
+        self.books = Books(self.truth)
+        self.disturbed = False
+        self._system = system
+        self._switches = system.feeder.by_number
+        self._shared = system.feeder.shared
+        self._detection_s = max(settings.config.detection_time_s for settings in system.agents.values())
+        self._agents: dict[int, Agent] = {}
+        self._closed_before = self._conducting = frozenset(s.number for s in system.plant.switches if s.closed)
+        self._flow: PlantFlow | None = None
+        self._flow_before: Mapping[int, float] = {}
+        self._normal: dict[str, float] = {}
+        # People: since when, s.
+        self._tagged: dict[int, float] = {}
+        self._local: dict[int, float] = {}
+        # Orders that are under way, and the one before, in case the switch does not obey.
+        self._closing: dict[int, _Order] = {}
+        self._opening: dict[int, _Order] = {}
+        self._replaced: _Order | None = None
+        # Faults: each appearance has a number of its own.
+        self._faults: dict[int, int] = {}
+        self._appearances = 0
+        self._showing: dict[int, float] = {}
+        self._exposed: set[int] = set()
+        self._fault_current: dict[int, tuple[float, float]] = {}
+        """By switch when fault current began to flow through it, and when it ended, s."""
+        # Reclosing: what a breaker tripped for, and how often it has reclosed on each appearance of a fault.
+        self._tripped_for: dict[int, frozenset[int]] = {}
+        self._shots: Counter[tuple[int, int]] = Counter()
+        self._live_otherwise: dict[int, float] = {}
+        """Sections that came under voltage last by something else than an agent's order, and when, s."""
+        self._ever_faulted: set[int] = set()
+        self._restoring: dict[int, Restoring] = {}
+
+    # -- what people do -------------------------------------------------------------------------------------------
+
+    def tagged(self, switch: int, now: float) -> None:
+        """A person has tagged a switch, and its agent has acknowledged."""
+        self._tagged[switch] = now
+
+    def untagged(self, switch: int) -> None:
+        """The last tag of a switch is gone."""
+        self._tagged.pop(switch, None)
+
+    def local(self, switch: int, now: float) -> None:
+        """A switch is in local control, and its agent knows."""
+        self._local[switch] = now
+
+    def remote(self, switch: int) -> None:
+        """A switch is not in local control any more."""
+        self._local.pop(switch, None)
+
+    def unlocked(self, event: EventId) -> None:
+        """An authorised person vouches that what was held for an event is sound."""
+        self._exposed -= self.books.clear(event)
+        self.disturbed = True
+
+    def ordered(self) -> None:
+        """A person has ordered something: a return to normal, a close."""
+        self.disturbed = True
 
     # -- after every step -----------------------------------------------------------------------------------------
 
     def look(self, world: World) -> None:
         """Judge what the last step did."""
-        if self._flow_before is None:
-            self._flow_before = {n: abs(a) for n, a in world.plant.load_flow().items()}
-        self._read_locks(world)
+        number = world.acted
+        if number:
+            self._hear(world, number)
         events = world.plant.events()
-        if not events:
-            return
-        self.events.extend(events)
+        if events or self._flow is None:
+            self._follow(world, events)
+
+    def _hear(self, world: World, number: int) -> None:
+        station = world.hosts[number].station
+        if station is not None:
+            self._agents[number] = station.agent
+            for event in self.books.hear(number, station.agent.situation.own, world.now):
+                self._break(world, "I5", f"switch {number} believes in event {tuple(event)}, never declared")
+        elif number in self._agents:
+            # It died in this very step: what it said last may have left it or not.
+            self.books.hear(number, self._agents.pop(number).situation.own, world.now, sent=False)
+
+    def _follow(self, world: World, events: list[PlantEvent]) -> None:
+        flow = world.plant.flow()
+        if self._flow is None:
+            self._flow = flow
+            self._flow_before = flow.load_a
+            self._normal = self._loads(flow)
         for event in events:
-            if isinstance(event, CommandReceived) and event.operation == "close":
-                self._judge_close(world, event.switch)
-            elif isinstance(event, OpenedAboveCapability):
-                self._break(world, "I4'", f"switch {event.switch} opened on {event.current_a:.0f} A")
-            elif isinstance(event, SourcesParalleled):
-                self._break(world, "I2", f"sources {event.sources} are connected")
-            elif isinstance(event, PositionChanged) and event.position is Dbpos.ON:
-                self._judge_closed(world, event.switch)
-        self._judge_sources(world)
-        self._judge_loads(world)
+            match event:
+                case CommandReceived():
+                    self._judge_order(world, event)
+                case OperatedByHand():
+                    self._take_order(event.switch, event.operation, _Order(world.now, by_hand=True))
+                    self.disturbed = True
+                case CommandNotObeyed():
+                    self._take_back(event)
+                case OpenedAboveCapability():
+                    self._judge_breaking(world, event)
+                case FaultAppeared():
+                    self._appearances += 1
+                    self._faults[event.section] = self._appearances
+                    self._ever_faulted.add(event.section)
+                    self.disturbed = True
+                case FaultCleared():
+                    self._faults.pop(event.section, None)
+                    self._exposed.discard(event.section)
+                case SourceLost():
+                    self.disturbed = True
+        conducting = world.plant.conducting()
+        if conducting is not self._conducting:
+            self._judge_closed(world, conducting, flow)
+        if flow is not self._flow:
+            self._note_faults(world, flow)
+        self._conducting, self._flow = conducting, flow
 
     def _break(self, world: World, invariant: str, what: str) -> None:
         self.violations.append(Violation(invariant, world.now, what))
 
-    def _read_locks(self, world: World) -> None:
-        """Note what the agents hold locked, and forget what has been cleared by its own declarer."""
-        for number, host in world.hosts.items():
-            if host.station is None:
-                continue  # a lock of an agent that is down stays what it was
-            state = host.station.agent.situation.own
-            sides = next(s.sides for s in world.plant_network.switches if s.number == number)
-            self._locks[number] = [
-                _Lock(section, (side.lock_event.switch, side.lock_event.counter))
-                for section, side in zip(sides, state.sides, strict=True)
-                if side.lock
-            ]
+    # -- orders ---------------------------------------------------------------------------------------------------
 
-    def _judge_close(self, world: World, switch: int) -> None:
-        self._ever_closed.add(switch)
-        locks = self._locks.get(switch)
-        if locks:
-            self._break(world, "I3", f"switch {switch} was ordered to close while locked for {locks}")
-        if switch in self.tagged:
-            self._break(world, "I3", f"switch {switch} was ordered to close while tagged")
-        self._judge_books(world, switch)
+    def _take_order(self, switch: int, operation: str, order: _Order) -> None:
+        orders = self._closing if operation == "close" else self._opening
+        self._replaced = orders.get(switch)
+        orders[switch] = order
 
-    def _judge_books(self, world: World, switch: int) -> None:
-        """Whether the close was granted, and the island bound, by what the agents have published."""
-        published = {n: h.station.agent.situation.own for n, h in world.hosts.items() if h.station is not None}
-        grants = [
-            (claim.id, bound.side)
-            for state in published.values()
-            for claim in state.claims
-            for bound in claim.grants
-            if bound.switch == switch
-        ]
-        if not grants:
-            self._break(world, "P", f"switch {switch} was ordered to close without a grant")
+    def _take_back(self, event: CommandNotObeyed) -> None:
+        """The order that came just before this event comes to nothing; one that was under way goes on."""
+        orders = self._closing if event.operation == "close" else self._opening
+        if event.reason == "not broken" or self._replaced is None:
+            orders.pop(event.switch, None)
+        else:
+            orders[event.switch] = self._replaced
+
+    def _judge_order(self, world: World, event: CommandReceived) -> None:
+        decided = world.now - PROCESS_DELAY_S
+        if not self.disturbed:
+            self._break(world, "I5", f"switch {event.switch} is ordered to {event.operation} while all is quiet")
+        if self.books.out_of_service(event.switch, decided):
+            self._break(world, "I5", f"the agent of switch {event.switch}, not in service, orders {event.operation}")
+        if event.operation == "close":
+            self._take_order(event.switch, "close", self._judge_close(world, event.switch, decided))
             return
-        lines = _lines(world.plant_network)
-        claim, side = max(grants)
-        start = (lines[switch].a, lines[switch].b)[side]
-        island = _reach(lines, world.plant.conducting() - {switch}, {start})
-        for line in lines.values():
-            for at, section in enumerate((line.a, line.b)):
-                other = published.get(line.number)
-                if line.number in (switch, claim.switch) or section not in island or other is None:
-                    continue
-                inside = line.number in world.plant.conducting()
-                if not inside and other.promises[at] < claim and not any(s.lock for s in other.sides):
-                    self._break(world, "P", f"switch {switch} closes; {line.number} bounds the island unbound")
+        self._take_order(event.switch, "open", _Order(decided, by_hand=False))
+        self._tripped_for[event.switch] = self._fed_through(event.switch)
 
-    def _judge_closed(self, world: World, switch: int) -> None:
-        """A switch has closed: nothing faulted or locked may hang on it now."""
-        if switch not in self._ever_closed:
+    def _judge_close(self, world: World, switch: int, decided: float) -> _Order:
+        against = self.books.objections(switch, decided)
+        if self._tagged.get(switch, _NEVER) <= decided:
+            against.append("tagged")
+        if self._local.get(switch, _NEVER) <= decided:
+            against.append("in local control")
+        permission = self.books.permission(switch)
+        claim = NO_CLAIM if permission is None else permission.claim.id
+        if self.books.held_against(switch, claim):
+            against.append("held open for a higher claim")
+        for what in against:
+            self._break(world, "I3", f"switch {switch} is ordered to close while {what}")
+        shot_for: frozenset[int] = frozenset()
+        if permission is None:
+            shot_for = self._judge_shot(world, switch)
+        else:
+            for what in self.books.attempt(switch, permission, self._conducting):
+                self._break(world, "P", what)
+        self._settle_exposure(world, world.now)
+        return _Order(
+            decided,
+            by_hand=False,
+            permission=permission,
+            shot_for=shot_for,
+            held=self.books.held_sections(decided),
+            exposed=frozenset(self._exposed),
+        )
+
+    def _judge_shot(self, world: World, switch: int) -> frozenset[int]:
+        """A close without a claim must be a reclosing shot: the faults that it may energise once more."""
+        tripped_for = self._tripped_for.get(switch, frozenset())
+        allowed = len(self._switches[switch].shots)
+        used = max((self._shots[switch, fault] for fault in tripped_for), default=0)
+        if allowed and tripped_for and used < allowed:
+            self._shots.update((switch, fault) for fault in tripped_for)
+            return tripped_for
+        why = "it tripped for no fault" if allowed and not tripped_for else f"{used} of {allowed} shots are spent"
+        self._break(world, "P", f"switch {switch} is ordered to close without a grant; {why}")
+        return frozenset()
+
+    def _judge_breaking(self, world: World, event: OpenedAboveCapability) -> None:
+        """Charged unless a person opens, or fault current came up too late to be known when it was decided."""
+        order = self._opening.get(event.switch)
+        if order is None or order.by_hand:
             return
-        lines = _lines(world.plant_network)
-        live = _reach(lines, world.plant.conducting(), _sources(world.plant_network))
-        hanging = _reach(lines, world.plant.conducting(), {lines[switch].a, lines[switch].b})
-        if not hanging & live:
+        began, _ = self._fault_current.get(event.switch, (_NEVER, _NEVER))
+        known_after = began + world.plant_settings.pickup_spread_s + PROCESS_DELAY_S
+        load = abs(self._flow.load_a.get(event.switch, 0.0)) if self._flow is not None else 0.0
+        if load > event.breaking_a or known_after <= order.at:
+            self._break(world, "I4'", f"switch {event.switch} opens on {event.current_a:.0f} A")
+
+    # -- what a close did -----------------------------------------------------------------------------------------
+
+    def _judge_closed(self, world: World, conducting: frozenset[int], flow: PlantFlow) -> None:
+        assert self._flow is not None
+        before = self._flow
+        live = flow.source.keys() | flow.island.keys()
+        newly = {section for section in live if not before.under_voltage(section)}
+        by_agents = {}
+        for switch in sorted(conducting - self._conducting):
+            order = self._closing.pop(switch, None)
+            if order is not None and not order.by_hand:
+                by_agents[switch] = order
+        for switch in self._conducting - conducting:
+            self._opening.pop(switch, None)
+            self._restoring.pop(switch, None)
+        for switch, order in by_agents.items():
+            self._note_restoring(switch, order, world.now)
+            self._judge_energised(world, switch, order, newly & self.truth.reach(self.truth.sides[switch], conducting))
+            self._judge_both_live(world, switch, order, flow)
+        if by_agents:
+            self._judge_loads(world, flow)
+        for section in newly:
+            if by_agents:
+                self._live_otherwise.pop(section, None)
+            else:
+                self._live_otherwise[section] = world.now
+
+    def _note_restoring(self, switch: int, order: _Order, now: float) -> None:
+        if order.permission is None or order.permission.claim.kind not in (ClaimKind.RESTORE, ClaimKind.TRANSFER):
             return
-        for section in hanging & world.plant.faults():
-            self._break(world, "I1", f"switch {switch} energised faulted section {section}")
-        held = {lock.section for locks in self._locks.values() for lock in locks}
-        for section in hanging & held:
-            self._break(world, "I1", f"switch {switch} energised section {section}, which agents hold locked")
+        claim, side = order.permission
+        self._restoring[switch] = Restoring(
+            self.truth.sides[switch][side], self.books.claimed_at[claim.id], self.books.granted_at[claim.id], now
+        )
 
-    def _judge_sources(self, world: World) -> None:
-        sources = _sources(world.plant_network)
-        for source in sources:
-            if len(_reach(_lines(world.plant_network), world.plant.conducting(), {source}) & sources) > 1:
-                self._break(world, "I2", f"source {source} is connected with another")
+    def _judge_energised(self, world: World, switch: int, order: _Order, newly: set[int]) -> None:
+        """I1."""
+        for section in sorted(newly & order.exposed & self._faults.keys()):
+            if self._faults[section] not in order.shot_for:
+                self._break(world, "I1", f"switch {switch} energises faulted section {section}")
+        for section in sorted(newly & order.held & self.books.held_sections(order.at)):
+            self._break(world, "I1", f"switch {switch} energises section {section}, which agents hold")
 
-    def _judge_loads(self, world: World) -> None:
-        assert self._flow_before is not None
-        for number, flow in world.plant.load_flow().items():
-            rating = self._ratings[number]
-            if abs(flow) > rating + _TOLERANCE_A and abs(flow) > self._flow_before.get(number, 0.0) + _TOLERANCE_A:
-                self._break(world, "I4", f"switch {number} carries {abs(flow):.1f} A, rating {rating:.1f} A")
+    def _judge_both_live(self, world: World, switch: int, order: _Order, flow: PlantFlow) -> None:
+        """I2."""
+        assert self._flow is not None
+        both = all(self._flow.under_voltage(section) for section in self.truth.sides[switch])
+        if not both and not flow.paralleled - self._flow.paralleled:
+            return
+        returning = order.permission is not None and order.permission.claim.kind is ClaimKind.RETURN
+        if returning and self._switches[switch].paralleling:
+            return
+        if any(self._live_otherwise.get(section, order.at) > order.at for section in self.truth.sides[switch]):
+            return
+        fed = [flow.source.get(section, flow.island.get(section)) for section in self.truth.sides[switch]]
+        self._break(world, "I2", f"switch {switch} connects what was live on both sides; sections {fed} feed them")
 
+    def _loads(self, flow: PlantFlow) -> dict[str, float]:
+        """Magnitude of what every element carries, A."""
+        loads = {f"switch {number}": abs(a) for number, a in flow.load_a.items()}
+        for element in self._shared:
+            out = 0.0
+            for head in element.heads:
+                a, _ = self.truth.sides[head]
+                flow_a = flow.load_a.get(head, 0.0)
+                out += flow_a if a in self.truth.sources else -flow_a
+            loads[element.name] = abs(out)
+        return loads
 
-class Missed(NamedTuple):
-    """A healthy dark island that one closable switch could serve within all ratings (I7)."""
+    def _judge_loads(self, world: World, flow: PlantFlow) -> None:
+        """I4: charged is what is above its rating, and was neither before this close nor in normal operation."""
+        assert self._flow is not None
+        before = self._loads(self._flow)
+        ratings = {f"switch {number}": switch.rating_a for number, switch in self._switches.items()}
+        ratings |= {element.name: element.rating_a for element in self._shared}
+        for name, load in self._loads(flow).items():
+            known = max(before.get(name, 0.0), self._normal.get(name, 0.0))
+            if load > max(ratings[name], known) + TOLERANCE_A:
+                self._break(world, "I4", f"{name} carries {load:.1f} A, rating {ratings[name]:.1f} A")
 
-    sections: tuple[int, ...]
-    switch: int
-    load_a: float
+    # -- faults ---------------------------------------------------------------------------------------------------
 
-    def __str__(self) -> str:
-        return f"sections {list(self.sections)} could be served by switch {self.switch}"
+    def _note_faults(self, world: World, flow: PlantFlow) -> None:
+        """Follow which switches carry fault current, and which faults show themselves."""
+        assert self._flow is not None
+        now = world.now
+        for switch in flow.fault.keys() - self._flow.fault.keys():
+            self._fault_current[switch] = (now, _NEVER)
+        for switch in self._flow.fault.keys() - flow.fault.keys():
+            began, _ = self._fault_current[switch]
+            self._fault_current[switch] = (began, now)
+        self._settle_exposure(world, now)
+        showing = self._show(flow) if flow.fault else ()
+        self._showing = {section: self._showing.get(section, now) for section in showing}
 
+    def _show(self, flow: PlantFlow) -> set[int]:
+        """Faulted sections that fault current enters through a switch and leaves through none."""
+        entered: set[int] = set()
+        left: set[int] = set()
+        for switch, direction in flow.fault.items():
+            a, b = self.truth.sides[switch]
+            if direction is not Direction.BACKWARD:
+                entered.add(b)
+                left.add(a)
+            if direction is not Direction.FORWARD:
+                entered.add(a)
+                left.add(b)
+        return (entered - left) & self._faults.keys() - self.truth.sources
 
-def unserved(
-    network: PlantNetwork, ratings_a: dict[int, float], conducting: Iterable[int], faults: Iterable[int]
-) -> list[Missed]:
-    """What was left dark although one switch could serve it; each island once."""
-    lines, closed, faulted = _lines(network), set(conducting), set(faults)
-    sources = _sources(network)
-    live = _reach(lines, closed, sources)
-    loads = {section.index: section.load_a for section in network.sections}
-    missed: list[Missed] = []
-    seen: set[int] = set()
-    for section in loads:
-        if section in live or section in seen:
-            continue
-        island = _reach(lines, closed, {section})
-        seen |= island
-        if island & faulted or not sum(loads[s] for s in island):
-            continue
-        for line in lines.values():
-            if line.number in closed or {line.a, line.b} & faulted:
-                continue
-            if not ((line.a in island and line.b in live) or (line.b in island and line.a in live)):
-                continue
-            carried = _tree_flows(lines, closed | {line.number}, sources, loads)
-            if all(flow + _MARGIN_A <= ratings_a[number] for number, flow in carried.items()):
-                missed.append(Missed(tuple(sorted(island)), line.number, sum(loads[s] for s in island)))
-                break
-    return missed
+    def _settle_exposure(self, world: World, now: float) -> None:
+        """A fault has shown itself when it could be seen for as long as the agents need to see it."""
+        needed_s = self._detection_s + world.plant_settings.pickup_spread_s
+        self._exposed.update(s for s, since in self._showing.items() if now >= since + needed_s and s in self._faults)
 
+    def _fed_through(self, switch: int) -> frozenset[int]:
+        """Appearances of faults whose current flows, or has just flowed, through a switch."""
+        assert self._flow is not None
+        if switch not in self._flow.fault:
+            return frozenset()
+        roots = {*self.truth.sources & self._flow.source.keys(), *self._flow.island.values()}
+        ways = self.truth.ways(roots, self._conducting)
+        return frozenset(
+            appearance
+            for section, appearance in self._faults.items()
+            if section in ways and switch in way_back(ways, section)
+        )
 
-def live_sections(network: PlantNetwork, conducting: Iterable[int]) -> set[int]:
-    """Sections under voltage."""
-    return _reach(_lines(network), conducting, _sources(network))
+    # -- in the end -----------------------------------------------------------------------------------------------
 
+    def finish(self, world: World, *, benign: bool) -> Service:
+        """Judge what has been served in the end.
 
-def served_a(network: PlantNetwork, conducting: Iterable[int]) -> float:
-    """Load under voltage, A."""
-    live = live_sections(network, conducting)
-    return sum(section.load_a for section in network.sections if section.index in live)
+        Args:
+            world: where.
+            benign: communication, agents and apparatus were alive, so that I7 must hold; else nothing is judged.
+        """
+        if not benign:
+            return Service()
+        service = judge_service(self._system, self.truth, self._standing(world))
+        for missed in service.missed:
+            self._break(world, "I7", str(missed))
+        return service
 
-
-def _lines(network: PlantNetwork) -> dict[int, _Line]:
-    return {s.number: _Line(s.number, s.sides[0], s.sides[1]) for s in network.switches}
-
-
-def _sources(network: PlantNetwork) -> set[int]:
-    return {section.index for section in network.sections if section.is_source}
-
-
-def _reach(lines: dict[int, _Line], conducting: Iterable[int], start: set[int]) -> set[int]:
-    """Sections connected with any of ``start``: repeated relaxation, nothing clever."""
-    reached = set(start)
-    edges = [(lines[n].a, lines[n].b) for n in conducting]
-    grew = True
-    while grew:
-        grew = False
-        for a, b in edges:
-            if (a in reached) != (b in reached):
-                reached |= {a, b}
-                grew = True
-    return reached
-
-
-def _tree_flows(
-    lines: dict[int, _Line], conducting: Iterable[int], sources: set[int], loads: dict[int, float]
-) -> dict[int, float]:
-    """Load current of each conducting switch of a radial network, A: what lies beyond it, seen from the sources."""
-    closed = set(conducting)
-    return {
-        n: sum(loads[s] for s in _reach(lines, closed, sources) - _reach(lines, closed - {n}, sources)) for n in closed
-    }
+    def _standing(self, world: World) -> Standing:
+        flow = world.plant.flow()
+        out = set(self._faults)
+        for section in self.truth.load_a:
+            flags = self.books.flagged(section)
+            # Held for faulted without ever having been so: it should have been served.
+            if flags - {SectionState.FAULTED} or (flags and section in self._ever_faulted):
+                out.add(section)
+        down = {number for number, host in world.hosts.items() if host.station is None}
+        held = {number for number in self.truth.sides if self.books.held_open(number)} - self._conducting
+        split = {n for n in held & self._closed_before if self.truth.sources.isdisjoint(self.truth.sides[n])}
+        return Standing(
+            conducting=self._conducting,
+            live_sources=frozenset(s for s in self.truth.sources if flow.source.get(s) == s),
+            generation_a=flow.generation_a,
+            closed_before=self._closed_before,
+            flow_before_a=self._flow_before,
+            restoring=self._restoring,
+            split=frozenset(split),
+            locked=frozenset(n for n in self.truth.sides if self.books.locked_for(n, LockState.DURABLE)),
+            not_closable=frozenset(
+                number
+                for number in self.truth.sides
+                if number in down | self._tagged.keys() | self._local.keys() | (held - split)
+                or self.books.out_of_service(number, world.now)
+                or not out.isdisjoint(self.books.locked_for(number, LockState.VOLATILE))
+            ),
+            out=frozenset(out),
+        )

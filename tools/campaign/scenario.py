@@ -1,234 +1,167 @@
-"""One scenario: a random network, a fault, disturbances; run with the real agents and judged."""
+"""One scenario as plain data, and its run: the real agents, everything that happens to them, the judge."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from ied_agents.control.decision import WORK_TAG
-from ied_agents.dflisr.records import LockState, SectionState
-from ied_agents.process.plant import PlantSettings
-from ied_agents.process.plant_events import CommandReceived
-from ied_agents.runtime.memory_link import Disturbance
-from tools.campaign.feeders import FeederSystem, random_system
-from tools.campaign.forgery import forged_frames
-from tools.campaign.judge import Judge, Violation, served_a, unserved
-from tools.campaign.world import World
+from ied_agents.process.plant_events import event_record
+from tools.campaign.judge import Judge
+from tools.campaign.occurrences import Occurrence, Occurring
+from tools.campaign.world import DISK_S, StoryLine, World
 
 if TYPE_CHECKING:
-    from tools.campaign.world import StoryLine
+    from collections.abc import Iterator
 
-SETTLE_S: Final = 3.0
-DETECTION_S: Final = 0.003
+    from ied_agents.process.plant import PlantSettings
+    from ied_agents.runtime.memory_link import Disturbance
+    from tools.campaign.feeders import FeederSystem
+    from tools.campaign.judge import Violation
+
+QUIET_S: Final = 1.3
+"""A run ends when nothing has happened and nobody was busy for so long: a frame is repeated once a second."""
+LONGEST_S: Final = 8.0
+"""So long after the last occurrence a run ends in any case."""
+_SLICE_S: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What happens in a scenario.
+class Scenario:
+    """What happens, where, and how bad the surroundings are.
 
     Attributes:
-        seed: everything follows from it.
-        loss, duplicate, replay: shares of frames.
-        max_delay_s: frames take between 0.1 ms and this.
-        crashes: at most this many agents crash at random moments and come back.
-        forged: whether simulated copies of frames are thrown in.
-        trouble: whether apparatus, sensors, network and people misbehave too: switches that stick or are slow,
-            directions that cannot be trusted, a network cut in two for a while, work tags.
-        most_switches: about how many.
+        name: kind of scenario, for people.
+        seed: of the chance within the run: delays, losses, pickup delays.
+        system: the network.
+        occurrences: what happens.
+        disturbance: how bad the communication network is at first.
+        plant: how the apparatus behaves.
+        real_frames: whether the agents exchange octets.
+        disk_s: shortest and longest time that a record takes to be durable.
+        alive: whether communication, agents and apparatus are sound, so that I7 must hold.
     """
 
+    name: str
     seed: int
-    loss: float = 0.1
-    duplicate: float = 0.05
-    replay: float = 0.0
-    max_delay_s: float = 0.0008
-    crashes: int = 0
-    forged: bool = False
-    trouble: bool = False
-    most_switches: int = 14
+    system: FeederSystem
+    occurrences: tuple[Occurrence, ...]
+    disturbance: Disturbance
+    plant: PlantSettings
+    real_frames: bool = False
+    disk_s: tuple[float, float] = DISK_S
+    alive: bool = True
 
     @property
-    def benign(self) -> bool:
-        """Whether communication and agents are alive, so that I7 must hold."""
-        return self.crashes == 0 and self.loss <= 0.2 and not self.trouble
+    def last_s(self) -> float:
+        """When the last occurrence with a time of its own happens."""
+        return max((o.at for o in self.occurrences if not o.after), default=0.0)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What came of a scenario.
 
     Attributes:
-        plan: as given.
+        name: kind of scenario.
         switches: size of the network.
-        violations: of I1 to I7.
-        located: the faulted section was declared, and no other.
-        locked: exactly the switches of the faulted section are locked and open.
-        served_before_a, served_after_a: loads under voltage before the fault and in the end.
-        missed_a: load left dark that could have been served; judged only where I7 holds.
-        stopped: agents that said they cannot finish, with the reason.
-        refused: frames refused as old, simulated or not readable.
-        story: what happened.
+        alive: whether I7 was judged.
+        violations: of the invariants.
+        served_a, could_a: restorable load that was restored, and the most that could have been; 0 unless ``alive``.
+        refused: frames refused as old, simulated or unreadable.
+        ended_s: virtual time at the end.
+        story: what happened, if it was asked for.
     """
 
-    plan: Plan
+    name: str
     switches: int
-    violations: list[Violation]
-    located: bool
-    locked: bool
-    served_before_a: float
-    served_after_a: float
-    missed_a: float
-    stopped: list[str]
+    alive: bool
+    violations: tuple[Violation, ...]
+    served_a: float
+    could_a: float
     refused: int
-    story: list[StoryLine] = field(repr=False)
+    ended_s: float
+    story: tuple[StoryLine, ...] = field(default=(), repr=False)
 
-    def summary(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "seed": self.plan.seed,
-            "switches": self.switches,
-            "violations": [v._asdict() for v in self.violations],
-            "located": self.located,
-            "locked": self.locked,
-            "served_before_a": self.served_before_a,
-            "served_after_a": self.served_after_a,
-            "stopped": self.stopped,
-            "refused": self.refused,
-        }
+    @property
+    def broken(self) -> set[str]:
+        """The invariants that were broken."""
+        return {violation.invariant for violation in self.violations}
 
 
-def run_scenario(plan: Plan) -> Verdict:
-    """Run one scenario to its end."""
-    rng = random.Random(plan.seed)
-    system = random_system(rng, plan.most_switches, DETECTION_S)
-    judge = Judge({switch.number: switch.rating_a for switch in system.feeder.switches})
+def run_scenario(scenario: Scenario, *, telling: bool = False) -> Verdict:
+    """Run one scenario to its end.
+
+    Args:
+        scenario: which.
+        telling: whether the verdict comes with the story.
+    """
+    system = scenario.system
+    judge = Judge(system)
     world = World(
         system.plant,
-        _plant_settings(plan, system, rng),
+        scenario.plant,
         system.agents,
-        rng,
-        Disturbance(plan.loss, plan.duplicate, plan.replay, 0.0001, plan.max_delay_s),
+        random.Random(scenario.seed),
+        scenario.disturbance,
         observe=judge.look,
+        real_frames=scenario.real_frames,
+        disk_s=scenario.disk_s,
+        telling=telling,
     )
-    fault = rng.choice([s.index for s in system.plant.sections if not s.is_source])
-    world.run(SETTLE_S)
-    before = served_a(system.plant, world.plant.conducting())
-    if plan.forged:
-        _forge(world, rng)
-        world.run(world.now + 1.0)
-        _judge_quiet(judge)
-    at = world.now + rng.random() * 0.5
-    world.at(at, partial(world.plant.inject_fault, fault, at))
-    for _ in range(rng.randint(0, plan.crashes) if plan.crashes else 0):
-        victim = rng.choice(list(world.hosts))
-        down = at + rng.uniform(-0.01, 0.3)
-        world.at(down, partial(_crash, world, victim))
-        world.at(down + rng.uniform(0.05, 3.0), partial(_restart, world, victim))
-    if plan.trouble:
-        _trouble(world, judge, rng, at)
-    world.run(at + 6.0)
-    return _verdict(plan, system, world, judge, fault, before)
-
-
-def _plant_settings(plan: Plan, system: FeederSystem, rng: random.Random) -> PlantSettings:
-    if not plan.trouble:
-        return PlantSettings(pickup_spread_s=DETECTION_S)
-    numbers = [switch.number for switch in system.feeder.switches]
-
-    def some(share: float) -> frozenset[int]:
-        return frozenset(number for number in numbers if rng.random() < share)
-
-    return PlantSettings(
-        pickup_spread_s=DETECTION_S,
-        fail_to_open=some(0.05),
-        fail_to_close=some(0.1),
-        slowness={number: rng.uniform(1.0, 3.0) for number in some(0.1)},
-        untrusted_direction=some(0.05),
-    )
-
-
-def _trouble(world: World, judge: Judge, rng: random.Random, at: float) -> None:
-    numbers = list(world.hosts)
-    if rng.random() < 0.5:
-        tagged = rng.choice(numbers)
-        station = world.hosts[tagged].station
-        if station is not None:
-            station.agent.tag(WORK_TAG)
-            station.touch()
-            judge.tagged.add(tagged)
-    if rng.random() < 0.5:
-        part = [number for number in numbers if rng.random() < 0.3]
-        cut = at + rng.uniform(-0.02, 0.3)
-        world.at(cut, partial(world.network.partition, part))
-        world.at(cut + rng.uniform(0.1, 2.0), world.network.partition)
-
-
-def _crash(world: World, number: int) -> None:
-    if world.hosts[number].station is not None:
-        world.crash(number)
-
-
-def _restart(world: World, number: int) -> None:
-    if world.hosts[number].station is None:
-        world.start(number)
-
-
-def _forge(world: World, rng: random.Random) -> None:
-    """Throw in what a test device would send in a real publisher's name: a declared fault, marked as simulated."""
-    for link, frame in forged_frames(world, rng):
-        station = world.hosts[link].station
-        if station is not None:
-            station.receive_frame(frame, world.now)
-
-
-def _judge_quiet(judge: Judge) -> None:
-    """Forged input came, nothing happened in the plant: no operation may have been ordered (I5)."""
-    judge.violations.extend(
-        Violation("I5", event.time_s, f"switch {event.switch} was ordered to {event.operation} by forged input")
-        for event in judge.events
-        if isinstance(event, CommandReceived)
-    )
-
-
-def _verdict(plan: Plan, system: FeederSystem, world: World, judge: Judge, fault: int, before: float) -> Verdict:
-    flagged: set[int] = set()
-    locked: set[int] = set()
-    stopped = []
-    refused = 0
-    for number, host in world.hosts.items():
-        if host.station is None:
-            continue
-        state = host.station.agent.situation.own
-        for section, side in zip(system.feeder.by_number[number].sides, state.sides, strict=True):
-            if side.section is SectionState.FAULTED:
-                flagged.add(section)
-            if side.lock is LockState.DURABLE:
-                locked.add(number)
-        if state.progress.reason:
-            stopped.append(f"{host.settings.ied}: {state.progress.reason.name}")
-        for subscriber in host.station.receiver.subscribers.values():
-            counters = subscriber.counters
-            refused += counters.old_states + counters.simulation_refused + counters.undecodable
-    around = {bound.switch for bound in system.feeder.around[fault]}
-    open_now = set(world.hosts) - world.plant.conducting()
-    missed_a = 0.0
-    if plan.benign:
-        ratings = {switch.number: switch.rating_a for switch in system.feeder.switches}
-        missed = unserved(system.plant, ratings, world.plant.conducting(), world.plant.faults())
-        missed_a = sum(island.load_a for island in missed)
-        judge.violations.extend(Violation("I7", world.now, str(island)) for island in missed)
+    _schedule(world, Occurring(world, judge), scenario)
+    _run_until_quiet(world, scenario.last_s)
+    service = judge.finish(world, benign=scenario.alive)
     return Verdict(
-        plan=plan,
+        name=scenario.name,
         switches=len(world.hosts),
-        violations=judge.violations,
-        located=flagged == {fault},
-        locked=locked == around and around <= open_now,
-        served_before_a=before,
-        served_after_a=served_a(system.plant, world.plant.conducting()),
-        missed_a=missed_a,
-        stopped=stopped,
-        refused=refused,
-        story=world.story,
+        alive=scenario.alive,
+        violations=tuple(judge.violations),
+        served_a=service.served_a,
+        could_a=service.could_a,
+        refused=sum(
+            counters.old_states + counters.conflicts + counters.simulation_refused + counters.undecodable
+            for host in world.hosts.values()
+            for counters in host.counters
+        ),
+        ended_s=world.now,
+        story=tuple(sorted([*_plant_story(world), *world.story], key=lambda line: line.t)) if telling else (),
     )
+
+
+def _schedule(world: World, occurring: Occurring, scenario: Scenario) -> None:
+    waiting: dict[str, list[Occurrence]] = {}
+    for occurrence in scenario.occurrences:
+        if occurrence.after:
+            waiting.setdefault(occurrence.after, []).append(occurrence)
+        else:
+            world.at(occurrence.at, partial(occurring.carry_out, occurrence.action))
+
+    first_s = min((o.at for o in scenario.occurrences if not o.after), default=0.0)
+
+    def heard(line: StoryLine, number: int) -> None:
+        if world.now < first_s:
+            return  # agents note much while they start
+        for occurrence in waiting.pop(line.what, ()):
+            world.at(world.now + occurrence.at, partial(occurring.carry_out, occurrence.action, number))
+
+    world.heard = heard
+
+
+def _run_until_quiet(world: World, last_s: float) -> None:
+    world.run(last_s)
+    while world.now < max(last_s, world.occurred_at) + LONGEST_S:
+        world.run(world.now + _SLICE_S)
+        if world.busy:
+            world.changed_at = world.now
+        elif world.now >= world.changed_at + QUIET_S:
+            return
+
+
+def _plant_story(world: World) -> Iterator[StoryLine]:
+    for event in world.plant.told:
+        record = event_record(event)
+        t, what = record.pop("time_s"), record.pop("kind")
+        del record["stamp_ns"]
+        yield StoryLine(t, "plant", what, record)

@@ -88,10 +88,11 @@ class Stage:
             stack.callback(self._end_agents)
             self._start_capture()
             self._start_plant()
-            for number in self.site.agents:
+            for number, agent in self.site.agents.items():
+                self._journal(agent.ied).unlink(missing_ok=True)
                 self._start_agent(number)
-            for number, agent in self.agents.items():
-                self._ready(agent, self.site.agents[number].ied)
+            for number, child in self.agents.items():
+                self._ready(child, self.site.agents[number].ied)
             self._wait_until_heard()
             self._exit = stack.pop_all()
         return self
@@ -134,13 +135,11 @@ class Stage:
         if not state.exists():
             # The demo takes its own agents into service; elsewhere an operator does.
             DurableFile.create(state, to_json(COMMISSIONED)).close()
-        journal = self.out / f"{agent.ied}.jsonl"
-        journal.unlink(missing_ok=True)
         settings = AgentProcessSettings(
             agent=agent,
             interface=HOST_INTERFACE,
             state=str(state),
-            journal=str(journal),
+            journal=str(self._journal(agent.ied)),
             inputs=str(self.room / f"{number}.inputs"),
             process=str(self.room / "plant"),
             operator=str(self.room / f"{number}.operator"),
@@ -152,6 +151,9 @@ class Stage:
         self.agents[number] = self._lab.spawn(
             agent.ied, [*_PYTHON, "ied_agents.runtime.agent_process", str(document)], stdout=subprocess.PIPE
         )
+
+    def _journal(self, ied: str) -> Path:
+        return self.out / f"{ied}.jsonl"
 
     def _ready(self, child: subprocess.Popen[bytes], name: str) -> None:
         assert child.stdout is not None
@@ -200,8 +202,19 @@ class Stage:
         self._tell_plant({"command": "inject_fault", "section": section, "at_ns": at_ns})
 
     def kill(self, number: int) -> None:
-        """Kill an agent at once."""
-        self.agents.pop(number).kill()
+        """Kill an agent at once; on return it is gone."""
+        child = self.agents.pop(number)
+        child.kill()
+        child.wait()
+
+    def restart(self, number: int) -> None:
+        """Start a killed agent again, with the state file and the journal it left, and wait until it listens.
+
+        Raises:
+            StageError: it did not start.
+        """
+        self._start_agent(number)
+        self._ready(self.agents[number], self.site.agents[number].ied)
 
     def kill_plant(self) -> None:
         """Kill the plant at once."""

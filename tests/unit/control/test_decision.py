@@ -10,11 +10,14 @@ import pytest
 from ied_agents.control.decision import (
     HOT_LINE_TAG,
     WORK_TAG,
+    Authority,
     Behaviour,
+    Origin,
     Reason,
     SwitchCondition,
     refuse_close,
     refuse_open,
+    refuse_origin,
 )
 from scl import agent_model
 
@@ -33,6 +36,7 @@ FORBIDS = [
     ({"tags": WORK_TAG}, Reason.TAGGED),
     ({"tags": HOT_LINE_TAG}, Reason.TAGGED),
     ({"tags": 0x80}, Reason.TAGGED),
+    ({"local": True}, Reason.LOCAL),
     ({"behaviour": Behaviour.BLOCKED}, Reason.MODE),
     ({"behaviour": Behaviour.TEST}, Reason.MODE),
     ({"behaviour": Behaviour.TEST_BLOCKED}, Reason.MODE),
@@ -87,6 +91,20 @@ def test_an_opening_needs_a_current_that_the_apparatus_can_break(current_a, refu
     assert refuse_open(CLOSABLE, current_a, 630.0) is expected
 
 
+ORIGINS = {
+    Authority.LOCAL: {Origin.BAY, Origin.AUTOMATIC_BAY},
+    Authority.STATION: {Origin.STATION, Origin.AUTOMATIC_BAY},
+    Authority.REMOTE: {Origin.REMOTE, Origin.AUTOMATIC_BAY},
+}
+
+
+@pytest.mark.parametrize("authority", Authority)
+def test_one_authority_at_a_time_may_operate_and_automatics_ask_in_nobodys_name(authority):
+    permitted = {origin for origin in Origin if refuse_origin(authority, origin) is Reason.NONE}
+    assert permitted == ORIGINS[authority]
+    assert {refuse_origin(authority, origin) for origin in Origin} == {Reason.NONE, Reason.LOCAL}
+
+
 def test_reasons_and_behaviours_are_numbered_as_on_the_wire():
     texts = {
         Reason.NONE: "none",
@@ -105,6 +123,11 @@ def test_reasons_and_behaviours_are_numbered_as_on_the_wire():
         Reason.DID_NOT_OPEN: "did not open",
         Reason.BEYOND_RELEASE: "beyond this release",
         Reason.OVERTAKEN: "overtaken",
+        Reason.BOTH_SIDES_LIVE: "both sides live",
+        Reason.HELD: "held open",
+        Reason.LOCAL: "local control",
+        Reason.LOAD_UNKNOWN: "load not known",
+        Reason.SPENT: "attempt spent",
     }
     assert tuple(texts[Reason(number)] for number in range(len(Reason))) == agent_model.REASON
     names = ("", *(b.name.lower().replace("_", "/") for b in Behaviour))

@@ -6,7 +6,8 @@
                             |
                             8
 
-Section numbers stand between the switches; side A of every switch is the one named first in ``SWITCHES``.
+Section numbers stand between the switches; side A of every switch is the one named first in ``SWITCHES``. A test may
+add switches and say more of those that are there, see ``feeder``.
 """
 
 from __future__ import annotations
@@ -50,15 +51,18 @@ RATING_A = 400.0
 BREAKING_A = 630.0
 PEER_INCARNATION = 500
 CLOCK_S = 1_000
+OF_AGENT = ("subscribed", "detection_time_s", "pickup_factor", "shadow")
 EVENT = EventId(2, 65)
 """The fault in section 2 that most tests play: declared by L2."""
 
 
-def feeder(**changes):
-    """The network; ``rating_a={1: 50.0}`` changes single ratings."""
-    ratings = changes.pop("rating_a", {})
-    assert not changes
-    return Feeder(
+def feeder(also=None, priority=None, shared=(), **of_switches):
+    """The network, with changes.
+
+    ``also``: more switches, in the form of ``SWITCHES``; ``priority``: by section; ``shared``: ``SharedElement``;
+    any other names a member of ``FeederSwitch`` and gives it by switch, as ``rating_a={1: 50.0}``.
+    """
+    made = Feeder(
         tuple(
             FeederSwitch(
                 number=number,
@@ -67,15 +71,20 @@ def feeder(**changes):
                 breaker=breaker,
                 sides=sides,
                 normally_closed=closed,
-                rating_a=ratings.get(number, RATING_A),
+                rating_a=RATING_A,
                 breaking_a=16_000.0 if breaker else BREAKING_A,
                 trip_delay_s=delay,
                 operating_time_s=0.05,
             )
-            for number, (breaker, sides, closed, delay) in SWITCHES.items()
+            for number, (breaker, sides, closed, delay) in (SWITCHES | (also or {})).items()
         ),
-        tuple(FeederSection(index, f"S{index}", index in SOURCES) for index in range(9)),
+        tuple(FeederSection(index, f"S{index}", index in SOURCES, (priority or {}).get(index, 0)) for index in range(9)),
+        tuple(shared),
     )
+    changed = made.switches
+    for name, values in of_switches.items():
+        changed = tuple(replace(s, **{name: values[s.number]}) if s.number in values else s for s in changed)
+    return replace(made, switches=changed)
 
 
 def flagged(section=SectionState.FAULTED, event=EVENT, lock=LockState.DURABLE, clear=False):
@@ -91,9 +100,9 @@ def flagged(section=SectionState.FAULTED, event=EVENT, lock=LockState.DURABLE, c
     )
 
 
-def normal_state(number):
+def normal_state(number, *, closed=None):
     """What a peer publishes in normal operation."""
-    closed = SWITCHES[number][2]
+    closed = SWITCHES[number][2] if closed is None else closed
     return AgentState(
         PEER_INCARNATION,
         position=Dbpos.ON if closed else Dbpos.OFF,
@@ -116,36 +125,36 @@ class Turned:
 class Bench:
     """One agent, its peers and its process played by the test.
 
-    ``hear`` and ``feed`` change single members and hand the whole over; ``turn`` decides. What the agent
+    Keywords are those of ``AgentConfig`` and of ``feeder``. ``hear`` and ``feed`` change single members and hand the whole over; ``turn`` decides. What the agent
     wants on disk is on disk at once unless ``disk_works`` is False.
     """
 
     def __init__(self, number, record=COMMISSIONED, unclean=False, **config):
-        ratings = config.pop("rating_a", {})
-        subscribed = frozenset(config.pop("subscribed", set(SWITCHES) - {number}))
+        network = feeder(**{name: config.pop(name) for name in sorted(config) if name not in OF_AGENT})
+        closed = {switch.number: switch.normally_closed for switch in network.switches}
+        subscribed = frozenset(config.pop("subscribed", set(closed) - {number}))
         self.now = 1000.0
         self.number = number
-        self.config = AgentConfig(number, feeder(rating_a=ratings), subscribed, **config)
+        self.config = AgentConfig(number, network, subscribed, **config)
         self.record = record.started(CLOCK_S)
         self.agent = Agent(self.config, self.record, unclean=unclean, now=self.now)
         self.disk_works = True
         self.unwritten = []
-        self.peers = {n: normal_state(n) for n in sorted(subscribed)}
-        self.loads = {n: LoadState(PEER_INCARNATION, NORMAL_FLOW_A[n]) for n in sorted(subscribed)}
-        closed = SWITCHES[number][2]
+        self.peers = {n: normal_state(n, closed=closed[n]) for n in sorted(subscribed)}
+        self.loads = {n: LoadState(PEER_INCARNATION, NORMAL_FLOW_A.get(n, 0.0)) for n in sorted(subscribed)}
         self.inputs = SwitchInputs(
             switch=number,
             sequence=0,
             stamp_ns=1,
-            position=Dbpos.ON if closed else Dbpos.OFF,
+            position=Dbpos.ON if closed[number] else Dbpos.OFF,
             position_valid=True,
             pickup=False,
             direction=Direction.UNKNOWN,
             direction_trusted=False,
-            flow_a=NORMAL_FLOW_A[number],
-            current_a=NORMAL_FLOW_A[number],
+            flow_a=NORMAL_FLOW_A.get(number, 0.0),
+            current_a=NORMAL_FLOW_A.get(number, 0.0),
             voltage=(Voltage.PRESENT, Voltage.PRESENT),
-            generation_a=0.0,
+            generation_a=(0.0, 0.0),
         )
 
     @property
@@ -296,7 +305,7 @@ def dead_section_3(network):
             claims=(bench.peers[3].claims[0], claim),
         )
         bench.hear(10, last_event=EVENT, voltage=(dark, live), promises=(claim_id, ClaimId(0, 0, 0)))
-        bench.hear(5, reservations=(Reservation(claim_id, 9, 400),), last_event=EVENT)
+        bench.hear(5, reservations=(Reservation(claim_id, 9, 400, whole=True),), last_event=EVENT)
         bench.feed(voltage=(dark, live))
         return claim
 

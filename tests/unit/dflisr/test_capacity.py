@@ -10,10 +10,25 @@ from dataclasses import replace
 import pytest
 
 from ied_agents.control.decision import Behaviour, Reason
-from ied_agents.dflisr.capacity import Ledger, load_a, own_request_granted, spare_a, supply_path
-from ied_agents.dflisr.records import Bound, Claim, ClaimId, LoadState, Request, Reservation
+from ied_agents.dflisr.capacity import LOADS_SETTLE_S, Entry, Ledger, load_a, reserved_for, shared_load_a, spare_a, supply_path
+from ied_agents.dflisr.feeder import SharedElement
+from ied_agents.dflisr.records import (
+    EMPTY_CLAIM,
+    NO_CLAIM,
+    NO_EVENT,
+    Bound,
+    Claim,
+    ClaimId,
+    EventId,
+    LoadState,
+    Outcome,
+    Request,
+    Reservation,
+)
 from ied_agents.iec61850.dbpos import Dbpos
 
+EVENT = EventId(2, 65)
+NOW = 100.0
 FIRST, SECOND, THIRD = ClaimId(0, 7, 3), ClaimId(0, 8, 3), ClaimId(0, 9, 1)
 
 
@@ -21,7 +36,7 @@ BOTH_TIES = (Bound(9, 0), Bound(10, 0))
 
 
 def claim(claim_id=FIRST, amperes=100.0, tie=9, owner=5, boundary=BOTH_TIES):
-    return Claim(claim_id, (2, 65), boundary, Request(tie, owner, round(amperes * 10)), ())
+    return Claim(claim_id, EVENT, boundary, Request(tie, owner, round(amperes * 10)), ())
 
 
 def hears(situation, number, **changes):
@@ -35,7 +50,7 @@ def carries(situation, number, amperes):
 
         situation.inputs = SwitchInputs(
             *(number, 1, 1, Dbpos.ON, True, False, Direction.UNKNOWN, False),
-            *(amperes, abs(amperes), (Voltage.PRESENT, Voltage.PRESENT), 0.0),
+            *(amperes, abs(amperes), (Voltage.PRESENT, Voltage.PRESENT), (0.0, 0.0)),
         )
     else:
         situation.views[number].load = LoadState(situation.views[number].state.incarnation, amperes)
@@ -108,7 +123,7 @@ def test_a_load_of_bad_quality_or_unheard_is_unknown(situation):
 
 def test_a_head_reserves_what_fits_and_finds_it_again(head):
     ledger = Ledger(head)
-    assert ledger.judge(claim(amperes=339.0)) is Reason.NONE
+    assert ledger.judge(claim(amperes=339.0), NOW) is Reason.NONE
     assert ledger.find(FIRST, 9, 3390) is not None
     assert ledger.find(FIRST, 9, 3391) is None
     assert ledger.find(SECOND, 9, 3390) is None
@@ -117,15 +132,15 @@ def test_a_head_reserves_what_fits_and_finds_it_again(head):
 
 def test_a_head_refuses_what_exceeds_its_rating_by_a_tenth_of_an_ampere(head):
     ledger = Ledger(head)
-    assert ledger.judge(claim(amperes=339.1)) is Reason.NO_CAPACITY
+    assert ledger.judge(claim(amperes=339.1), NOW) is Reason.NO_CAPACITY
     assert ledger.entries == ()
 
 
 def test_the_tie_itself_must_bear_the_request(situation):
     head = situation(5, rating_a={9: 90.0})
     carries(head, 5, 60.0)
-    assert Ledger(head).judge(claim(amperes=89.0)) is Reason.NONE
-    assert Ledger(head).judge(claim(amperes=89.1)) is Reason.NO_CAPACITY
+    assert Ledger(head).judge(claim(amperes=89.0), NOW) is Reason.NONE
+    assert Ledger(head).judge(claim(amperes=89.1), NOW) is Reason.NO_CAPACITY
 
 
 def test_an_element_between_head_and_tie_must_bear_the_request(situation):
@@ -133,105 +148,169 @@ def test_an_element_between_head_and_tie_must_bear_the_request(situation):
     carries(head, 1, 100.0)
     carries(head, 2, 350.0)
     to_9_from_below = claim(tie=9, owner=1, amperes=49.0, boundary=(Bound(9, 1),))
-    assert Ledger(head).judge(to_9_from_below) is Reason.NONE
-    assert Ledger(head).judge(claim(tie=9, owner=1, amperes=49.1, boundary=(Bound(9, 1),))) is Reason.NO_CAPACITY
+    assert Ledger(head).judge(to_9_from_below, NOW) is Reason.NONE
+    assert Ledger(head).judge(claim(tie=9, owner=1, amperes=49.1, boundary=(Bound(9, 1),)), NOW) is Reason.NO_CAPACITY
 
 
 def test_two_reservations_together_stay_within_the_rating(head):
     ledger = Ledger(head)
-    assert ledger.judge(claim(FIRST, 200.0)) is Reason.NONE
-    assert ledger.judge(claim(THIRD, 139.1)) is Reason.NO_CAPACITY
-    assert ledger.judge(claim(THIRD, 139.0)) is Reason.NONE
+    assert ledger.judge(claim(FIRST, 200.0), NOW) is Reason.NONE
+    assert ledger.judge(claim(THIRD, 139.1), NOW) is Reason.NO_CAPACITY
+    assert ledger.judge(claim(THIRD, 139.0), NOW) is Reason.NONE
     assert [entry.reservation.deciamperes for entry in ledger.entries] == [2000, 1390]
 
 
 def test_what_a_claim_asks_anew_replaces_what_it_had(head):
     ledger = Ledger(head)
-    assert ledger.judge(claim(FIRST, 200.0)) is Reason.NONE
-    assert ledger.judge(claim(FIRST, 339.0)) is Reason.NONE
-    assert [entry.reservation for entry in ledger.entries] == [Reservation(FIRST, 9, 3390)]
+    assert ledger.judge(claim(FIRST, 200.0), NOW) is Reason.NONE
+    assert ledger.judge(claim(FIRST, 339.0), NOW) is Reason.NONE
+    assert [entry.reservation for entry in ledger.entries] == [Reservation(FIRST, 9, 3390, whole=True)]
 
 
 def test_a_refused_increase_leaves_what_was_reserved(head):
     ledger = Ledger(head)
-    ledger.judge(claim(FIRST, 200.0))
-    assert ledger.judge(claim(FIRST, 350.0)) is Reason.NO_CAPACITY
-    assert [entry.reservation for entry in ledger.entries] == [Reservation(FIRST, 9, 2000)]
+    ledger.judge(claim(FIRST, 200.0), NOW)
+    assert ledger.judge(claim(FIRST, 350.0), NOW) is Reason.NO_CAPACITY
+    assert [entry.reservation for entry in ledger.entries] == [Reservation(FIRST, 9, 2000, whole=True)]
 
 
-def test_a_reservation_ends_only_when_all_switches_of_its_claim_promised_a_higher_one(head):
+# -- how a reservation ends ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reserved(head):
+    """Q5 has reserved 300 A at T9 for a claim of R3 that T9 and T10 were asked for."""
     ledger = Ledger(head)
-    ledger.judge(claim(FIRST, 300.0))
-    none = ClaimId(0, 0, 0)
-    for nine, ten, ended in [
-        (none, none, False),
-        (FIRST, FIRST, False),
-        (SECOND, FIRST, False),
-        (FIRST, SECOND, False),
-        (SECOND, SECOND, True),
-    ]:
-        hears(head, 9, promises=(nine, none))
-        hears(head, 10, promises=(ten, none))
-        assert ledger.drop_ended() is ended, (nine, ten)
-    assert ledger.entries == ()
-    assert ledger.judge(claim(SECOND, 339.0)) is Reason.NONE
+    assert ledger.judge(claim(FIRST, 300.0), NOW) is Reason.NONE
+    hears(head, 3, claims=(EMPTY_CLAIM, claim(FIRST, 300.0)))
+    for tie in (9, 10):
+        hears(head, tie, promises=(FIRST, NO_CLAIM))
+    ledger.follow(NOW)
+    assert [entry.reservation.tie for entry in ledger.entries] == [9]
+    return ledger
 
 
-def test_a_promise_for_the_other_side_does_not_end_a_reservation(head):
-    ledger = Ledger(head)
-    ledger.judge(claim(FIRST, 300.0))
-    for number in (9, 10):
-        hears(head, number, promises=(ClaimId(0, 0, 0), SECOND))
-    assert not ledger.drop_ended()
+@pytest.mark.parametrize(("promises", "left"), [
+    ((NO_CLAIM, NO_CLAIM), 1), ((FIRST, NO_CLAIM), 1), ((ClaimId(0, 7, 2), NO_CLAIM), 1), ((NO_CLAIM, SECOND), 1),
+    ((SECOND, NO_CLAIM), 0), ((THIRD, NO_CLAIM), 0), ((ClaimId(1, 1, 1), NO_CLAIM), 0),
+])  # fmt: skip
+def test_it_ends_when_its_tie_has_promised_a_higher_claim_for_that_side(head, reserved, promises, left):
+    hears(head, 9, promises=promises)
+    reserved.follow(NOW)
+    assert len(reserved.entries) == left
 
 
-@pytest.mark.parametrize("silent", [9, 10])
-def test_a_silent_switch_keeps_its_reservation_alive(head, silent):
-    ledger = Ledger(head)
-    ledger.judge(claim(FIRST, 300.0))
-    for number in (9, 10):
-        hears(head, number, promises=(SECOND, ClaimId(0, 0, 0)))
-    head.views[silent].alive = False
-    assert not ledger.drop_ended()
-    assert len(ledger.entries) == 1
+def test_a_silent_tie_keeps_it_alive(head, reserved):
+    hears(head, 9, promises=(SECOND, NO_CLAIM))
+    head.views[9].alive = False
+    reserved.follow(NOW)
+    assert len(reserved.entries) == 1
+
+
+def test_it_ends_when_its_tie_has_closed_and_opened_again(head, reserved):
+    hears(head, 9, position=Dbpos.ON)
+    reserved.follow(NOW)
+    hears(head, 9, position=Dbpos.OFF, close_outstanding=True)
+    reserved.follow(NOW)
+    assert len(reserved.entries) == 1, "that may be before its close"
+    hears(head, 9, close_outstanding=False)
+    reserved.follow(NOW)
+    assert reserved.entries == ()
+
+
+def test_it_ends_when_its_claimant_turns_to_another_tie(head, reserved):
+    other = claim(FIRST, 300.0, tie=10, owner=11)
+    hears(head, 3, claims=(EMPTY_CLAIM, other._replace(grants=(Bound(9, 0),))))
+    reserved.follow(NOW)
+    assert len(reserved.entries) == 1, "what is granted may still close"
+    hears(head, 3, claims=(EMPTY_CLAIM, other))
+    reserved.follow(NOW)
+    assert reserved.entries == ()
+
+
+@pytest.mark.parametrize("said", [EMPTY_CLAIM, claim(SECOND, 300.0, tie=10)], ids=["no claim", "a higher claim"])
+def test_it_does_not_end_because_the_claimant_says_nothing_of_its_claim(head, reserved, said):
+    hears(head, 3, claims=(EMPTY_CLAIM, said))
+    reserved.follow(NOW)
+    assert len(reserved.entries) == 1
+
+
+def test_a_claimant_that_turned_away_and_fell_silent_keeps_it_alive(head, reserved):
+    hears(head, 3, claims=(EMPTY_CLAIM, claim(FIRST, 300.0, tie=10, owner=11)))
+    head.views[3].alive = False
+    reserved.follow(NOW)
+    assert len(reserved.entries) == 1
+
+
+@pytest.mark.parametrize(
+    ("outcome", "left"),
+    [
+        (Outcome(FIRST, 9, Reason.DID_NOT_CLOSE), 0),
+        (Outcome(FIRST, 9, Reason.SPENT), 0),
+        (Outcome(SECOND, 9, Reason.DID_NOT_CLOSE), 1),
+        (Outcome(FIRST, 10, Reason.DID_NOT_CLOSE), 1),
+    ],
+    ids=["did not close", "spent", "of another claim", "of another tie"],
+)
+def test_it_ends_when_its_tie_says_that_the_attempt_failed(head, reserved, outcome, left):
+    hears(head, 9, outcome=outcome)
+    reserved.follow(NOW)
+    assert len(reserved.entries) == left
+
+
+@pytest.mark.parametrize(("cleared", "position", "left"), [
+    ((EVENT,), Dbpos.ON, 0),
+    ((EVENT,), Dbpos.OFF, 1),
+    ((EVENT,), Dbpos.INTERMEDIATE, 1),
+    ((), Dbpos.ON, 1),
+    ((EventId(2, 66),), Dbpos.ON, 1),
+])  # fmt: skip
+def test_it_ends_when_its_event_is_over_and_its_tie_carries_the_load(head, reserved, cleared, position, left):
+    head.cleared = cleared
+    hears(head, 9, position=position)
+    reserved.follow(NOW)
+    assert len(reserved.entries) == left
+
+
+# -- what a closed tie carries -------------------------------------------------------------------------------
 
 
 def test_what_the_closed_tie_carries_is_counted_once(head):
     ledger = Ledger(head)
-    assert ledger.judge(claim(FIRST, 200.0)) is Reason.NONE
+    assert ledger.judge(claim(FIRST, 200.0), NOW) is Reason.NONE
     hears(head, 9, position=Dbpos.ON)
     carries(head, 9, -150.0)
     carries(head, 5, 60.0 + 150.0)
     # 210 A flow, 50 A of the reservation are not picked up yet: 139 A are left of 400 A
-    assert ledger.judge(claim(THIRD, 139.1, tie=10, boundary=(Bound(10, 0),))) is not Reason.NONE
-    assert ledger.judge(claim(THIRD, 139.1, boundary=(Bound(9, 0),))) is Reason.NO_CAPACITY
-    assert ledger.judge(claim(THIRD, 139.0, boundary=(Bound(9, 0),))) is Reason.NONE
+    assert ledger.judge(claim(THIRD, 139.1, tie=10, boundary=(Bound(10, 0),)), NOW) is not Reason.NONE
+    assert ledger.judge(claim(THIRD, 139.1, boundary=(Bound(9, 0),)), NOW) is Reason.NO_CAPACITY
+    assert ledger.judge(claim(THIRD, 139.0, boundary=(Bound(9, 0),)), NOW) is Reason.NONE
 
 
 def test_a_tie_that_carries_more_than_reserved_does_not_count_as_a_credit(head):
     ledger = Ledger(head)
-    ledger.judge(claim(FIRST, 100.0))
+    ledger.judge(claim(FIRST, 100.0), NOW)
     hears(head, 9, position=Dbpos.ON)
     carries(head, 9, -150.0)
     carries(head, 5, 60.0 + 150.0)
-    assert ledger.judge(claim(THIRD, 189.1, boundary=(Bound(9, 0),))) is Reason.NO_CAPACITY
-    assert ledger.judge(claim(THIRD, 189.0, boundary=(Bound(9, 0),))) is Reason.NONE
+    assert ledger.judge(claim(THIRD, 189.1, boundary=(Bound(9, 0),)), NOW) is Reason.NO_CAPACITY
+    assert ledger.judge(claim(THIRD, 189.0, boundary=(Bound(9, 0),)), NOW) is Reason.NONE
 
 
 def test_a_closed_tie_whose_load_is_unknown_keeps_its_whole_reservation(head):
     ledger = Ledger(head)
-    ledger.judge(claim(FIRST, 200.0))
+    ledger.judge(claim(FIRST, 200.0), NOW)
     hears(head, 9, position=Dbpos.ON)
     head.views[9].load_alive = False
-    assert ledger.judge(claim(THIRD, 139.1, boundary=(Bound(9, 0),))) is Reason.NO_CAPACITY
+    assert ledger.judge(claim(THIRD, 139.1, boundary=(Bound(9, 0),)), NOW) is Reason.NO_CAPACITY
 
 
 def test_no_more_reservations_are_given_than_one_frame_can_say(head):
     ledger = Ledger(head)
-    for number in range(4):
-        assert ledger.judge(claim(ClaimId(0, 20 + number, 3), 1.0)) is Reason.NONE
-    assert ledger.judge(claim(ClaimId(0, 30, 3), 1.0)) is Reason.NO_CAPACITY
-    assert len(ledger.entries) == 4
+    for number in range(8):
+        assert ledger.judge(claim(ClaimId(0, 20 + number, 3), 1.0), NOW) is Reason.NONE
+    assert ledger.judge(claim(ClaimId(0, 30, 3), 1.0), NOW) is Reason.NO_CAPACITY
+    assert len(ledger.entries) == 8
 
 
 @pytest.mark.parametrize(
@@ -248,38 +327,276 @@ def test_no_more_reservations_are_given_than_one_frame_can_say(head):
 )
 def test_a_request_that_makes_no_sense_is_refused(head, request_, reason):
     ledger = Ledger(head)
-    assert ledger.judge(request_) is reason
+    assert ledger.judge(request_, NOW) is reason
     assert ledger.entries == ()
 
 
 def test_what_cannot_be_known_now_is_neither_given_nor_refused(head, situation):
     head.inputs = None
-    assert Ledger(head).judge(claim()) is Reason.PEER_SILENT
+    assert Ledger(head).judge(claim(), NOW) is Reason.PEER_SILENT
     one = situation(1)
     carries(one, 1, 100.0)
     one.views[2].alive = False
     ledger = Ledger(one)
-    assert ledger.judge(claim(tie=9, owner=1, boundary=(Bound(9, 1),))) is Reason.PEER_SILENT
+    assert ledger.judge(claim(tie=9, owner=1, boundary=(Bound(9, 1),)), NOW) is Reason.PEER_SILENT
     assert ledger.entries == ()
 
 
 def test_a_ledger_goes_on_with_the_reservations_of_the_process_before(head):
     before = Ledger(head)
-    before.judge(claim(FIRST, 300.0))
-    assert Ledger(head, before.entries).judge(claim(THIRD, 100.0)) is Reason.NO_CAPACITY
+    before.judge(claim(FIRST, 300.0), NOW)
+    assert Ledger(head, before.entries).judge(claim(THIRD, 100.0), NOW) is Reason.NO_CAPACITY
 
 
 @pytest.mark.parametrize(
-    ("reservation", "granted"),
+    ("reservation", "covers"),
     [
-        (Reservation(FIRST, 9, 1000), True),
-        (Reservation(FIRST, 9, 1001), True),
-        (Reservation(FIRST, 9, 999), False),
-        (Reservation(SECOND, 9, 1000), False),
-        (Reservation(FIRST, 10, 1000), False),
+        (Reservation(FIRST, 9, 1000, whole=True), True),
+        (Reservation(FIRST, 9, 1001, whole=True), True),
+        (Reservation(FIRST, 9, 999, whole=True), False),
+        (Reservation(SECOND, 9, 1000, whole=True), False),
+        (Reservation(FIRST, 10, 1000, whole=True), False),
+        (Reservation(FIRST, 9, 1000, whole=False), False),
     ],
+    ids=["exact", "more", "less", "other claim", "other tie", "shared not reserved yet"],
 )
-def test_a_request_is_granted_by_a_reservation_for_this_claim_tie_and_amount(reservation, granted):
-    assert own_request_granted(claim(FIRST, 100.0), (reservation,)) is granted
-    assert not own_request_granted(claim(FIRST, 100.0), ())
-    assert not own_request_granted(claim(ClaimId(0, 0, 0), 0.0), (Reservation(ClaimId(0, 0, 0), 9, 0),))
+def test_a_tie_is_covered_by_a_whole_reservation_for_this_claim_tie_and_amount(reservation, covers):
+    assert reserved_for(FIRST, 9, (reservation,), 1000) is covers
+    assert not reserved_for(FIRST, 9, (), 1000)
+    assert not reserved_for(NO_CLAIM, 9, (Reservation(NO_CLAIM, 9, 1000, whole=True),), 1000)
+
+
+def test_a_closed_tie_deeper_in_the_feeder_counts_whole_until_every_load_on_its_way_is_in(situation):
+    """Q1 is head of L2, R3; what T9 picks up from below shows in the published load of L2 only later."""
+    head = situation(1)
+    carries(head, 1, 100.0)
+    ledger = Ledger(head)
+    from_below = (Bound(9, 1), Bound(10, 1))
+    assert ledger.judge(claim(FIRST, 200.0, owner=1, boundary=from_below), NOW) is Reason.NONE
+    hears(head, 5, position=Dbpos.OFF)
+    hears(head, 9, position=Dbpos.ON)
+    carries(head, 9, 200.0)
+    carries(head, 1, 150.0)  # measured here and now; L2 and R3 still say 90 and 40
+    ledger.follow(NOW)
+    # 400 - 90 - 1 at L2, less 200 reserved there as long as its load may be an old one
+    more = claim(THIRD, 109.1, tie=10, owner=1, boundary=from_below)
+    assert ledger.judge(more, NOW + 2.4) is Reason.PEER_SILENT
+    assert ledger.judge(more._replace(request=Request(10, 1, 1090)), NOW + 2.4) is Reason.NONE
+    assert ledger.judge(more, NOW + LOADS_SETTLE_S) is Reason.NONE
+
+
+# -- what several heads share: T1 above Q5 and Q11, owned by Q11 ----------------------------------------------
+
+# 60 A flow through Q5 and 200 A through Q11, each rounded up by 1 A: 38 A of 300 A are left
+T1 = SharedElement("T1", 300.0, 11, (5, 11))
+
+
+@pytest.fixture
+def sharing(situation):
+    """Q5, head of the feeder behind T9, that draws from T1."""
+    made = situation(5, shared=(T1,))
+    carries(made, 5, 60.0)
+    return made
+
+
+@pytest.fixture
+def owner(situation):
+    """Q11, owner of T1 and head of its own feeder."""
+    made = situation(11, shared=(T1,))
+    carries(made, 11, 200.0)
+    return made
+
+
+def test_a_shared_element_carries_the_load_of_all_its_heads(owner):
+    assert shared_load_a(owner, T1) == 262.0
+    carries(owner, 5, -60.0)  # fed back by generation: no relief for the other head
+    assert shared_load_a(owner, T1) == 262.0
+    owner.views[5].load_alive = False
+    assert shared_load_a(owner, T1) is None
+
+
+def test_a_head_reserves_first_and_is_covered_only_when_the_owner_of_what_it_shares_has_reserved_too(sharing):
+    ledger = Ledger(sharing)
+    assert ledger.judge(claim(FIRST, 38.0), NOW) is Reason.NONE
+    assert [entry.reservation for entry in ledger.entries] == [Reservation(FIRST, 9, 380, whole=False)]
+    for wrong in (
+        Reservation(FIRST, 9, 379, whole=True),
+        Reservation(SECOND, 9, 380, whole=True),
+        Reservation(FIRST, 10, 380, whole=True),
+        Reservation(FIRST, 9, 380, whole=False),
+    ):
+        hears(sharing, 11, reservations=(wrong,))
+        ledger.follow(NOW)
+        assert not ledger.entries[0].reservation.whole, wrong
+    hears(sharing, 11, reservations=(Reservation(FIRST, 9, 380, whole=True),))
+    sharing.views[11].alive = False
+    ledger.follow(NOW)
+    assert not ledger.entries[0].reservation.whole, "an owner that is silent"
+    sharing.views[11].alive = True
+    ledger.follow(NOW)
+    assert ledger.entries[0].reservation.whole
+
+
+def test_a_refusal_of_the_owner_frees_what_the_head_had_reserved_and_becomes_its_answer(sharing):
+    ledger = Ledger(sharing)
+    ledger.judge(claim(FIRST, 39.0), NOW)
+    hears(sharing, 11, outcome=Outcome(FIRST, 9, Reason.NO_CAPACITY))
+    ledger.follow(NOW)
+    assert ledger.entries == ()
+    assert ledger.judge(claim(FIRST, 39.0), NOW) is Reason.NO_CAPACITY
+    assert ledger.entries == ()
+
+
+def test_a_head_reserves_nothing_while_the_owner_of_what_it_shares_is_silent(sharing):
+    sharing.views[11].alive = False
+    ledger = Ledger(sharing)
+    assert ledger.judge(claim(FIRST, 10.0), NOW) is Reason.PEER_SILENT
+    assert ledger.entries == ()
+
+
+@pytest.mark.parametrize(("deciamperes", "answer"), [(380, Reason.NONE), (381, Reason.NO_CAPACITY)])
+def test_an_owner_gives_what_the_loads_of_all_heads_leave(owner, deciamperes, answer):
+    asks = Reservation(FIRST, 9, deciamperes, whole=False)
+    hears(owner, 5, reservations=(asks,))
+    ledger = Ledger(owner)
+    assert ledger.forwarded(NOW) == [(asks, answer)]
+    given = [] if answer else [Reservation(FIRST, 9, deciamperes, whole=True)]
+    assert [entry.reservation for entry in ledger.entries] == given
+    if given:
+        assert ledger.forwarded(NOW) == [], "given once"
+
+
+def test_an_owner_counts_what_it_has_given_to_all_heads_together(owner):
+    ledger = Ledger(owner)
+    assert ledger.judge(claim(SECOND, 20.0, tie=10, owner=11), NOW) is Reason.NONE
+    assert [entry.reservation for entry in ledger.entries] == [Reservation(SECOND, 10, 200, whole=True)]
+    hears(owner, 5, reservations=(Reservation(FIRST, 9, 181, whole=False),))
+    assert [answer for _, answer in ledger.forwarded(NOW)] == [Reason.NO_CAPACITY]
+    hears(owner, 5, reservations=(Reservation(FIRST, 9, 180, whole=False),))
+    assert [answer for _, answer in ledger.forwarded(NOW)] == [Reason.NONE]
+    assert ledger.judge(claim(THIRD, 0.1, tie=10, owner=11), NOW) is Reason.NO_CAPACITY
+
+
+@pytest.mark.parametrize("what", ["load of a head unknown", "head silent"])
+def test_an_owner_gives_nothing_on_what_it_cannot_know(owner, what):
+    hears(owner, 5, reservations=(Reservation(FIRST, 9, 100, whole=False),))
+    if what == "head silent":
+        owner.views[5].alive = False
+    else:
+        owner.views[5].load_alive = False
+    ledger = Ledger(owner)
+    assert [answer for _, answer in ledger.forwarded(NOW)] == ([Reason.PEER_SILENT] if what != "head silent" else [])
+    assert ledger.entries == ()
+
+
+def test_what_an_owner_has_given_ends_with_the_reservation_of_its_head_and_not_with_its_silence(owner):
+    hears(owner, 5, reservations=(Reservation(FIRST, 9, 380, whole=False),))
+    ledger = Ledger(owner)
+    ledger.forwarded(NOW)
+    ledger.follow(NOW)
+    assert len(ledger.entries) == 1
+    hears(owner, 5, reservations=())
+    owner.views[5].alive = False
+    ledger.follow(NOW)
+    assert len(ledger.entries) == 1
+    owner.views[5].alive = True
+    ledger.follow(NOW)
+    assert ledger.entries == ()
+
+
+def test_a_load_that_moved_behind_another_head_counts_whole_until_that_heads_load_is_in(owner):
+    ledger = Ledger(owner)
+    hears(owner, 5, reservations=(Reservation(FIRST, 9, 300, whole=False),))
+    ledger.forwarded(NOW)
+    hears(owner, 9, position=Dbpos.ON)
+    carries(owner, 9, -30.0)
+    ledger.follow(NOW)
+    # Q5 still says 60 A: what T9 carries is in no load yet, so 8 A are left, not 38
+    asks = claim(SECOND, 8.1, tie=10, owner=11)
+    assert ledger.judge(asks, NOW + 2.4) is Reason.PEER_SILENT
+    carries(owner, 5, 90.0)
+    assert ledger.judge(claim(SECOND, 8.0, tie=10, owner=11), NOW + LOADS_SETTLE_S) is Reason.NONE
+    assert ledger.judge(claim(SECOND, 8.1, tie=10, owner=11), NOW + LOADS_SETTLE_S) is Reason.NO_CAPACITY
+
+
+def test_a_head_that_owns_what_it_shares_gives_a_whole_reservation_at_once(owner):
+    ledger = Ledger(owner)
+    assert ledger.judge(claim(FIRST, 38.1, tie=10, owner=11), NOW) is Reason.NO_CAPACITY
+    assert ledger.judge(claim(FIRST, 38.0, tie=10, owner=11), NOW) is Reason.NONE
+    assert ledger.entries[0].reservation.whole
+
+
+def test_after_a_restart_a_request_that_is_no_longer_heard_is_no_end_of_a_reservation(head, owner):
+    """What this process has not heard asked for may still be asked for: the frame that asks may only be late."""
+    made = Ledger(head)
+    made.judge(claim(FIRST, 100.0), NOW)
+    hears(head, 3, claims=(EMPTY_CLAIM, claim(FIRST, 100.0, tie=10, owner=11)))
+    again = Ledger(head, made.entries)
+    again.follow(NOW)
+    assert again.entries == made.entries
+    given = Entry(Reservation(FIRST, 9, 100, whole=True), NO_EVENT, 0, (5,))
+    again = Ledger(owner, (given,))
+    again.follow(NOW)
+    assert again.entries == (given,)
+
+
+def test_a_reservation_of_before_that_names_no_path_still_counts_and_ends_like_any_other(head):
+    """As a record of the first version leaves it (see ``stored``): 60 A flow, 300 A are reserved."""
+    before = Entry(Reservation(FIRST, 9, 3000, whole=True), NO_EVENT, 0, ())
+    hears(head, 9, promises=(FIRST, NO_CLAIM))
+    ledger = Ledger(head, (before,))
+    ledger.follow(NOW)
+    assert ledger.entries == (before,)
+    assert ledger.judge(claim(THIRD, 39.1), NOW) is Reason.NO_CAPACITY
+    hears(head, 9, promises=(SECOND, NO_CLAIM))
+    ledger.follow(NOW)
+    assert ledger.entries == ()
+
+
+# -- the agent of a head: Q5, head of the feeder behind T9 -------------------------------------------------
+
+
+@pytest.fixture
+def agent(bench):
+    made = bench(5).quiet()
+    made.claim = Claim(FIRST, EVENT, (Bound(9, 0), Bound(10, 0)), Request(9, 5, 400), ())
+    made.hear(3, claims=(EMPTY_CLAIM, made.claim), last_event=EVENT)
+    return made
+
+
+def test_an_owner_publishes_a_reservation_only_when_it_is_durable(agent):
+    agent.disk_works = False
+    turned = agent.turn(after=0.01)
+    assert turned.fast.reservations == ()
+    assert [entry.reservation for entry in turned.records[-1].reservations] == [Reservation(FIRST, 9, 400, whole=True)]
+    agent.disk_works = True
+    assert agent.turn(after=0.01).fast.reservations == (Reservation(FIRST, 9, 400, whole=True),)
+
+
+def test_an_owner_publishes_its_refusal_with_claim_tie_and_reason(agent):
+    agent.hear(3, claims=(EMPTY_CLAIM, agent.claim._replace(request=Request(9, 5, 9000))))
+    turned = agent.turn(after=0.01)
+    assert turned.fast.outcome == Outcome(FIRST, 9, Reason.NO_CAPACITY)
+    assert turned.fast.reservations == ()
+
+
+def test_an_owner_judges_a_refused_request_again_when_capacity_frees(agent):
+    agent.feed(flow_a=390.0)
+    assert agent.turn(after=0.01).fast.outcome == Outcome(FIRST, 9, Reason.NO_CAPACITY)
+    agent.feed(flow_a=60.0)
+    assert agent.turn(after=0.01).fast.reservations == (Reservation(FIRST, 9, 400, whole=True),)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"owner": 11}, {"owner": 0}, {"tie": 0}], ids=["of another", "of nobody", "for nothing"]
+)
+def test_a_request_to_another_owner_is_left_alone(agent, changes):
+    request = agent.claim.request._replace(**changes)
+    agent.hear(3, claims=(EMPTY_CLAIM, agent.claim._replace(request=request)))
+    assert agent.turn(after=0.01).fast.reservations == ()
+
+
+def test_an_owner_keeps_its_reservations_over_a_restart(agent, bench):
+    agent.turn(after=0.01)
+    again = bench(5, replace(agent.agent._record, clean=True)).quiet()
+    assert again.turn(after=0.01).fast.reservations == (Reservation(FIRST, 9, 400, whole=True),)

@@ -237,8 +237,15 @@ def test_a_clear_request_of_a_cleared_event_is_not_served(bench, asks, network):
 # -- whom nobody opens for -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("behaviour", [b for b in Behaviour if b is not Behaviour.ON])
-def test_nothing_opens_or_locks_for_a_peer_that_is_not_on(bench, declared, asks, behaviour):
+@pytest.mark.parametrize("behaviour", [Behaviour.ON, Behaviour.BLOCKED])
+def test_a_peer_whose_outputs_are_blocked_still_sees_and_says_the_truth(bench, declared, behaviour):
+    agent = bench(3).quiet()
+    declared(agent, 2, behaviour=behaviour)
+    assert agent.turn().orders == ["open"]
+
+
+@pytest.mark.parametrize("behaviour", [Behaviour.TEST, Behaviour.TEST_BLOCKED, Behaviour.OFF])
+def test_nothing_opens_or_locks_for_a_peer_in_test_or_off(bench, declared, asks, behaviour):
     for number, play in ((3, declared), (4, declared)):
         agent = bench(number).quiet()
         play(agent, 2, behaviour=behaviour)

@@ -35,19 +35,46 @@ def test_a_new_agent_is_held_until_an_operator_confirms_and_that_is_durable(benc
 
 @pytest.mark.parametrize("tags", [1, 2, 3, 0])
 def test_tags_are_published_and_durable(bench, tags):
-    agent = bench(9, Record(held=False, clean=True, tags=3 - tags)).quiet()
-    agent.agent.tag(tags)
+    agent = bench(9, Record(held=False, clean=True, tags=(("crew 7", 3 - tags),))).quiet()
+    agent.agent.tag("crew 7", tags)
     turned = agent.turn()
     assert turned.fast.tags == tags
-    assert written(turned).tags == tags
+    assert written(turned).tags == ((("crew 7", tags),) if tags else ())
 
 
 @pytest.mark.parametrize("tags", [4, 8, 255, -1])
 def test_tags_that_nobody_knows_are_refused(bench, tags):
     agent = bench(9).quiet()
     with pytest.raises(ValueError, match=f"tags {tags}"):
-        agent.agent.tag(tags)
+        agent.agent.tag("crew 7", tags)
     assert agent.turn().fast.tags == 0
+
+
+def test_a_tag_without_an_owner_is_refused(bench):
+    agent = bench(9).quiet()
+    with pytest.raises(ValueError, match="owner"):
+        agent.agent.tag("", 1)
+    assert agent.turn().fast.tags == 0
+
+
+def test_each_owner_takes_off_only_his_own_tag(bench):
+    agent = bench(9).quiet()
+    seen = []
+    for owner, tags in (("crew 7", 1), ("crew 8", 1), ("crew 9", 2), ("crew 7", 0), ("crew 9", 0), ("crew 8", 0)):
+        agent.agent.tag(owner, tags)
+        seen.append(agent.turn().fast.tags)
+    assert seen == [1, 1, 3, 3, 1, 0]
+
+
+def test_owners_of_tags_are_bounded_and_those_who_have_one_may_change_it(bench):
+    agent = bench(9).quiet()
+    for number in range(16):
+        agent.agent.tag(f"crew {number}", 1)
+    with pytest.raises(ValueError, match="16 owners"):
+        agent.agent.tag("crew 16", 1)
+    agent.agent.tag("crew 0", 0)
+    agent.agent.tag("crew 16", 1)
+    assert len(written(agent.turn()).tags) == 16
 
 
 def test_an_unlock_is_published_and_durable_even_where_nothing_is_locked(bench, network):
@@ -112,17 +139,6 @@ def test_peers_that_remember_different_cleared_events_come_to_rest(bench):
         one.hear(3, cleared=published[-1][1])
         other.hear(2, cleared=published[-1][0])
     assert published[-1] == published[-2] == published[-3]
-
-
-def test_an_operators_close_is_refused_with_the_reason(bench, network):
-    agent = bench(9).quiet()
-    assert agent.agent.request_close(agent.now) is Reason.BEYOND_RELEASE
-    agent.agent.tag(1)
-    assert agent.agent.request_close(agent.now) is Reason.TAGGED
-    locked = bench(3).quiet()
-    lock(locked, network, EVENTS[0])
-    assert locked.agent.request_close(locked.now) is Reason.LOCKED
-    assert locked.turn(after=0.01).orders == []
 
 
 def test_an_orderly_stop_leaves_the_mark_of_a_clean_end(bench):

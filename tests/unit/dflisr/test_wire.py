@@ -17,6 +17,7 @@ from ied_agents.dflisr.records import (
     Bound,
     Claim,
     ClaimId,
+    ClaimKind,
     EventId,
     LoadState,
     LockState,
@@ -74,9 +75,11 @@ FULL = AgentState(
     ),
     breaker_failure=True,
     shots=True,
+    reclosing=True,
     cleared=tuple(EventId(400 + n, 20 + n) for n in range(agent_model.CLEARED)),
     held=True,
     hold_claim=ClaimId(1, 30, 500),
+    returning=EventId(320, 41),
     ready=True,
     behaviour=Behaviour.TEST_BLOCKED,
     tags=3,
@@ -88,6 +91,7 @@ FULL = AgentState(
             tuple(Bound(600 + n, n % 2) for n in range(agent_model.BOUNDARY)),
             Request(620, 621, 0xF0000004),
             tuple(Bound(630 + n, n % 2) for n in range(agent_model.GRANTS)),
+            ClaimKind.TRANSFER,
         ),
         Claim(
             ClaimId(3, 32, ME),
@@ -95,11 +99,12 @@ FULL = AgentState(
             tuple(Bound(640 + n, n % 2) for n in range(agent_model.BOUNDARY)),
             Request(660, 661, 35),
             tuple(Bound(670 + n, n % 2) for n in range(agent_model.GRANTS)),
+            ClaimKind.RETURN,
         ),
     ),
     promises=(ClaimId(4, 33, 501), ClaimId(5, 34, 502)),
     reservations=tuple(
-        Reservation(ClaimId(6, 40 + n, 510 + n), 700 + n, 5000 + n) for n in range(agent_model.RESERVATIONS)
+        Reservation(ClaimId(6, 40 + n, 510 + n), 700 + n, 5000 + n, n % 2 == 1) for n in range(agent_model.RESERVATIONS)
     ),
     outcome=Outcome(ClaimId(7, 36, 503), 710, Reason.OVERTAKEN),
     progress=Progress(Stage.STOPPED, Reason.DID_NOT_OPEN, EventId(310, 19)),
@@ -131,23 +136,25 @@ EXPECTED = {
     "AFSR1.SideB.st": Structure((2, U(305), U(14), 1, U(306), U(15), True, U(307), U(16))),
     "RBRF1.OpEx.general": True,
     "AFSR1.Rec.shots": True,
+    "AFSR1.Rec.prog": True,
     "AFSR1.Clr.ids": Array(Structure((U(400 + n), U(20 + n))) for n in range(4)),
     "AFSR1.Hold.st": Structure((True, U(1), U(30), U(500))),
+    "AFSR1.Rtn.ev": Structure((U(320), U(41))),
     "AFSR1.Sw.rdy": True,
     "LLN0.Beh.stVal": 4,
     "AFSR1.Sw.tags": U(3),
     "AFSR1.Sw.unprv": True,
-    "AFSR1.ClmA.id": Structure((U(2), U(31), U(308), U(17))),
-    "AFSR1.ClmA.bnd": Array(U(2 * (600 + n) + n % 2) for n in range(12)),
+    "AFSR1.ClmA.id": Structure((U(2), U(31), U(308), U(17), 3)),
+    "AFSR1.ClmA.bnd": Array(U(2 * (600 + n) + n % 2) for n in range(agent_model.BOUNDARY)),
     "AFSR1.ClmA.req": Structure((U(620), U(621), U(0xF0000004))),
     "AFSR1.ClmA.grant": Array(U(2 * (630 + n) + n % 2) for n in range(4)),
-    "AFSR1.ClmB.id": Structure((U(3), U(32), U(309), U(18))),
-    "AFSR1.ClmB.bnd": Array(U(2 * (640 + n) + n % 2) for n in range(12)),
+    "AFSR1.ClmB.id": Structure((U(3), U(32), U(309), U(18), 1)),
+    "AFSR1.ClmB.bnd": Array(U(2 * (640 + n) + n % 2) for n in range(agent_model.BOUNDARY)),
     "AFSR1.ClmB.req": Structure((U(660), U(661), U(35))),
     "AFSR1.ClmB.grant": Array(U(2 * (670 + n) + n % 2) for n in range(4)),
     "AFSR1.PrmA.id": Structure((U(4), U(33), U(501))),
     "AFSR1.PrmB.id": Structure((U(5), U(34), U(502))),
-    "AFSR1.Rsv.rsv": Array(Structure((U(6), U(40 + n), U(510 + n), U(700 + n), U(5000 + n))) for n in range(4)),
+    "AFSR1.Rsv.rsv": Array(Structure((U(6), U(40 + n), U(510 + n), U(700 + n), U(5000 + n), n % 2 == 1)) for n in range(8)),
     "AFSR1.Out.st": Structure((U(7), U(36), U(503), U(710), 15)),
     "AFSR1.Prg.st": Structure((5, 13, U(310), U(19))),
 }
@@ -170,17 +177,18 @@ def test_every_member_of_the_fast_data_set_is_what_a_generic_decoder_reads():
 
 
 def test_every_member_of_the_slow_data_set_is_what_a_generic_decoder_reads():
-    state = LoadState(0xF0000001, -12.5, 0b1100000000001, 3.25, (4.5, 5.75))
+    state = LoadState(0xF0000001, -12.5, 0b1100000000001, (3.25, 6.5), (4.5, 5.75))
     read = decode_all_data(encode_slow(state), strict=True)
     assert references(agent_model.SLOW) == [
         "AFSR1.Id.inc",
         "AFSR1.Ld.flow",
         "AFSR1.Ld.q",
-        "AFSR1.Ld.gen",
+        "AFSR1.Ld.genA",
+        "AFSR1.Ld.genB",
         "AFSR1.Spr.sideA",
         "AFSR1.Spr.sideB",
     ]
-    assert_identical(read, (Unsigned(0xF0000001), -12.5, BitString(0b1100000000001, 13), 3.25, 4.5, 5.75))
+    assert_identical(read, (Unsigned(0xF0000001), -12.5, BitString(0b1100000000001, 13), 3.25, 6.5, 4.5, 5.75))
     assert decode_slow(encode_slow(state)) == state
 
 
@@ -229,6 +237,7 @@ claims = st.just(AgentState(0).claims[0]) | st.builds(
     lists(bounds, agent_model.BOUNDARY),
     st.builds(Request, u16, u16, u32),
     lists(bounds, agent_model.GRANTS),
+    st.sampled_from(ClaimKind),
 )
 states = st.builds(
     AgentState,
@@ -248,16 +257,18 @@ states = st.builds(
     sides=st.tuples(sides, sides),
     breaker_failure=st.booleans(),
     shots=st.booleans(),
+    reclosing=st.booleans(),
     cleared=lists(real_events, agent_model.CLEARED),
     held=st.booleans(),
     hold_claim=claim_ids,
+    returning=events,
     ready=st.booleans(),
     behaviour=st.sampled_from(Behaviour),
     tags=u8,
     unproven=st.booleans(),
     claims=st.tuples(claims, claims),
     promises=st.tuples(claim_ids, claim_ids),
-    reservations=lists(st.builds(Reservation, claim_ids, switches, u32), agent_model.RESERVATIONS),
+    reservations=lists(st.builds(Reservation, claim_ids, switches, u32, st.booleans()), agent_model.RESERVATIONS),
     outcome=st.builds(Outcome, claim_ids, u16, st.sampled_from(Reason)),
     progress=st.builds(Progress, st.sampled_from(Stage), st.sampled_from(Reason), events),
 )
@@ -367,12 +378,12 @@ ENUMERATED = [
     ("PTOC1.Str.dirGeneral", 3, 4, "Direction"),
     ("AFSR1.Vlt.sideA", 3, 3, "Voltage"),
     ("AFSR1.Vlt.sideB", 3, 3, "Voltage"),
-    ("AFSR1.SideA.st", 5, 3, "SectionState"),
-    ("AFSR1.SideB.st", 5, 3, "SectionState"),
+    ("AFSR1.SideA.st", 5, 4, "SectionState"),
+    ("AFSR1.SideB.st", 5, 4, "SectionState"),
     ("LLN0.Beh.stVal", 3, 6, "Behaviour"),
     ("LLN0.Beh.stVal", 3, 0, "Behaviour"),
     ("AFSR1.Prg.st", 5, 6, "Stage"),
-    ("AFSR1.Prg.st", 9, 16, "Reason"),
+    ("AFSR1.Prg.st", 9, 21, "Reason"),
 ]
 
 
@@ -398,7 +409,7 @@ def test_an_answer_this_release_does_not_know_counts_as_unsure():
     [
         ("answers", Answer(1, 1, 1, AnswerKind.UNSURE), agent_model.ANSWERS),
         ("cleared", EventId(1, 1), agent_model.CLEARED),
-        ("reservations", Reservation(ClaimId(0, 1, 1), 1, 1), agent_model.RESERVATIONS),
+        ("reservations", Reservation(ClaimId(0, 1, 1), 1, 1, True), agent_model.RESERVATIONS),
     ],
 )
 def test_a_list_longer_than_its_array_is_our_own_error(field, item, count):
@@ -410,8 +421,8 @@ def test_a_list_longer_than_its_array_is_our_own_error(field, item, count):
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_load_that_is_no_finite_number_is_refused(value):
     accepted = []
-    for member in ("AFSR1.Ld.flow", "AFSR1.Ld.gen", "AFSR1.Spr.sideA", "AFSR1.Spr.sideB"):
-        raw = bytearray(encode_slow(LoadState(1, 1.0, 0, 1.0, (1.0, 1.0))))
+    for member in ("AFSR1.Ld.flow", "AFSR1.Ld.genA", "AFSR1.Ld.genB", "AFSR1.Spr.sideA", "AFSR1.Spr.sideB"):
+        raw = bytearray(encode_slow(LoadState(1, 1.0, 0, (1.0, 1.0), (1.0, 1.0))))
         start = member_offsets(agent_model.SLOW, raw)[member]
         raw[start + 3 : start + 7] = struct.pack(">f", value)
         try:
@@ -429,7 +440,7 @@ def test_a_load_that_is_no_finite_number_is_refused(value):
 @pytest.mark.parametrize("member", ["flow_a", "generation_a"])
 def test_any_load_that_the_process_may_report_can_be_published(bench, member, value):
     agent = bench(2).quiet()
-    agent.feed(**{member: value})
+    agent.feed(**({"flow_a": value} if member == "flow_a" else {"generation_a": (value, -value)}))
     assert decode_all_data(encode_slow(agent.turn().slow))
 
 

@@ -69,7 +69,7 @@ def test_an_agent_publishes_on_the_addresses_of_the_scd(sample):
     assert (own.fast.mac, own.fast.appid, own.fast.vlan_priority) == ("010ccd010002", 0x8001, 4)
     assert (own.fast.min_time_ms, own.fast.max_time_ms) == (4, 1000)
     assert own.slow.gocbRef == "F1Q1FLISR/LLN0$GO$gcbSlow"
-    assert own.slow.entries == 6
+    assert own.slow.entries == 7
     streams = [s for agent in sample.agents.values() for s in (agent.own.fast, agent.own.slow)]
     assert len({(stream.mac, stream.appid) for stream in streams}) == 20
 
@@ -313,12 +313,12 @@ def test_a_data_set_in_another_order_is_named_with_the_first_deviation(folder):
         r'(<FCDA [^>]*daName="sideA" fc="MX"/>)(\s*)(<FCDA [^>]*daName="sideB" fc="MX"/>)',
         r"\3\2\1",
     )
-    assert "F1Q1FLISR/LLN0$slow: member 5" in scd_problem(folder)
+    assert "F1Q1FLISR/LLN0$slow: member 6" in scd_problem(folder)
 
 
 def test_a_data_set_cut_short_is_named_with_both_lengths(folder):
     cut(folder, r'<FCDA [^>]*doName="Spr" daName="sideB" fc="MX"/>\n')
-    assert "F1Q1FLISR/LLN0$slow: 5 members, expected 6" in scd_problem(folder)
+    assert "F1Q1FLISR/LLN0$slow: 6 members, expected 7" in scd_problem(folder)
 
 
 def test_a_control_block_without_fixed_lengths_is_named(folder):

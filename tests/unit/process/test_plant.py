@@ -10,7 +10,10 @@ from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.process.inputs import Direction, SwitchCommand, Voltage
 from ied_agents.process.plant import Plant, PlantSettings
 from ied_agents.process.plant_events import (
+    ApparatusChanged,
     CommandNotObeyed,
+    FaultAppeared,
+    FaultCleared,
     FaultCurrentStarted,
     FaultCurrentStopped,
     OpenedAboveCapability,
@@ -19,6 +22,8 @@ from ied_agents.process.plant_events import (
     PositionChanged,
     SectionDeenergised,
     SectionEnergised,
+    SourceLost,
+    SourceReturned,
     SourcesParalleled,
     event_record,
 )
@@ -65,7 +70,7 @@ def test_at_the_start_every_switch_says_what_it_sees():
     assert (near.switch, near.position, near.flow_a, near.current_a) == (BREAKER_LEFT, Dbpos.ON, 30.0, 30.0)
     assert (near.stamp_ns, near.sequence) == (OFFSET_NS + 1_000_000_000, 1)
     assert (tie.position, tie.flow_a, tie.voltage) == (Dbpos.OFF, 0.0, (Voltage.PRESENT, Voltage.PRESENT))
-    assert (right.flow_a, right.generation_a) == (25.0, 5.0)
+    assert (right.flow_a, right.generation_a) == (25.0, (0.0, 5.0))
     assert plant.energised() == {0: 0, 1: 0, 2: 0, 3: 4, 4: 4}
     assert len(of(SectionEnergised, plant.events())) == 5
 
@@ -295,6 +300,148 @@ def test_a_trip_overrides_a_close_in_progress():
     assert not of(SourcesParalleled, events)
 
 
+def test_a_transient_fault_is_out_after_its_time_without_infeed():
+    plant = make_plant()
+    plant.inject_fault(2, 2.0, clears_after_dead_s=0.3)
+    plant.inject_fault(2, 2.01)  # faulted already: it stays transient
+    order(plant, BREAKER_LEFT, "open", 2.1)  # open at 2.15
+    order(plant, BREAKER_LEFT, "close", 2.35)  # closed at 2.41: too early, and onto the fault again
+    order(plant, BREAKER_LEFT, "open", 2.5)  # open at 2.55
+    order(plant, BREAKER_RIGHT, "open", 2.6)  # something else, which does not hold the fault's end up
+    plant.handle_timer(2.84)
+    assert plant.faults() == {2}
+    plant.handle_timer(2.86)
+    assert plant.faults() == set()
+    order(plant, BREAKER_LEFT, "close", 3.0)
+    plant.handle_timer(9.0)
+    events = plant.events()
+    assert [(event.time_s, event.clears_after_dead_s) for event in of(FaultAppeared, events)] == [(2.0, 0.3)]
+    assert [event.time_s for event in of(FaultCurrentStarted, events)] == pytest.approx([2.0, 2.41])
+    assert [event.time_s for event in of(FaultCleared, events)] == pytest.approx([2.85])
+
+
+def test_a_transient_fault_that_is_repaired_first_is_cleared_once():
+    plant = make_plant()
+    order(plant, BREAKER_LEFT, "open", 2.0)
+    plant.inject_fault(2, 3.0, clears_after_dead_s=0.5)
+    plant.clear_fault(2, 3.1)
+    plant.inject_fault(2, 3.2)
+    plant.handle_timer(9.0)
+    assert [event.time_s for event in of(FaultCleared, plant.events())] == [3.1]
+    assert plant.faults() == {2}
+    with pytest.raises(ValueError, match="clears_after_dead_s"):
+        plant.inject_fault(1, 10.0, clears_after_dead_s=-0.1)
+
+
+def test_a_source_goes_and_comes_back():
+    plant = make_plant()
+    plant.handle_timer(1.0)
+    plant.set_source(0, True, 1.5)  # it is there already
+    plant.events()
+    plant.set_source(0, False, 2.0)
+    shown = {each.switch: each for each in plant.handle_timer(2.0)}
+    assert shown.keys() == {BREAKER_LEFT, LOAD_BREAK, TIE}
+    assert shown[BREAKER_LEFT].voltage == (Voltage.ABSENT, Voltage.ABSENT)
+    assert shown[TIE].voltage == (Voltage.PRESENT, Voltage.ABSENT)
+    assert not shown[BREAKER_LEFT].pickup
+    order(plant, BREAKER_LEFT, "open", 3.0)
+    order(plant, TIE, "close", 3.0)
+    plant.handle_timer(3.2)
+    assert plant.energised() == {1: 4, 2: 4, 3: 4, 4: 4}
+    plant.set_source(0, True, 4.0)
+    assert plant.energised() == {0: 0, 1: 4, 2: 4, 3: 4, 4: 4}
+    events = plant.events()
+    assert [(event.time_s, event.section) for event in of(SourceLost, events)] == [(2.0, 0)]
+    assert [(event.time_s, event.section) for event in of(SourceReturned, events)] == [(4.0, 0)]
+    assert [event.section for event in of(SectionDeenergised, events)] == [0, 1, 2]
+    assert not of(SourcesParalleled, events)
+    with pytest.raises(ValueError, match="section 1 is no source section"):
+        plant.set_source(1, True, 5.0)
+    with pytest.raises(KeyError):
+        plant.set_source(99, True, 5.0)
+
+
+def test_a_busbar_without_supply_can_be_fed_from_the_other_side():
+    plant = make_plant()
+    plant.set_source(0, False, 2.0)
+    order(plant, TIE, "close", 2.0)
+    plant.handle_timer(2.2)
+    assert plant.energised() == dict.fromkeys(range(5), 4)
+    plant.set_source(0, True, 3.0)
+    assert [event.sources for event in of(SourcesParalleled, plant.events())] == [(0, 4)]
+
+
+def test_a_late_position_is_reported_late_and_in_order():
+    plant = make_plant(position_late_s={TIE: 0.25})
+    plant.handle_timer(1.0)
+    order(plant, TIE, "close", 2.0)
+    shown = []
+    while (due := plant.next_deadline()) < 9.0:
+        shown += [(due, each.position) for each in plant.handle_timer(due) if each.switch == TIE]
+    # Moves at 2.0 and at 2.1, seen at 2.25 and 2.35; what else changes is seen at once.
+    assert shown == [
+        (2.0, Dbpos.OFF),
+        (pytest.approx(2.1), Dbpos.OFF),
+        (2.25, Dbpos.INTERMEDIATE),
+        (pytest.approx(2.35), Dbpos.ON),
+    ]
+    assert [(event.time_s, event.position) for event in of(PositionChanged, plant.events())] == [
+        (2.0, Dbpos.INTERMEDIATE),
+        (2.1, Dbpos.ON),
+    ]
+    assert plant.positions()[TIE] is Dbpos.ON
+
+
+def test_a_stuck_voltage_sensor_says_the_same_whatever_happens():
+    plant = make_plant(voltage_stuck={TIE: (None, Voltage.ABSENT), LOAD_BREAK: (Voltage.PRESENT, Voltage.UNKNOWN)})
+    assert plant.snapshot(TIE, 1.0).voltage == (Voltage.PRESENT, Voltage.ABSENT)
+    order(plant, BREAKER_LEFT, "open", 2.0)
+    plant.set_source(4, False, 2.0)
+    plant.handle_timer(3.0)
+    assert plant.snapshot(TIE, 3.0).voltage == (Voltage.ABSENT, Voltage.ABSENT)
+    assert plant.snapshot(LOAD_BREAK, 3.0).voltage == (Voltage.PRESENT, Voltage.UNKNOWN)
+
+
+def test_a_switch_begins_to_fail_and_is_put_right_again():
+    plant = make_plant(fail_to_close=frozenset({LOAD_BREAK}))
+    order(plant, LOAD_BREAK, "open", 2.0)
+    plant.fail_switch(LOAD_BREAK, to_open=True, to_close=False, now=2.05)  # what is under way is finished
+    order(plant, LOAD_BREAK, "close", 2.2)
+    order(plant, LOAD_BREAK, "open", 2.4)
+    plant.fail_switch(LOAD_BREAK, to_open=False, to_close=False, now=2.5)
+    order(plant, LOAD_BREAK, "open", 2.6)
+    plant.handle_timer(3.0)
+    events = plant.events()
+    assert [(event.time_s, event.reason) for event in of(CommandNotObeyed, events)] == [(2.4, "stuck")]
+    assert [event.time_s for event in of(PositionChanged, events)] == pytest.approx([2.0, 2.1, 2.2, 2.3, 2.6, 2.7])
+    assert [(event.fails_to_open, event.fails_to_close) for event in of(ApparatusChanged, events)] == [
+        (True, False),
+        (False, False),
+    ]
+    with pytest.raises(KeyError):
+        plant.fail_switch(99, to_open=True, to_close=True, now=4.0)
+
+
+def test_a_person_moves_even_a_stuck_switch_and_no_command_is_noted():
+    plant = make_plant(fail_to_open=frozenset({LOAD_BREAK}))
+    plant.handle_timer(1.0)
+    plant.operate_by_hand(LOAD_BREAK, "open", 2.0)
+    plant.operate_by_hand(TIE, "open", 2.0)
+    shown = [each.position for each in plant.handle_timer(3.0) if each.switch == LOAD_BREAK]
+    assert shown == [Dbpos.INTERMEDIATE, Dbpos.OFF]
+    assert [event_record(event) for event in plant.events() if event.time_s == 2.0] == [
+        {"kind": kind, "time_s": 2.0, "stamp_ns": OFFSET_NS + 2_000_000_000} | members
+        for kind, members in (
+            ("OperatedByHand", {"switch": LOAD_BREAK, "operation": "open"}),
+            ("PositionChanged", {"switch": LOAD_BREAK, "position": 0}),
+            ("OperatedByHand", {"switch": TIE, "operation": "open"}),
+            ("CommandNotObeyed", {"switch": TIE, "operation": "open", "reason": "there already"}),
+        )
+    ]
+    with pytest.raises(KeyError):
+        plant.operate_by_hand(99, "open", 4.0)
+
+
 def test_two_sources_brought_together_are_noted():
     plant = make_plant()
     order(plant, TIE, "close", 2.0)
@@ -367,7 +514,16 @@ def test_events_become_json_objects():
     assert plant.events() == []
 
 
-@pytest.mark.parametrize("setting", [{"refresh_s": 0.0}, {"pickup_spread_s": -1.0}, {"slowness": {1: -1.0}}])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"refresh_s": 0.0},
+        {"pickup_spread_s": -1.0},
+        {"slowness": {1: -1.0}},
+        {"generation_trip_s": -1.0},
+        {"position_late_s": {1: -1.0}},
+    ],
+)
 def test_a_plant_whose_time_would_stand_still_or_run_back_is_refused(setting):
     with pytest.raises(ValueError, match=next(iter(setting))):
         PlantSettings(**setting)
@@ -385,6 +541,7 @@ SWITCH = PlantSwitch(1, "Q", (0, 1), "breaker", True, 100.0, 0.1, 0.1)
         ((SECTION, OTHER), (SWITCH, SWITCH), "switch 1: given twice"),
         ((SECTION,), (SWITCH,), "switch 1: section 1 does not exist"),
         ((PlantSection(0, "a", load_a=-1.0),), (), "section 0: negative load or generation"),
+        ((PlantSection(0, "a", infeed=True),), (), "section 0: infeed without generation"),
         (
             (SECTION, OTHER),
             (PlantSwitch(1, "Q", (0, 0), "breaker", True, 100.0, 0.1, 0.1),),

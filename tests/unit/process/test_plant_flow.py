@@ -22,12 +22,14 @@ def radial_networks(draw):
     for index in range(sources, sources + draw(st.integers(0, 12))):
         above = draw(st.integers(0, index - 1))
         root[index] = root[above]
+        generation_a = float(draw(st.integers(0, 60)))
         sections.append(
             PlantSection(
                 index,
                 f"section{index}",
                 load_a=float(draw(st.integers(0, 50))),
-                generation_a=float(draw(st.integers(0, 60))),
+                generation_a=generation_a,
+                infeed=generation_a > 0 and draw(st.booleans()),
             )
         )
         sides = (above, index) if draw(st.booleans()) else (index, above)
@@ -57,30 +59,50 @@ def reach(network, closed, start):
 
 
 @given(radial_networks(), st.data())
-def test_radial_flows_follow_from_what_a_switch_would_cut_off(case, data):
+def test_radial_flows_are_what_definition_and_balance_say(case, data):
     network, closed = case
-    sources = [section.index for section in network.sections if section.is_source]
-    faults = data.draw(st.sets(st.sampled_from([section.index for section in network.sections]), max_size=2))
-    flow = FlowSolver(network).solve(closed, sources, faults)
+    sources = data.draw(st.sets(st.sampled_from([each.index for each in network.sections if each.is_source])))
+    faults = data.draw(st.sets(st.sampled_from([each.index for each in network.sections]), max_size=2))
+    running = {each.index for each in network.sections if each.generation_a and data.draw(st.booleans())}
+    infeeds = {each.index for each in network.sections if each.infeed} & running
+    flow = FlowSolver(network).solve(closed, sources, faults, running)
 
     assert flow.source == {section: source for source in sources for section in sorted(reach(network, closed, source))}
+    islands = {section for infeed in infeeds for section in reach(network, closed, infeed)} - flow.source.keys()
+    assert flow.island == {section: min(reach(network, closed, section) & infeeds) for section in islands}
     assert not flow.paralleled
-    net = {section.index: section.load_a - section.generation_a for section in network.sections}
+    energised = flow.source.keys() | islands
+    assert energised == {each.index for each in network.sections if flow.under_voltage(each.index)}
+    assert flow.fed == faults & energised
+    assert flow.generation_a == {
+        each.index: each.generation_a for each in network.sections if each.index in running & energised
+    }
+
+    # What flows into a section is what it draws: in a forest this fixes every current, once the roots are free.
+    assert flow.load_a.keys() == closed
+    for section in network.sections:
+        inflow = sum(
+            flow.load_a[each.number] * (1 if each.sides[1] == section.index else -1)
+            for each in network.switches
+            if each.number in closed and section.index in each.sides
+        )
+        if section.index not in energised:
+            assert inflow == 0
+        elif section.index not in (*flow.source.values(), *flow.island.values()):
+            assert inflow == section.load_a - flow.generation_a.get(section.index, 0)
     for each in network.switches:
-        if each.number not in closed:
-            assert each.number not in flow.load_a
-            assert each.number not in flow.fault
-            continue
-        without = closed - {each.number}
-        fed = {section for source in sources for section in reach(network, without, source)}
-        behind = {side for side in each.sides if side in flow.source and side not in fed}
-        cut_off = reach(network, without, behind.pop()) if behind else set()
-        sign = 1 if each.sides[1] in cut_off else -1
-        assert flow.load_a[each.number] == sign * sum(net[section] for section in cut_off)
-        if faults & cut_off:
-            assert flow.fault[each.number] is (Direction.FORWARD if sign > 0 else Direction.BACKWARD)
-        else:
-            assert each.number not in flow.fault
+        if each.number in closed and not energised & set(each.sides):
+            assert flow.load_a[each.number] == 0
+
+    fault = {}
+    for each in network.switches:
+        if each.number in closed:
+            at_a, at_b = (reach(network, closed - {each.number}, side) for side in each.sides)
+            forward = bool((sources | infeeds) & at_a and faults & at_b)
+            backward = bool((sources | infeeds) & at_b and faults & at_a)
+            if forward or backward:
+                fault[each.number] = Direction(forward + 2 * backward)
+    assert flow.fault == fault
 
 
 def test_two_connected_sources_are_found_and_both_feed_the_fault():

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ied_agents.process.inputs import Voltage
 from ied_agents.process.plant import PlantSettings
 from ied_agents.process.plant_network import PlantNetwork, PlantSection, PlantSwitch
 from ied_agents.process.plant_settings import PlantProcessSettings, PlantSettingsError, read_plant_settings
@@ -14,12 +15,18 @@ SETTINGS = PlantProcessSettings(
     network=PlantNetwork(
         sections=(
             PlantSection(0, "busbar", is_source=True),
-            PlantSection(1, "line", load_a=12.5, generation_a=1.0),
+            PlantSection(1, "line", load_a=12.5, generation_a=1.0, infeed=True),
         ),
         switches=(PlantSwitch(7, "Q7", (0, 1), "breaker", True, 20000.0, 0.05, 0.06),),
     ),
     plant=PlantSettings(
-        pickup_spread_s=0.002, fail_to_open=frozenset({7}), slowness={7: 2.0}, opens_above_capability=False
+        pickup_spread_s=0.002,
+        fail_to_open=frozenset({7}),
+        slowness={7: 2.0},
+        opens_above_capability=False,
+        generation_trip_s=0.5,
+        position_late_s={7: 0.25},
+        voltage_stuck={7: (None, Voltage.ABSENT), 8: (Voltage.UNKNOWN, None)},
     ),
     seed=42,
     socket="run/plant",
@@ -52,6 +59,11 @@ def test_settings_are_read_as_they_were_written():
         (["plant", "fail_to_open"], [True], "plant.fail_to_open: list of integers expected"),
         (["plant", "opens_above_capability"], 1, "plant.opens_above_capability: true or false expected"),
         (["plant", "slowness", "7"], None, "plant.slowness.7: number from 0 expected"),
+        (["plant", "generation_trip_s"], -1, "plant.generation_trip_s: number from 0 expected"),
+        (["plant", "position_late_s", "Q7"], 1, "plant.position_late_s.Q7: number of a switch as name expected"),
+        (["plant", "voltage_stuck", "7", "b"], 3, "plant.voltage_stuck.7.b: integer from 0 to 2 expected"),
+        (["plant", "voltage_stuck", "7", "c"], 1, "plant.voltage_stuck.7.c: nothing of that name expected"),
+        (["network", "sections", 1, "infeed"], 1, "network.sections[1].infeed: true or false expected"),
         (["network", "sections"], {}, "network.sections: list of objects expected"),
         (["network", "sections", 1], 5, "network.sections[1]: object expected"),
         (["network", "sections", 1, "load_a"], True, "network.sections[1].load_a: number from 0 expected"),

@@ -33,7 +33,7 @@ INPUTS = SwitchInputs(
     flow_a=-41.5,
     current_a=4041.5,
     voltage=(Voltage.PRESENT, Voltage.ABSENT),
-    generation_a=3.25,
+    generation_a=(3.25, 0.0),
 )
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -50,7 +50,7 @@ snapshots = st.builds(
     flow_a=finite,
     current_a=finite,
     voltage=st.tuples(st.sampled_from(Voltage), st.sampled_from(Voltage)),
-    generation_a=finite,
+    generation_a=st.tuples(finite, finite),
 )
 
 
@@ -79,7 +79,7 @@ def test_the_datagram_is_this_json():
         "flow_a": -41.5,
         "current_a": 4041.5,
         "voltage": [2, 1],
-        "generation_a": 3.25,
+        "generation_a": [3.25, 0.0],
     }
     command = SwitchCommand(7, "close", 3)
     assert json.loads(encode_command(command)) == {"v": 1, "switch": 7, "operation": "close", "number": 3}
@@ -110,6 +110,8 @@ def test_the_datagram_is_this_json():
         ("voltage", [True, 1]),
         ("voltage", {"0": 1, "1": 1}),
         ("generation_a", []),
+        ("generation_a", [1.0]),
+        ("generation_a", [1.0, "2"]),
         ("extra", 1),
     ],
 )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import scl
 from gateway.site import read_site
+from ied_agents.dflisr.feeder import SharedElement
 from ied_agents.runtime.settings import AgentProcessSettings, AgentSettings, AgentSettingsError
 
 SAMPLE = Path(scl.__file__).parent / "samples" / "two_source.toml"
@@ -36,6 +38,23 @@ def settings(agents):
 def test_every_agent_of_the_sample_comes_back_from_its_document(agents):
     for agent in agents.values():
         assert AgentSettings.from_json(agent.to_json()) == agent
+
+
+def test_what_the_site_says_of_reclosing_transfer_priorities_and_sharing_comes_back(agents):
+    agent = agents[1]
+    feeder = agent.config.feeder
+    first = replace(feeder.switches[0], shots=(0.5, 15.0), transfer_after_s=2.0, paralleling=True)
+    feeder = replace(
+        feeder,
+        switches=(first, *feeder.switches[1:]),
+        sections=(replace(feeder.sections[0], priority=3), *feeder.sections[1:]),
+        shared=(SharedElement("T1", 600.0, 5, (1, 5)),),
+    )
+    made = replace(agent, config=replace(agent.config, feeder=feeder))
+    back = AgentSettings.from_json(made.to_json())
+    assert back == made
+    assert back.config.feeder.shared == (SharedElement("T1", 600.0, 5, (1, 5)),)
+    assert back.config.feeder.switches[0].shots == (0.5, 15.0)
 
 
 def test_a_process_comes_back_from_its_document(settings):
@@ -86,7 +105,12 @@ MEMBERS = [
     (*PEER, "fast", "appid"),
     ("agent", "switches", 0, "sides"),
     ("agent", "switches", 0, "rating_a"),
+    ("agent", "switches", 0, "shots"),
+    ("agent", "switches", 0, "transfer_after_s"),
+    ("agent", "switches", 0, "paralleling"),
+    ("agent", "sections", 0, "priority"),
     ("agent", "sections", 0, "is_source"),
+    ("agent", "shared"),
 ]
 
 
@@ -115,6 +139,12 @@ WRONG = [
     (("agent", "switches"), {}),
     (("agent", "switches", 0, "sides"), [1]),
     (("agent", "switches", 0, "rating_a"), "large"),
+    (("agent", "switches", 0, "shots"), 0.5),
+    (("agent", "switches", 0, "shots"), ["soon"]),
+    (("agent", "switches", 0, "paralleling"), 1),
+    (("agent", "sections", 0, "priority"), -1),
+    (("agent", "shared"), {}),
+    (("agent", "shared"), [{"name": "T1"}]),
     (("agent", "own", "fast", "mac"), "01-0c-cd"),
     (("agent", "own", "fast", "mac"), "zz0ccd010001"),
     (("agent", "own", "fast", "appid"), "8001"),

@@ -240,7 +240,7 @@ def snapshot(number, sequence=1, **changes):
     return replace(
         SwitchInputs(
             *(number, sequence, sequence, Dbpos.ON, True, False, Direction.UNKNOWN, False),
-            *(10.0, 10.0, (Voltage.PRESENT, Voltage.PRESENT), 0.0),
+            *(10.0, 10.0, (Voltage.PRESENT, Voltage.PRESENT), (0.0, 0.0)),
         ),
         **changes,
     )

@@ -100,10 +100,10 @@ def test_check_tells_place_and_status(flisr, sample):
 def test_check_against_a_copy(flisr, sample, tmp_path):
     copy = tmp_path / "copy.cid"
     text = sample.read_text(encoding="utf-8")
-    copy.write_text(text.replace('confRev="1"', 'confRev="9"', 1), encoding="utf-8")
+    copy.write_text(text.replace('confRev="2"', 'confRev="9"', 1), encoding="utf-8")
     status, out, _ = flisr("check", sample, "--against", copy)
     assert status == 1
-    assert "gcbFast of F1Q1 has confRev 9 here, 1 in" in out
+    assert "gcbFast of F1Q1 has confRev 9 here, 2 in" in out
 
 
 def test_icd(flisr, tmp_path):

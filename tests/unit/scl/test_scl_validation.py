@@ -244,7 +244,7 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
     "input in another control block": ("input-not-sent", EXTREF, EXTREF.replace("gcbFast", "gcbSlow"), ""),
     "revision expected by a subscriber": ("conf-rev", '<DAI name="stVal"><Val>5</Val>', '<DAI name="stVal"><Val>4</Val>', '<LN lnClass="LGOS"'),
     "supervision of unknown stream": ("publisher-missing", "RELAYCTRL/LLN0.gcb", "RELAYCTRL/LLN0.gcx", '<LN lnClass="LGOS"'),
-    "control without revision": ("conf-rev-missing", 'appID="F1Q1_fast" datSet="fast" confRev="1"', 'appID="F1Q1_fast" datSet="fast"', ""),
+    "control without revision": ("conf-rev-missing", 'appID="F1Q1_fast" datSet="fast" confRev="2"', 'appID="F1Q1_fast" datSet="fast"', ""),
     "access point of unknown IED": ("access-point-missing", "    </SubNetwork>", '<ConnectedAP iedName="NO" apName="AP1"/>\n    </SubNetwork>', '<ConnectedAP iedName="NO"'),
     "unknown access point": ("access-point-missing", "    </SubNetwork>", '<ConnectedAP iedName="MU" apName="AP3"/>\n    </SubNetwork>', '<ConnectedAP iedName="MU" apName="AP3"'),
     "address of unknown control": ("control-missing", '        <SMV ldInst="MEAS" cbName="msv">', '<SMV ldInst="MEAS" cbName="msx"/>\n        <SMV ldInst="MEAS" cbName="msv">', '<SMV ldInst="MEAS" cbName="msx"/>'),

@@ -117,13 +117,13 @@ def test_copies_in_other_files():
     revision, line = change(
         SAMPLE,
         AGENT_L2,
-        'appID="F1L2_fast" datSet="fast" confRev="1"',
         'appID="F1L2_fast" datSet="fast" confRev="2"',
+        'appID="F1L2_fast" datSet="fast" confRev="3"',
     )
     assert validate(scl, others=[parse(SAMPLE, "same.cid")]) == []
     (finding,) = validate(scl, others=[parse(revision, "relay.cid")])
     assert (finding.rule, finding.file, finding.line) == ("conf-rev", "relay.cid", line)
-    assert finding.message == "gcbFast of F1L2 has confRev 2 here, 1 in system.scd"
+    assert finding.message == "gcbFast of F1L2 has confRev 3 here, 2 in system.scd"
     member, _ = change(SAMPLE, AGENT_L2, 'doName="Beh" daName="stVal"', 'doName="Mod" daName="stVal"')
     (finding,) = validate(scl, others=[parse(member, "relay.cid")])
     assert (finding.rule, finding.line) == ("conf-rev", line_after(member, AGENT_L2, '<DataSet name="fast"'))

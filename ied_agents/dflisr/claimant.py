@@ -1,0 +1,612 @@
+"""The part of a switch that claims: which islands it must see served, and how it has them served.
+
+Design section 4, step 3. Everything is judged anew from the present situation at every call, so that frames may be
+lost, repeated or reordered without harm; what must be remembered is the claim itself and what was refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ied_agents.control.decision import Reason
+from ied_agents.dflisr.capacity import (
+    FLOW_DEADBAND_A,
+    head_of,
+    load_a,
+    outstanding_a,
+    reserved_for,
+    shared_by,
+    shared_load_a,
+    supply_path,
+)
+from ied_agents.dflisr.choice import Choice, Inner, Offer, Part, choose
+from ied_agents.dflisr.machines import CLAIM, ClaimEvent, ClaimState
+from ied_agents.dflisr.records import (
+    EMPTY_CLAIM,
+    IDLE,
+    NO_EVENT,
+    NO_REQUEST,
+    Bound,
+    Claim,
+    ClaimId,
+    ClaimKind,
+    EventId,
+    Progress,
+    Request,
+    SectionState,
+    Stage,
+)
+from ied_agents.dflisr.views import locked
+from ied_agents.process.inputs import Voltage
+from scl.agent_model import BOUNDARY, GRANTS
+
+if TYPE_CHECKING:
+    from ied_agents.dflisr.feeder import Island
+    from ied_agents.dflisr.stored import Record
+    from ied_agents.dflisr.views import Situation
+
+AGENT_EPOCH: Final = 0
+PATIENCE_S: Final = 2.0
+"""After this long without progress an agent says that it is stopped, and why; it goes on as soon as it can."""
+CLAIM_PAUSE_S: Final = 0.1
+HIGHEST_NUMBER: Final = 0xFFFF_FFFF
+CLAIMS_PER_EVENT: Final = 24
+CHOICE_EFFORT: Final = 20_000
+"""Bounds the time that a choice takes to some 20 ms; capacity and promises do not hang on it."""
+_FINAL: Final = frozenset((Reason.NO_SUPPLY, Reason.NO_CAPACITY, Reason.BEYOND_RELEASE, Reason.SECTION_SUSPECT))
+
+
+class Purpose(NamedTuple):
+    """Why an island is claimed: what for, which event, under which authority."""
+
+    kind: ClaimKind
+    event: EventId
+    epoch: int = AGENT_EPOCH
+
+
+@dataclass(slots=True)
+class Campaign:
+    """What a claimant remembers of one island side during one event.
+
+    Attributes:
+        purpose: None while there is nothing to do.
+        claim: as published, once durable.
+        state: by the table of claims.
+        targets: a section of each dark part that is left to be served.
+        opening: closed ties that must open, for a return to normal.
+        splits: inner switches to open and hold.
+        parts: chosen, in the order to be asked; the first of them are granted.
+        sections: all that was to be served when ties were chosen.
+        served: of those, what is live again.
+        excluded: ties not to be asked again, and why.
+        whole: inner switches that cannot split.
+        short: why something of ``sections`` stays dark.
+    """
+
+    purpose: Purpose | None = None
+    targets: tuple[int, ...] = ()
+    opening: frozenset[int] = frozenset()
+    since: float = 0.0
+    claim: Claim = EMPTY_CLAIM
+    state: ClaimState = ClaimState.NONE
+    splits: frozenset[int] = frozenset()
+    parts: tuple[Part, ...] = ()
+    sections: frozenset[int] = frozenset()
+    served: frozenset[int] = frozenset()
+    excluded: dict[int, Reason] = field(default_factory=dict)
+    whole: set[int] = field(default_factory=set)
+    short: Reason = Reason.NONE
+    claimed_at: float = float("-inf")
+    claims_made: int = 0
+
+    def to(self, event: ClaimEvent) -> None:
+        """Step through the table of claims."""
+        self.state = CLAIM.step(self.state, event)
+
+
+class Claimant:
+    """One switch as the one who claims, on either side."""
+
+    def __init__(self, situation: Situation, return_loads: tuple[int, int]) -> None:
+        self._now = situation
+        self._campaigns = [Campaign(), Campaign()]
+        self.progress = [IDLE, IDLE]
+        """Per side, how far the claim is."""
+        self.return_loads = return_loads
+        """Of the last return to normal per side, what its island drew, in tenths of an ampere."""
+
+    def claims(self) -> tuple[Claim, Claim]:
+        """Both sides' present claims, durable or not."""
+        return self._campaigns[0].claim, self._campaigns[1].claim
+
+    # -- whether to claim -----------------------------------------------------------------------------------------
+
+    def fault_event(self, side: int, tripped_at: float | None) -> EventId:
+        """The event after which this switch must see the island at ``side`` served; NO_EVENT if none.
+
+        The claimant is the switch through which the island's load flowed in before the event: of several the first in
+        the SCD. Of several events the latest.
+
+        Args:
+            side: of this switch.
+            tripped_at: when it was ordered open because of a fault, s; None if it was not.
+        """
+        situation = self._now
+        if situation.flag(situation.me.sides[side])[0] is not SectionState.NONE:
+            return NO_EVENT
+        active = situation.active_events()
+        mine = [
+            (frozen.at, event)
+            for event, frozen in situation.frozen.items()
+            if event in active
+            and (self._holds(event) or (tripped_at is not None and tripped_at >= frozen.at))
+            and self._fed_island(side, event)
+        ]
+        return max(mine)[1] if mine else NO_EVENT
+
+    def _holds(self, event: EventId) -> bool:
+        return any(side.lock and side.lock_event == event for side in self._now.own.sides)
+
+    def _fed_island(self, side: int, event: EventId) -> bool:
+        """Whether the load at ``side`` flowed in through this switch before the event."""
+        situation, me, feeder = self._now, self._now.me, self._now.feeder
+        closed = situation.frozen[event].closed
+        if me.number not in closed:
+            return False
+
+        def conducted(n: int) -> bool:
+            return n != me.number and n in closed
+
+        if feeder.path_to_source(me.sides[1 - side], conducted) is None:
+            return False
+        if feeder.path_to_source(me.sides[side], conducted) is None:
+            return True
+        # Fed from several ends: the first switch of the SCD among those through which load flowed into what is dark.
+        island = self._expected_island(me.sides[side], self._campaigns[side])
+
+        def outside(n: int) -> bool:
+            return n in closed and n not in island.inner and all(n != bound.switch for bound in island.boundary)
+
+        infeeds = {
+            bound.switch
+            for bound in island.boundary
+            if bound.switch in closed and feeder.path_to_source(situation.other_side(bound), outside) is not None
+        }
+        first = next((switch.number for switch in feeder.switches if switch.number in infeeds), 0)
+        return first == me.number and not feeder.has_source(island.sections)
+
+    # -- claiming -------------------------------------------------------------------------------------------------
+
+    def claim(self, side: int, purpose: Purpose | None, record: Record, now: float) -> ClaimId | None:
+        """The claim that must be made on the island at ``side`` and made durable, None if none is needed now."""
+        campaign = self._campaigns[side]
+        if purpose != campaign.purpose:
+            if campaign.state is ClaimState.GRANTED and campaign.claim.event not in self._now.cleared:
+                # What is granted may still close; its end is awaited first.
+                return None
+            opening = self._ties_to_open(side) if purpose is not None and purpose.kind is ClaimKind.RETURN else ()
+            campaign = self._campaigns[side] = Campaign(purpose, (self._now.me.sides[side],), frozenset(opening), now)
+        running = campaign.state in (ClaimState.DONE, ClaimState.GRANTED) or bool(campaign.claim.grants)
+        if purpose is None or (running and campaign.state is not ClaimState.SPENT):
+            return None
+        islands = self._islands(campaign)
+        if self._hopeless(campaign, purpose, islands) is not Reason.NONE:
+            return None
+        boundary = self._asked(side, campaign, islands)
+        if campaign.claim != EMPTY_CLAIM and campaign.state is not ClaimState.SPENT:
+            if self._overtaken(campaign.claim):
+                campaign.to(ClaimEvent.OVERTAKEN)
+                campaign.claim = EMPTY_CLAIM
+            elif set(boundary) == set(campaign.claim.boundary):
+                return None
+        split = bool(campaign.splits) and campaign.state is ClaimState.SPENT
+        if not split and now < campaign.claimed_at + CLAIM_PAUSE_S * min(campaign.claims_made, 5):
+            return None
+        number = max(self._now.highest_claim_number(), record.claim_number) + 1
+        if campaign.claims_made >= CLAIMS_PER_EVENT or number > HIGHEST_NUMBER:
+            return None
+        campaign.to(ClaimEvent.CLAIMED)
+        identity = ClaimId(purpose.epoch, number, self._now.me.number)
+        campaign.claim = Claim(identity, purpose.event, boundary, NO_REQUEST, (), purpose.kind)
+        campaign.claimed_at = now
+        campaign.claims_made += 1
+        if not split:
+            campaign.parts = ()
+        return identity
+
+    def _ties_to_open(self, side: int) -> list[int]:
+        """For a return to normal: the normally open switch through which the island at ``side`` is fed now."""
+        situation, me = self._now, self._now.me
+        path = situation.feeder.path_to_source(me.sides[side], lambda n: n != me.number and situation.known_closed(n))
+        ties = [n for n in path or () if not situation.feeder.by_number[n].normally_closed]
+        return ties[:1]
+
+    def _overtaken(self, claim: Claim) -> bool:
+        """Whether a switch that was asked has promised to a higher claim of another agent.
+
+        To one of higher authority our claim gives way for good.
+        """
+        promises = [
+            state.promises[bound.side]
+            for bound in claim.boundary
+            if (state := self._now.heard(bound.switch)) is not None
+        ]
+        return any(promise > claim.id and promise.epoch == claim.id.epoch for promise in promises)
+
+    def _expected_island(self, section: int, campaign: Campaign) -> Island:
+        """The island around a section as it will be once everybody has opened that must."""
+        me = self._now.me.number
+
+        def conducts(n: int) -> bool:
+            if n == me or n in campaign.opening:
+                return False
+            return n in campaign.splits or self._now.will_conduct(n)
+
+        return self._now.feeder.island(section, conducts)
+
+    def _islands(self, campaign: Campaign) -> list[Island]:
+        islands: list[Island] = []
+        for target in campaign.targets:
+            if not any(target in island.sections for island in islands):
+                islands.append(self._expected_island(target, campaign))
+        return islands
+
+    def _hopeless(self, campaign: Campaign, purpose: Purpose, islands: list[Island]) -> Reason:
+        """Why no claim makes sense as things stand."""
+        situation = self._now
+        if purpose.event not in situation.frozen:
+            return Reason.LOAD_UNKNOWN
+        offered = False
+        for island in islands:
+            for section in island.sections:
+                state, _ = situation.flag(section)
+                if state is SectionState.FAULTED:
+                    return Reason.ISOLATION_NOT_CONFIRMED
+                if state is not SectionState.NONE:
+                    return Reason.SECTION_SUSPECT
+            if situation.feeder.has_source(island.sections):
+                return Reason.ISLAND_NOT_DEAD
+            if len(campaign.splits) + len(island.inner) + len(island.boundary) > BOUNDARY:
+                return Reason.BEYOND_RELEASE
+            offered = offered or any(self._may_supply(bound) for bound in island.boundary)
+        return Reason.NONE if offered else Reason.NO_SUPPLY
+
+    def _may_supply(self, bound: Bound) -> bool:
+        state = self._now.state(bound.switch)
+        return state is None or not locked(state)
+
+    def _asked(self, side: int, campaign: Campaign, islands: list[Island]) -> tuple[Bound, ...]:
+        """Switch sides to ask: the boundary, one side of what is inside, and both sides of what must open."""
+        me = self._now.me.number
+        mine_locked = locked(self._now.own)
+        must_open = sorted(campaign.opening | campaign.splits)
+        asked = [
+            bound
+            for island in islands
+            for bound in island.boundary
+            if bound.switch not in must_open and not (bound == Bound(me, side) and mine_locked)
+        ]
+        inside = [Bound(n, 0) for island in islands for n in sorted(island.inner) if n not in must_open]
+        return tuple(dict.fromkeys((*asked, *inside, *(Bound(number, s) for number in must_open for s in (0, 1)))))
+
+    # -- pursuing -------------------------------------------------------------------------------------------------
+
+    def pursue(self, side: int, stored: Record, now: float) -> Progress:
+        """Take the present claim on ``side`` further: request, grant, completion. Says how far it is."""
+        self.progress[side] = progress = self._pursue(side, stored, now)
+        return progress
+
+    def _pursue(self, side: int, stored: Record, now: float) -> Progress:
+        campaign = self._campaigns[side]
+        purpose = campaign.purpose
+        if purpose is None:
+            return IDLE
+        reason = Reason.NONE
+        if campaign.state is not ClaimState.DONE:
+            reason = self._advance(side, campaign, purpose, stored)
+        if campaign.state is ClaimState.DONE:
+            stage = Stage.FINISHED if campaign.short is Reason.NONE else Stage.STOPPED
+            return Progress(stage, campaign.short, purpose.event)
+        if reason is not Reason.NONE and (reason in _FINAL or now >= campaign.since + PATIENCE_S):
+            return Progress(Stage.STOPPED, reason, purpose.event)
+        return Progress(Stage.RESTORING, Reason.NONE, purpose.event)
+
+    def _advance(self, side: int, campaign: Campaign, purpose: Purpose, stored: Record) -> Reason:
+        if campaign.state is ClaimState.STORING:
+            if stored.claims[side] != campaign.claim.id:
+                return Reason.PEER_SILENT
+            campaign.to(ClaimEvent.STORED)
+        if campaign.state is ClaimState.ASKING:
+            missing = self._gather(campaign, stored)
+            if missing is not Reason.NONE:
+                return missing
+        if campaign.state is ClaimState.CHOOSING:
+            missing = self._choose(side, campaign, purpose)
+            if missing is not Reason.NONE:
+                return missing
+        if campaign.state is ClaimState.REQUESTING:
+            missing = self._request(side, campaign, purpose)
+            if missing is not Reason.NONE:
+                return missing
+        if campaign.state is ClaimState.GRANTED:
+            return self._watch(side, campaign)
+        missing = self._hopeless(campaign, purpose, self._islands(campaign))
+        return missing if missing is not Reason.NONE else Reason.PEER_SILENT
+
+    def _gather(self, campaign: Campaign, stored: Record) -> Reason:
+        """Await all promises, and the islands dead."""
+        situation, claim, me = self._now, campaign.claim, self._now.me.number
+        for bound in claim.boundary:
+            if bound.switch == me:
+                if stored.promises[bound.side] != claim.id:
+                    return Reason.PEER_SILENT
+                continue
+            state = situation.heard(bound.switch)
+            if state is not None and (state.outcome.claim, state.outcome.tie) == (claim.id, bound.switch):
+                # It was asked to open and could not.
+                campaign.whole.add(bound.switch)
+                self._start_over(campaign)
+                campaign.to(ClaimEvent.FAILED)
+                return state.outcome.reason
+            if not situation.bound_by(bound, claim.id):
+                return Reason.PEER_SILENT
+        parts = [part.sections for part in campaign.parts] if campaign.splits else [{t} for t in campaign.targets]
+        for sections in parts:
+            island = situation.island(min(sections), me)
+            if any(bound.switch == me for bound in island.boundary) and not situation.known_open(me):
+                return Reason.ISOLATION_NOT_CONFIRMED
+            missing = situation.isolated(island, claim, me)
+            if missing is not Reason.NONE:
+                return missing
+        campaign.to(ClaimEvent.PROMISED)
+        return Reason.NONE
+
+    def _start_over(self, campaign: Campaign) -> None:
+        """Look anew at what of the campaign is dark, as the switches stand now."""
+        left = set(campaign.sections - campaign.served) or set(campaign.targets)
+        campaign.splits, campaign.parts = frozenset(), ()
+        targets = []
+        while left:
+            targets.append(min(left))
+            left -= self._expected_island(min(left), campaign).sections
+        campaign.targets = tuple(targets)
+
+    def _choose(self, side: int, campaign: Campaign, purpose: Purpose) -> Reason:
+        """Choose ties and where to split; where the island is split for this claim already, that is done."""
+        if not (campaign.splits and campaign.parts):
+            choice, dark, reason = self._best(side, campaign, purpose)
+            if not choice.parts:
+                return reason
+            campaign.parts = choice.parts
+            campaign.sections |= dark
+            left_out = dark - frozenset[int]().union(*(part.sections for part in choice.parts))
+            loads = self._now.frozen[purpose.event].loads_a
+            campaign.short = Reason.NO_CAPACITY if any(loads.get(s, 1.0) for s in left_out) else Reason.NONE
+            if choice.splits:
+                campaign.splits = frozenset(choice.splits)
+                campaign.to(ClaimEvent.SPLIT)
+                return Reason.NONE
+        campaign.to(ClaimEvent.CHOSEN)
+        return Reason.NONE
+
+    def _best(self, side: int, campaign: Campaign, purpose: Purpose) -> tuple[Choice, frozenset[int], Reason]:
+        """The best choice for all dark parts together, their sections, and why there is none if there is none."""
+        situation, feeder = self._now, self._now.feeder
+        parts: tuple[Part, ...] = ()
+        splits: tuple[int, ...] = ()
+        dark: frozenset[int] = frozenset()
+        reason = Reason.NO_SUPPLY
+        for target in campaign.targets:
+            island = situation.island(target, situation.me.number)
+            dark |= island.sections
+            offers, missing = self._offers(island, campaign, purpose, parts)
+            if not offers:
+                reason = missing
+                continue
+            loads, total = self._loads(side, purpose, island)
+            if not loads:
+                reason = Reason.LOAD_UNKNOWN
+                continue
+            inner = [
+                Inner(n, feeder.by_number[n].sides, feeder.by_number[n].rating_a, n not in campaign.whole)
+                for n in sorted(island.inner)
+            ]
+            priorities = {s.index: s.priority for s in feeder.sections if s.index in island.sections}
+            reason = Reason.NO_CAPACITY
+            choice = None
+            if total is not None:
+                # What flowed in through this switch is known better than the sum of all that flowed inside.
+                known = sum(loads.values())
+                exact = {s: load * total / known if known else total / len(loads) for s, load in loads.items()}
+                choice = choose(exact, priorities, inner, offers, most_parts=1, most_splits=0, effort=CHOICE_EFFORT)
+            if choice is None or not choice.parts:
+                room = BOUNDARY - len(campaign.claim.boundary) - len(splits)
+                choice = choose(
+                    loads,
+                    priorities,
+                    inner,
+                    offers,
+                    most_parts=GRANTS - len(parts),
+                    most_splits=room if island.sections <= self._now.frozen[purpose.event].loads_a.keys() else 0,
+                    cut_a=FLOW_DEADBAND_A,
+                    effort=CHOICE_EFFORT,
+                )
+            parts += choice.parts
+            splits += choice.splits
+        return Choice(parts, splits, 0.0), dark, reason
+
+    def _loads(self, side: int, purpose: Purpose, island: Island) -> tuple[dict[int, float], float | None]:
+        """What every section of an island will draw, in A, and their total where that is known better.
+
+        Local generation has gone with the supply, so it is not deducted.
+        """
+        situation, me = self._now, self._now.me
+        frozen, factor = situation.frozen[purpose.event], situation.config.pickup_factor
+        loads = {s: frozen.loads_a[s] * factor for s in island.sections if s in frozen.loads_a}
+        for bound in island.boundary:
+            section = situation.feeder.section(bound)
+            if bound.switch in frozen.closed and bound.switch != me.number and section in loads:
+                loads[section] += FLOW_DEADBAND_A
+        total = None
+        fed = situation.feeder.island(me.sides[side], lambda n: n != me.number and n in frozen.closed).sections
+        if me.number in frozen.closed and frozen.flow_a is not None and island.sections <= fed:
+            inflow = frozen.flow_a if side == 1 else -frozen.flow_a
+            total = (max(0.0, inflow + sum(frozen.generation_a.get(s, 0.0) for s in fed))) * factor
+            served_elsewhere = fed - island.sections
+            if served_elsewhere:
+                # Part of it was served already: only the sections' own loads can tell what is left.
+                total = None
+        elif purpose.kind is ClaimKind.RETURN and len(loads) < len(island.sections):
+            total = self.return_loads[side] / 10 or None
+        if total is not None:
+            unknown = [s for s in island.sections if s not in loads]
+            loads |= dict.fromkeys(unknown, max(0.0, total - sum(loads.values())) / len(unknown) if unknown else 0.0)
+        elif len(loads) < len(island.sections):
+            return {}, None
+        if purpose.kind is ClaimKind.RETURN and len(loads) == len(island.sections) and total is None:
+            amount = sum(loads.values())
+            self.return_loads = (
+                (round(amount * 10), self.return_loads[1]) if side == 0 else (self.return_loads[0], round(amount * 10))
+            )
+        return loads, total
+
+    def _offers(
+        self, island: Island, campaign: Campaign, purpose: Purpose, taken: tuple[Part, ...]
+    ) -> tuple[list[Offer], Reason]:
+        """Switches that could energise an island, with what is left of every element on their way."""
+        situation, me = self._now, self._now.me.number
+        offers: list[Offer] = []
+        missing = Reason.NO_SUPPLY
+        for bound in island.boundary:
+            own = bound.switch == me
+            if (
+                bound not in campaign.claim.boundary
+                or any(part.bound.switch == bound.switch for part in taken)
+                or (purpose.kind is ClaimKind.TRANSFER and own)
+                or (purpose.kind is ClaimKind.MANUAL and not own)
+                or (not own and self._held(bound.switch))
+                or not self._may_supply(bound)
+            ):
+                continue
+            if bound.switch in campaign.excluded:
+                missing = campaign.excluded[bound.switch]
+                continue
+            elements = self._elements(bound, campaign.claim.id)
+            if elements is None:
+                missing = Reason.SUPPLY_NOT_LIVE if missing is Reason.NO_SUPPLY else missing
+                continue
+            offers.append(Offer(bound, situation.feeder.section(bound), elements, own))
+        return offers, missing
+
+    def _held(self, switch: int) -> bool:
+        """Whether a switch is held open to split an island: only a return to normal closes it."""
+        state = self._now.state(switch)
+        return state is None or state.held
+
+    def _elements(self, bound: Bound, claim: ClaimId) -> tuple[tuple[int, float], ...] | None:
+        """Everything on the way from a switch to its source with what it can spare; None if that is not known.
+
+        Reservations count where all of a feeder's supplies pass: at its head and at what it shares. On the way between
+        its owner knows better.
+        """
+        situation, feeder = self._now, self._now.feeder
+        state = situation.heard(bound.switch)
+        path = supply_path(situation, bound)
+        if state is None or path is None or state.voltage[1 - bound.side] is not Voltage.PRESENT:
+            return None
+        supply = situation.supply(bound).sections
+        if any(situation.flag(section)[0] is not SectionState.NONE for section in supply):
+            return None
+        head = head_of(path, bound.switch)
+        spare = {bound.switch: feeder.by_number[bound.switch].rating_a}
+        for number in path:
+            load = load_a(situation, number)
+            if load is None:
+                return None
+            spare[number] = feeder.by_number[number].rating_a - load - FLOW_DEADBAND_A
+        for place, element in enumerate(feeder.shared):
+            if element in shared_by(situation, head):
+                # Only its owner must hear all who draw from it.
+                load = shared_load_a(situation, element)
+                if load is not None:
+                    spare[-1 - place] = element.rating_a - load - self._reserved(element.owner, claim)
+        spare[head] -= self._reserved(head, claim)
+        return tuple(spare.items())
+
+    def _reserved(self, owner: int, claim: ClaimId) -> float:
+        state = self._now.heard(owner)
+        return sum(
+            outstanding_a(self._now, made.tie, made.deciamperes)
+            for made in (() if state is None else state.reservations)
+            if made.claim != claim
+        )
+
+    def _request(self, side: int, campaign: Campaign, purpose: Purpose) -> Reason:
+        """Have the next parts reserved, one after the other, and grant them."""
+        situation = self._now
+        while True:
+            claim = campaign.claim
+            part = campaign.parts[len(claim.grants)]
+            tie, amount = part.bound.switch, round(part.amount_a * 10)
+            path = supply_path(situation, part.bound)
+            if path is None:
+                return self._refused(side, campaign, purpose, tie, Reason.SUPPLY_NOT_LIVE)
+            number = head_of(path, tie)
+            head = situation.heard(number)
+            if head is None or not reserved_for(claim.id, tie, head.reservations, amount):
+                wanted = Request(tie, number, amount)
+                if claim.request != wanted:
+                    campaign.claim = claim._replace(request=wanted)
+                elif head is not None and (head.outcome.claim, head.outcome.tie) == (claim.id, tie):
+                    return self._refused(side, campaign, purpose, tie, head.outcome.reason)
+                return Reason.PEER_SILENT
+            campaign.claim = claim._replace(grants=(*claim.grants, part.bound))
+            if len(campaign.claim.grants) == len(campaign.parts):
+                campaign.to(ClaimEvent.GRANTED)
+                return Reason.NONE
+            campaign.to(ClaimEvent.RESERVED)
+
+    def _refused(self, side: int, campaign: Campaign, purpose: Purpose, tie: int, reason: Reason) -> Reason:
+        """A tie cannot have its capacity: do without it. Where nothing else is left, the request stands."""
+        if campaign.claim.grants:
+            granted = len(campaign.claim.grants)
+            campaign.parts = (*campaign.parts[:granted], *campaign.parts[granted + 1 :])
+            campaign.short = reason
+            if granted == len(campaign.parts):
+                campaign.to(ClaimEvent.GRANTED)
+            return Reason.NONE
+        campaign.excluded[tie] = reason
+        chosen, splits = campaign.parts, campaign.splits
+        if splits:
+            self._start_over(campaign)
+        if not self._best(side, campaign, purpose)[0].parts and not splits:
+            del campaign.excluded[tie]
+            campaign.parts = chosen
+            return reason
+        campaign.parts = ()
+        campaign.to(ClaimEvent.REFUSED)
+        return reason
+
+    def _watch(self, side: int, campaign: Campaign) -> Reason:
+        """Await the end of every granted attempt."""
+        situation, claim = self._now, campaign.claim
+        failed: dict[int, Reason] = {}
+        for part, bound in zip(campaign.parts, claim.grants, strict=True):
+            state = situation.state(bound.switch)
+            if state is not None and (state.outcome.claim, state.outcome.tie) == (claim.id, bound.switch):
+                failed[bound.switch] = state.outcome.reason
+                continue
+            mine = situation.me.sides[side] in part.sections
+            if not situation.known_closed(bound.switch) or (
+                mine and situation.own.voltage[side] is not Voltage.PRESENT
+            ):
+                return Reason.DID_NOT_CLOSE
+            campaign.served |= part.sections
+        if not failed:
+            campaign.to(ClaimEvent.SERVED)
+            return Reason.NONE
+        campaign.excluded |= failed
+        self._start_over(campaign)
+        campaign.to(ClaimEvent.FAILED)
+        return max(failed.values())

@@ -1,0 +1,127 @@
+"""Modes (IEC 61850-7-4, Mod/Beh): who operates, whose data is used by whom, and the shadow of an agent at work."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+
+from ied_agents.control.decision import Behaviour
+from ied_agents.dflisr.records import Answer, AnswerKind, LockState, SectionState
+from ied_agents.dflisr.stored import Record
+from ied_agents.process.inputs import Direction
+
+IN_OPERATION = {Behaviour.ON, Behaviour.BLOCKED}
+IN_TEST = {Behaviour.TEST, Behaviour.TEST_BLOCKED}
+
+
+def in_mode(bench, number, behaviour, **config):
+    return bench(number, Record(held=False, clean=True, behaviour=behaviour), **config).quiet()
+
+
+def declare(agent, network, **changes):
+    none = network.flagged(SectionState.NONE, lock=LockState.NONE)
+    agent.hear(2, last_event=network.event, sides=(none, network.flagged()), **changes)
+
+
+def test_a_mode_is_published_durable_and_kept_over_a_restart(bench):
+    agent = bench(3).quiet()
+    agent.agent.set_mode(Behaviour.BLOCKED)
+    turned = agent.turn()
+    assert turned.fast.behaviour is Behaviour.BLOCKED
+    again = bench(3, replace(turned.records[-1], clean=True))
+    assert again.turn().fast.behaviour is Behaviour.BLOCKED
+
+
+@pytest.mark.parametrize("behaviour", Behaviour)
+def test_only_an_agent_that_is_on_operates_its_switch(bench, network, behaviour):
+    agent = in_mode(bench, 3, behaviour)
+    declare(agent, network)
+    turned = agent.turns(2.0)
+    assert (turned.orders[:1] == ["open"]) is (behaviour is Behaviour.ON)
+
+
+@pytest.mark.parametrize(("own", "peer"), list(product(Behaviour, Behaviour)))
+def test_whose_declaration_locks_whom(bench, network, own, peer):
+    """On and blocked use what on and blocked say; those in test use all but off; off uses nothing."""
+    agent = in_mode(bench, 3, own)
+    declare(agent, network, behaviour=peer)
+    locked = agent.turns(0.2).fast.sides[0].lock is not LockState.NONE
+    used = peer in IN_OPERATION if own in IN_OPERATION else own in IN_TEST and peer is not Behaviour.OFF
+    assert locked is used
+
+
+@pytest.mark.parametrize(("own", "peer"), list(product(Behaviour, Behaviour)))
+def test_whose_answers_count_for_a_declaration(bench, own, peer):
+    agent = in_mode(bench, 2, own)
+    agent.pick_up(Direction.FORWARD)
+    agent.turn()
+    for number in (3, 4):
+        agent.hear(number, behaviour=peer)
+        agent.answer(number, AnswerKind.NOT_SEEN)
+    declared = agent.turn(after=0.004).fast.sides[1].section is SectionState.FAULTED
+    used = peer in IN_OPERATION if own in IN_OPERATION else own in IN_TEST and peer is not Behaviour.OFF
+    assert declared is used
+
+
+@pytest.mark.parametrize(("own", "peer"), list(product((Behaviour.ON, Behaviour.TEST), Behaviour)))
+def test_whom_an_agent_answers(bench, own, peer):
+    agent = in_mode(bench, 3, own)
+    fault = {"pickup": True, "direction": Direction.FORWARD, "direction_trusted": True, "pickup_id": 5}
+    agent.hear(2, behaviour=peer, **fault)
+    agent.turn()
+    answers = agent.turn(after=0.004).fast.answers
+    used = peer in IN_OPERATION if own is Behaviour.ON else peer is not Behaviour.OFF
+    assert answers == ((Answer(2, network_incarnation(agent), 5, AnswerKind.NOT_SEEN),) if used else ())
+
+
+def network_incarnation(agent):
+    return agent.peers[2].incarnation
+
+
+def test_an_agent_that_is_off_says_what_it_sees_and_decides_nothing(bench, network):
+    agent = in_mode(bench, 3, Behaviour.OFF)
+    agent.pick_up()
+    declare(agent, network)
+    turned = agent.turns(1.0)
+    state = turned.fast
+    assert (state.answers, state.claims, state.promises) == ((), agent.agent._claimant.claims(), ((0, 0, 0),) * 2)
+    assert turned.orders == []
+
+
+def test_an_agent_switched_on_again_takes_up_the_locks_of_its_peers(bench, network):
+    agent = in_mode(bench, 3, Behaviour.OFF)
+    declare(agent, network)
+    assert agent.turns(0.5).orders == []
+    agent.agent.set_mode(Behaviour.ON)
+    turned = agent.turns(0.05)
+    assert turned.orders == ["open"]
+    assert turned.fast.sides[0].lock is LockState.DURABLE
+
+
+# -- shadow --------------------------------------------------------------------------------------------------
+
+
+def test_a_shadow_notes_what_it_would_do_and_operates_nothing(bench, network):
+    agent = bench(3, shadow=True).quiet()
+    declare(agent, network)
+    turned = agent.turns(2.0)
+    assert turned.orders == []
+    assert turned.notes.count("would open") == 1
+    assert turned.fast.behaviour is Behaviour.TEST_BLOCKED, "so that nobody in operation relies on it"
+
+
+def test_a_shadow_does_not_close_whatever_it_is_granted(bench, dead_section_3):
+    agent = bench(9, shadow=True).quiet()
+    claim = dead_section_3(agent)
+    agent.turn(after=0.01)
+    agent.hear(3, claims=(agent.peers[3].claims[0], claim._replace(grants=(claim.boundary[0],))))
+    assert agent.turns(3.0).orders == []
+
+
+def test_a_mode_set_at_a_shadow_does_not_make_it_operate(bench, network):
+    agent = bench(3, shadow=True).quiet()
+    agent.agent.set_mode(Behaviour.ON)
+    declare(agent, network)
+    assert agent.turns(1.0).orders == []

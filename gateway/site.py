@@ -44,6 +44,7 @@ class SiteHead(_Strict):
     scd: str
     detection_time_ms: _Positive = 3.0
     pickup_factor: Annotated[float, Field(ge=1)] = 1.0
+    shadow: bool = False
 
 
 class SiteSwitch(_Strict):
@@ -242,6 +243,7 @@ def _agents(content: SiteFile, network: PrimaryNetwork, index: GooseIndex) -> di
                 subscribed=frozenset(peers),
                 detection_time_s=content.site.detection_time_ms / 1000,
                 pickup_factor=content.site.pickup_factor,
+                shadow=content.site.shadow,
             ),
             own=own[switch.iedName],
             peers=peers,

@@ -23,9 +23,9 @@ SLOW_CONTROL: Final = "gcbSlow"
 # Array sizes. They bound what one agent can say in one frame of 1,500 octets.
 ANSWERS: Final = 8
 CLEARED: Final = 4
-BOUNDARY: Final = 32
+BOUNDARY: Final = 24
 GRANTS: Final = 4
-RESERVATIONS: Final = 8
+RESERVATIONS: Final = 7
 
 
 @dataclass(frozen=True, slots=True)

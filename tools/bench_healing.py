@@ -21,7 +21,8 @@ from rich.progress import track
 
 from gateway.site import read_site
 from ied_agents.runtime.realtime import RealTimeHelp
-from tools.demo.play import Record, Script, play_on_wire
+from tools.demo.play import Record, play_on_wire
+from tools.demo.scenes import permanent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,14 +48,15 @@ def healing(
     wishes = RealTimeHelp(fifo_priority=fifo or None, lock_memory=bool(fifo))
     with tempfile.TemporaryDirectory(prefix="flisr-bench-") as folder, _busy_processor(wanted=load):
         for number in rounds if as_json else track(rounds, description="faults"):
-            script = Script(
+            scene = permanent(
+                site,
                 sections[number % len(sections)],
                 seed=seed + number,
                 loss=loss / 100,
                 kill_plant_s=kill_plant / 1000,
                 realtime=wishes,
             )
-            records.append(play_on_wire(site, script, Path(folder)))
+            records.append(play_on_wire(scene, Path(folder)))
     result = {**summary(records), "fifo": fifo, "load": load}
     if as_json:
         print(json.dumps(result, indent=1))
@@ -85,7 +87,7 @@ def summary(records: Sequence[Record]) -> dict[str, Any]:
     outcomes = [record.outcome for record in records]
     return {
         "faults": len(records),
-        "located": sum(record.outcome.declared == (record.faulted,) for record in records),
+        "located": sum(record.outcome.declared == record.faulted for record in records),
         "healed": sum(record.healed for record in records),
         "failed": [
             {

@@ -46,6 +46,7 @@ from ied_agents.dflisr.records import (
     NO_EVENT,
     NO_OUTCOME,
     AgentState,
+    ClaimId,
     ClaimKind,
     EventId,
     LoadState,
@@ -58,7 +59,7 @@ from ied_agents.dflisr.records import (
 from ied_agents.dflisr.reflex import Reflex
 from ied_agents.dflisr.stored import CLEARED_KEPT, EVENT_BLOCK, TAG_OWNERS, Record, StoredSide
 from ied_agents.dflisr.tasks import Tasks
-from ied_agents.dflisr.views import USABLE, AgentConfig, Situation
+from ied_agents.dflisr.views import AgentConfig, Situation
 from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.process.inputs import Voltage
 
@@ -66,6 +67,8 @@ if TYPE_CHECKING:
     from ied_agents.process.inputs import SwitchCommand, SwitchInputs
 
 NEVER: Final = float("inf")
+_URGENCY: Final = (Stage.IDLE, Stage.FINISHED, Stage.LOCATING, Stage.ISOLATING, Stage.RESTORING, Stage.STOPPED)
+"""Of several things under way the last one here is published."""
 ALL_TAGS: Final = WORK_TAG | HOT_LINE_TAG
 
 
@@ -131,7 +134,7 @@ class Agent:
         self._outcome = NO_OUTCOME
         self._progress = IDLE
         self._published_flow = 0.0
-        self._deadline = now
+        self._deadline = self._evaluated_at = now
         self._stop_requested = False
         self._notes: list[Note] = []
         self._turn = Turn(self.situation.own, LoadState(record.incarnation))
@@ -160,7 +163,9 @@ class Agent:
         self.situation.inputs, self.situation.inputs_at = inputs, now
         for side, voltage in enumerate(inputs.voltage):
             since = self.situation.live_since[side]
-            self.situation.live_since[side] = min(since, now) if voltage is Voltage.PRESENT else NEVER
+            # Of what was before the first word nothing is known: a loss of supply counts if it was seen.
+            began = now if last is not None else -NEVER
+            self.situation.live_since[side] = min(since, began) if voltage is Voltage.PRESENT else NEVER
         self._picture.take(inputs)
 
     def receive_state(self, switch: int, state: AgentState) -> None:
@@ -170,13 +175,13 @@ class Agent:
         if before is None or (before.position is Dbpos.OFF) is not (state.position is Dbpos.OFF):
             self._reflex.moved()
         view.state, view.alive = state, True
-        if state.behaviour in USABLE[self.situation.behaviour]:
+        if self.situation.usable(state):
             view.sides = state.sides
 
     def receive_load(self, switch: int, load: LoadState) -> None:
         """A peer's slow data set."""
         view = self.situation.views[switch]
-        view.load, view.load_alive = load, True
+        view.load, view.load_alive, view.load_at = load, True, self._evaluated_at
 
     def peer_lost(self, switch: int, *, fast: bool) -> None:
         """A stream's time to live ran out: nothing of it is believed as a permission any more."""
@@ -267,7 +272,9 @@ class Agent:
         """
         refusal = refuse_origin(self._record.authority, origin)
         if refusal is Reason.NONE:
-            refusal = refuse_close(self._condition(now), self._tasks.close(self._picture.now(now)))
+            refusal = refuse_close(self._condition(now), Reason.NONE)
+        if refusal is Reason.NONE:
+            refusal = self._tasks.close(self._picture.now(now))
         self._note_for_next_turn("close requested", {"origin": origin.name, "answer": refusal.name})
         return refusal
 
@@ -323,6 +330,8 @@ class Agent:
         if event == NO_EVENT:
             return None
         self._turn = turn = Turn(self.situation.own, self._turn.slow)
+        inputs = self.situation.inputs
+        self._recloser.follow(now, closed=True, pickup=inputs is not None and inputs.pickup)
         if not self._serve_clear(event, now):
             return None
         self.situation.own = turn.fast = self._reflex.prepare()
@@ -340,15 +349,14 @@ class Agent:
 
     def evaluate(self, now: float) -> Turn:
         """Decide everything anew."""
-        self._deadline = NEVER
+        self._deadline, self._evaluated_at = NEVER, now
         self._turn = turn = Turn(self.situation.own, self._turn.slow, notes=self._notes)
         self._notes = []
-        self.situation.behaviour = self._behaviour()
+        self.situation.operate_in(self._behaviour())
+        self.situation.begin_turn()
         self._closer.stored(self._stored.promises)
         self._adopt_cleared()
         self._observe(now)
-        if self._picture.alert(now):
-            self._wake(now + FREEZE_AGE_S)
         self._picture.follow(now)
         if self._behaviour() is Behaviour.OFF:
             event = NO_EVENT
@@ -360,17 +368,36 @@ class Agent:
             event = self._event()
             # What follows judges the own switch by the same type as the others: by what it is about to publish.
             self.situation.own = self._state(event, now)
+            self.situation.changed()
+            before = self._decided()
             self._reclose(now)
             self._restore(event, now)
+            if self._decided() != before:
+                self.situation.own = self._state(event, now)
+        self.situation.end_turn()
         if self._stop_requested:
             self._record = replace(self._record, clean=not self._unproven)
         if self._record != self._handed:
             self._handed = self._record
             self._version += 1
             turn.record = (self._version, self._record)
-        self.situation.own = turn.fast = self._state(event, now)
+        turn.fast = self.situation.own
         turn.slow = publish.load_state(self.situation, self._turn.slow, now)
         return turn
+
+    def _decided(self) -> tuple[Any, ...]:
+        """What reclosing and restoring may change of what is published."""
+        orders, recloser = self._orders, self._recloser
+        return (
+            self._record,
+            self._claimant.claims(),
+            self._outcome,
+            self._progress,
+            orders.close_outstanding,
+            orders.tripped_at,
+            recloser.state,
+            recloser.armed,
+        )
 
     def _behaviour(self) -> Behaviour:
         """The mode; in shadow the agent decides and notes, and to its peers it is in test."""
@@ -414,6 +441,7 @@ class Agent:
         if quality == 0 and position is not last:
             self._note("position", {"position": position.name})
         known = position if quality == 0 else Dbpos.INTERMEDIATE
+        closed_again = known is Dbpos.ON and self._orders.was_open
         claim, reason = self._orders.closed(known, self.situation.inputs_at)
         if claim is not None or not self._orders.close_outstanding:
             self._closer.ended()
@@ -431,15 +459,17 @@ class Agent:
         self._wake(self._orders.deadline(now))
         inputs = self.situation.inputs
         pickup = inputs is not None and inputs.pickup
-        self._recloser.follow(now, closed=known is Dbpos.ON, pickup=pickup)
+        # What has been ordered open is not quiet, although it is still closed.
+        closed = known is Dbpos.ON and self._orders.tripped_at is None
+        self._recloser.follow(now, closed=closed, pickup=pickup)
         self._wake(self._recloser.deadline(now))
-        if known is Dbpos.ON and self._record.hold_claim != NO_CLAIM:
+        if closed_again and self._record.hold_claim != NO_CLAIM:
             self._record = replace(self._record, hold_claim=NO_CLAIM, hold_event=NO_EVENT)
 
     def _adopt_cleared(self) -> None:
-        for number in self.situation.views:
-            state = self.situation.heard(number)
-            if state is None:
+        for number, view in self.situation.views.items():
+            state = view.state
+            if state is None or not (state.cleared or state.returning.counter) or self.situation.heard(number) is None:
                 continue
             ordered = state.returning
             if ordered not in (NO_EVENT, self._record.returning) and self._moved_for(ordered):
@@ -457,6 +487,7 @@ class Agent:
         cleared = (*(e for e in self._record.cleared if e != event), event)[-CLEARED_KEPT:]
         self._record = replace(self._record, cleared=cleared)
         self.situation.cleared = cleared
+        self.situation.changed()
 
     def _prove(self) -> None:
         """Locks are proven when every peer of both sections has seen this start and its flags have been adopted."""
@@ -518,9 +549,8 @@ class Agent:
             state = SectionState.FAULTED if verdict.declare else SectionState.SUSPECT
             held = self._record.sides[verdict.side].section
             # After a restart the fault may still stand; it needs no second name.
-            if held is SectionState.NONE or (held is SectionState.SUSPECT and verdict.declare):
-                self._declare(verdict.side, state)
-            pickup.settled = True
+            new = held is SectionState.NONE or (held is SectionState.SUSPECT and verdict.declare)
+            pickup.settled = not new or self._declare(verdict.side, state)
         if verdict.trip and self._position(now) != (Dbpos.OFF, 0) and self._open(self._event(), now):
             self._note("own delay has run out", {"delay_s": self.situation.me.trip_delay_s})
             self._orders.tripped_by_delay = True
@@ -546,14 +576,16 @@ class Agent:
             self._record = replace(self._record, events_reserved=self._event_counter + EVENT_BLOCK)
         return EventId(self.situation.me.number, self._event_counter)
 
-    def _declare(self, side: int, state: SectionState) -> None:
+    def _declare(self, side: int, state: SectionState) -> bool:
+        """Hold a section for faulted or suspect under a new event; False while there is no id for it."""
         event = self._new_event()
         if event == NO_EVENT:
-            return
+            return False
         silent = self._locator.peers_missing(self.situation.me.sides[side])
         self._set_side(side, replace(self._record.sides[side], section=state, event=event, locked=True))
         kind = "declared faulted" if state is SectionState.FAULTED else "held suspect"
         self._note(kind, {"section": self._section(side), "event": event, "no_clear_answer_from": silent})
+        return True
 
     # -- isolate --------------------------------------------------------------------------------------------------
 
@@ -742,6 +774,8 @@ class Agent:
                 if due[side] != self._record.promises[side]:
                     self._note("promised", {"claim": due[side], "side": "AB"[side]})
             if due != self._record.promises:
+                # Whoever has promised closes under that claim or not at all.
+                self._recloser.give_up()
                 self._record = replace(self._record, promises=due)
         if ready:
             self._serve_requests(now)
@@ -832,9 +866,9 @@ class Agent:
             self._note("capacity requested", {"claim": after.id, **after.request._asdict()})
         if after.grants != before.grants:
             self._note("granted", {"claim": after.id, "to": [b.switch for b in after.grants]})
-        if progress.stage is Stage.RESTORING:
+        if progress.stage in (Stage.RESTORING, Stage.STOPPED):
             self._wake(now + 0.25)
-        if progress.stage > self._progress.stage:
+        if _URGENCY.index(progress.stage) > _URGENCY.index(self._progress.stage):
             self._progress = progress
 
     def _isolation_progress(self, event: EventId, now: float) -> Progress:
@@ -856,30 +890,34 @@ class Agent:
         """As owner of capacity: judge what is asked, drop what has ended."""
         ledger, me = self._ledger, self.situation.me.number
         ledger.follow(now)
-        for made, answer in ledger.forwarded(now):
-            detail = {"claim": made.claim, "tie": made.tie, "amperes": made.deciamperes / 10}
-            if answer is Reason.NONE:
-                self._note("reserved", {**detail, "of": "what is shared"})
-            elif answer is not Reason.PEER_SILENT and self._outcome[:2] != (made.claim, made.tie):
-                self._outcome = Outcome(made.claim, made.tie, answer)
-                self._note("capacity refused", {**detail, "reason": answer.name})
-        for claimant, claim in [*self.situation.claims(), *((me, c) for c in self._claimant.claims())]:
+        for made, answer in [*ledger.forwarded(now), *ledger.refused_elsewhere()]:
+            self._answer_request(made.claim, made.tie, made.deciamperes, answer)
+        for _, claim in [*self.situation.claims(), *((me, c) for c in self._claimant.claims())]:
             request = claim.request
             if claim.id == NO_CLAIM or request.owner != me:
                 continue
             if any(bound.switch == request.tie for bound in claim.grants):
                 continue
-            if ledger.find(claim.id, request.tie, request.deciamperes) is not None:
-                continue
-            refused = ledger.judge(claim, now)
-            detail = {"claim": claim.id, "tie": request.tie, "amperes": request.deciamperes / 10}
-            if refused is Reason.NONE:
-                self._note("reserved", {**detail, "for": claimant})
-            elif refused is not Reason.PEER_SILENT and self._outcome[:2] != (claim.id, request.tie):
-                self._outcome = Outcome(claim.id, request.tie, refused)
-                self._note("capacity refused", {**detail, "reason": refused.name})
+            if ledger.find(claim.id, request.tie, request.deciamperes) is None:
+                self._answer_request(claim.id, request.tie, request.deciamperes, ledger.judge(claim, now))
         if ledger.entries != self._record.reservations:
             self._record = replace(self._record, reservations=ledger.entries)
+        outcome = self._outcome
+        if any(
+            (entry.reservation.claim, entry.reservation.tie) == outcome[:2] and entry.reservation.whole
+            for entry in ledger.entries
+        ):
+            # What was refused once is reserved now.
+            self._outcome = NO_OUTCOME
+
+    def _answer_request(self, claim: ClaimId, tie: int, deciamperes: int, answer: Reason) -> None:
+        """Note and publish what became of a request for capacity."""
+        detail = {"claim": claim, "tie": tie, "amperes": deciamperes / 10}
+        if answer is Reason.NONE:
+            self._note("reserved", detail)
+        elif answer is not Reason.PEER_SILENT and self._outcome[:2] != (claim, tie):
+            self._outcome = Outcome(claim, tie, answer)
+            self._note("capacity refused", {**detail, "reason": answer.name})
 
     # -- what is published ----------------------------------------------------------------------------------------
 

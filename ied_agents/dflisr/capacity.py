@@ -125,7 +125,12 @@ class Ledger:
 
     def __init__(self, situation: Situation, entries: tuple[Entry, ...] = ()) -> None:
         self._now = situation
-        self.entries = entries
+        me = situation.me.number
+        everywhere = (*situation.feeder.by_number, me)
+        # One of an older file names no way: it counts on all of them.
+        self.entries = tuple(
+            entry if entry.path or entry.reservation.tie == me else replace(entry, path=everywhere) for entry in entries
+        )
         self._closed_since: dict[tuple[ClaimId, int], float] = {}
         self._was_closed: set[tuple[ClaimId, int]] = set()
         self._asked: set[tuple[ClaimId, int]] = set()
@@ -161,7 +166,7 @@ class Ledger:
         for entry in self.entries:
             made = entry.reservation
             state = ReservationState.GIVEN if made.whole else ReservationState.HELD
-            event = self._happened(entry)
+            event = self._happened(entry, now)
             if event is not None and RESERVATION.can(state, event):
                 state = RESERVATION.step(state, event)
             if state is ReservationState.NONE:
@@ -171,7 +176,7 @@ class Ledger:
         if tuple(kept) != self.entries:
             self.entries = tuple(kept)
 
-    def _happened(self, entry: Entry) -> ReservationEvent | None:
+    def _happened(self, entry: Entry, now: float) -> ReservationEvent | None:
         situation, made = self._now, entry.reservation
         head = head_of(entry.path, made.tie)
         if head != situation.me.number:
@@ -197,25 +202,35 @@ class Ledger:
         if (made.claim, made.tie) in self._was_closed and situation.known_open(made.tie):
             # It has closed and opened again: its one attempt is over.
             return ReservationEvent.SPENT
-        # The one attempt has been made, and what it carries is measured.
-        if entry.event in situation.cleared and situation.known_closed(made.tie):
+        # The one attempt has been made, and what it carries must have been measured.
+        since = self._closed_since.get((made.claim, made.tie))
+        if entry.event in situation.cleared and since is not None and now >= since + LOADS_SETTLE_S:
             return ReservationEvent.CARRIED
-        return None if made.whole else self._shared_say(made, head)
-
-    def _shared_say(self, made: Reservation, head: int) -> ReservationEvent | None:
-        """What the owners of what this head shares say of a reservation."""
-        confirmed = True
-        for element in shared_by(self._now, head):
-            if element.owner == head:
-                continue
-            owner = self._now.heard(element.owner)
-            if owner is None:
-                confirmed = False
-                continue
-            if (owner.outcome.claim, owner.outcome.tie) == (made.claim, made.tie):
-                return ReservationEvent.REFUSED
-            confirmed = confirmed and reserved_for(made.claim, made.tie, owner.reservations, made.deciamperes)
+        if made.whole:
+            return None
+        if self._shared_refusal(made) is not Reason.NONE:
+            return ReservationEvent.REFUSED
+        others = [situation.heard(element.owner) for element in shared_by(situation, head) if element.owner != head]
+        confirmed = all(
+            owner is not None and reserved_for(made.claim, made.tie, owner.reservations, made.deciamperes)
+            for owner in others
+        )
         return ReservationEvent.CONFIRMED if confirmed else None
+
+    def _shared_refusal(self, made: Reservation) -> Reason:
+        """Why an owner of what this head shares refuses a reservation; NONE if none does."""
+        me = self._now.me.number
+        for element in shared_by(self._now, me):
+            owner = self._now.heard(element.owner) if element.owner != me else None
+            if owner is not None and (owner.outcome.claim, owner.outcome.tie) == (made.claim, made.tie):
+                return owner.outcome.reason
+        return Reason.NONE
+
+    def refused_elsewhere(self) -> list[tuple[Reservation, Reason]]:
+        """Own reservations that wait for an owner of what is shared who refuses them, and why."""
+        waiting = [entry.reservation for entry in self.entries if not entry.reservation.whole]
+        answers = [(made, self._shared_refusal(made)) for made in waiting]
+        return [(made, reason) for made, reason in answers if reason is not Reason.NONE]
 
     def forwarded(self, now: float) -> list[tuple[Reservation, Reason]]:
         """As owner of what is shared: reserve what other heads have reserved; says what was new, and the answer."""
@@ -252,12 +267,8 @@ class Ledger:
         if head_of(path, request.tie) != me:
             return Reason.NO_SUPPLY
         shared = shared_by(situation, me)
-        for element in shared:
-            owner = situation.heard(element.owner)
-            if owner is None:
-                return Reason.PEER_SILENT
-            if element.owner != me and (owner.outcome.claim, owner.outcome.tie) == (claim.id, request.tie):
-                return owner.outcome.reason
+        if any(situation.heard(element.owner) is None for element in shared):
+            return Reason.PEER_SILENT
         others, wanted = self._others(claim.id, request.tie), request.deciamperes / 10
         own = load_a(situation, me)
         # Where nothing is generated, no more flows further out than through the head.

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 AGENT_EPOCH: Final = 0
 PATIENCE_S: Final = 2.0
 """After this long without progress an agent says that it is stopped, and why; it goes on as soon as it can."""
+GRANT_PATIENCE_S: Final = 8.0
+"""Longer than a granted switch waits, closes and is heard of."""
 CLAIM_PAUSE_S: Final = 0.1
 HIGHEST_NUMBER: Final = 0xFFFF_FFFF
 CLAIMS_PER_EVENT: Final = 24
@@ -303,8 +305,14 @@ class Claimant:
         if purpose is None:
             return IDLE
         reason = Reason.NONE
-        if campaign.state is not ClaimState.DONE:
-            reason = self._advance(side, campaign, purpose, stored)
+        # A refusal leads to another choice at once.
+        for _ in range(len(campaign.claim.boundary) + 1):
+            if campaign.state is ClaimState.DONE:
+                break
+            before = campaign.state, campaign.claim
+            reason = self._advance(side, campaign, purpose, stored, now)
+            if (campaign.state, campaign.claim) == before or reason is Reason.NONE:
+                break
         if campaign.state is ClaimState.DONE:
             stage = Stage.FINISHED if campaign.short is Reason.NONE else Stage.STOPPED
             return Progress(stage, campaign.short, purpose.event)
@@ -312,7 +320,7 @@ class Claimant:
             return Progress(Stage.STOPPED, reason, purpose.event)
         return Progress(Stage.RESTORING, Reason.NONE, purpose.event)
 
-    def _advance(self, side: int, campaign: Campaign, purpose: Purpose, stored: Record) -> Reason:
+    def _advance(self, side: int, campaign: Campaign, purpose: Purpose, stored: Record, now: float) -> Reason:
         if campaign.state is ClaimState.STORING:
             if stored.claims[side] != campaign.claim.id:
                 return Reason.PEER_SILENT
@@ -330,7 +338,7 @@ class Claimant:
             if missing is not Reason.NONE:
                 return missing
         if campaign.state is ClaimState.GRANTED:
-            return self._watch(side, campaign)
+            return self._watch(side, campaign, now)
         missing = self._hopeless(campaign, purpose, self._islands(campaign))
         return missing if missing is not Reason.NONE else Reason.PEER_SILENT
 
@@ -588,7 +596,7 @@ class Claimant:
         campaign.to(ClaimEvent.REFUSED)
         return reason
 
-    def _watch(self, side: int, campaign: Campaign) -> Reason:
+    def _watch(self, side: int, campaign: Campaign, now: float) -> Reason:
         """Await the end of every granted attempt."""
         situation, claim = self._now, campaign.claim
         failed: dict[int, Reason] = {}
@@ -596,6 +604,10 @@ class Claimant:
             state = situation.state(bound.switch)
             if state is not None and (state.outcome.claim, state.outcome.tie) == (claim.id, bound.switch):
                 failed[bound.switch] = state.outcome.reason
+                continue
+            if now >= campaign.claimed_at + GRANT_PATIENCE_S and situation.known_open(bound.switch):
+                # It has had its time, or has said so and been overheard: a new claim makes sure of it.
+                failed[bound.switch] = Reason.DID_NOT_CLOSE
                 continue
             mine = situation.me.sides[side] in part.sections
             if not situation.known_closed(bound.switch) or (

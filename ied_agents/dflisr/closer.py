@@ -195,7 +195,9 @@ class Closer:
         if head is None or not reserved_for(claim.id, me.number, head.reservations):
             return Reason.NO_CAPACITY
         # Loads may have grown since it was reserved; after a loss of supply they must have been measured anew.
-        if now < situation.live_since[1 - side] + SUPPLY_STEADY_S:
+        since = situation.live_since[1 - side]
+        heard = all(situation.views[n].load_at >= since for n in path if n != me.number)
+        if not heard and now < since + SUPPLY_STEADY_S:
             return Reason.SUPPLY_NOT_LIVE
         reserved = max(
             made.deciamperes for made in head.reservations if (made.claim, made.tie) == (claim.id, me.number)

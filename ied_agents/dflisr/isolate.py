@@ -50,7 +50,8 @@ def clear_request_for_me(situation: Situation) -> EventId:
     if not me.breaker or situation.known_open(me.number):
         return NO_EVENT
     for number, state in situation.states():
-        if number == me.number or situation.heard(number) is None:
+        clears = state.sides[0].clear or state.sides[1].clear
+        if not clears or number == me.number or situation.heard(number) is None:
             continue
         for side, said in enumerate(state.sides):
             if said.clear and said.clear_event not in situation.cleared and serves(situation, number, side):
@@ -95,7 +96,10 @@ class Widening:
         """
         situation, me = self._now, self._now.me
         waiting: dict[tuple[int, EventId], float] = {}
-        due = []
+        due: list[tuple[int, EventId]] = []
+        if not situation.active_events():
+            self._waiting = waiting
+            return due, math.inf
         for side, section in enumerate(me.sides):
             for bound in situation.feeder.peers(me.number, section):
                 flagged = situation.other_side(bound)

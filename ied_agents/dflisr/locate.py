@@ -11,7 +11,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ied_agents.control.decision import Behaviour
 from ied_agents.dflisr.records import Answer, AnswerKind
 from ied_agents.dflisr.views import entered_side
 from ied_agents.process.inputs import Direction, Voltage
@@ -147,9 +146,9 @@ class Locator:
         new: list[Answer] = []
         wake = float("inf")
         situation = self._now
-        for number in situation.views:
-            state = situation.heard(number)
-            if state is None:
+        for number, view in situation.views.items():
+            state = view.state
+            if state is None or not (state.pickup or state.unproven) or situation.heard(number) is None:
                 continue
             if (
                 state.unproven
@@ -220,7 +219,7 @@ class Locator:
         for bound in self._now.feeder.peers(me, section):
             state = self._now.state(bound.switch)
             # An answer stays one when its sender falls silent; one of a switch in test never was one.
-            given = () if state is None or state.behaviour is not Behaviour.ON else state.answers
+            given = () if state is None or not self._now.usable(state) else state.answers
             kinds[bound.switch] = next((a.kind for a in given if a[:3] == key), AnswerKind.NONE)
         return kinds
 

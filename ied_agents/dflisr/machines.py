@@ -182,7 +182,7 @@ RESERVATION: Final = Machine(
         Transition(_R.NONE, _RE.REQUESTED, _R.STORING, ""),
         Transition(_R.STORING, _RE.STORED, _R.HELD, "published only now, as a request to those who own what is shared"),
         Transition(_R.HELD, _RE.CONFIRMED, _R.GIVEN, "counts for a grant; made durable once more"),
-        Transition(_R.HELD, _RE.REFUSED, _R.NONE, ""),
+        Transition(_R.HELD, _RE.REFUSED, _R.HELD, "said so; it stands as long as its claimant asks"),
         *(
             Transition(state, event, _R.NONE, "")
             for state in (_R.HELD, _R.GIVEN)

@@ -29,6 +29,7 @@ class Orders:
 
     Attributes:
         opened_for: event for which the switch was ordered open, or asked another one to clear, last.
+        was_open: the last known position was open.
         tripped_at: when it was ordered open because of a fault, s; None if it has closed since.
         tripped_by_delay: it was ordered open by its own delay, and no event has a name for that yet.
     """
@@ -40,7 +41,7 @@ class Orders:
         self._count = 0
         self._open_until = math.inf
         self._tries: dict[EventId, int] = {}
-        self._was_open = False
+        self.was_open = False
         self.tripped_at: float | None = None
         # What a process before this one may have ordered can still be on its way.
         self._close_until = now + me.operating_time_s
@@ -65,8 +66,8 @@ class Orders:
 
     @property
     def opening(self) -> bool:
-        """Whether an order to open is on its way, or has been in vain."""
-        return bool(self._tries) or self._open_until != math.inf
+        """Whether an order to open is on its way, has been in vain, or was not followed by a close yet."""
+        return bool(self._tries) or self._open_until != math.inf or self.tripped_at is not None
 
     @property
     def open_failed(self) -> bool:
@@ -91,12 +92,12 @@ class Orders:
             position: of good quality; INTERMEDIATE where it is not.
             heard_at: when the process said so, s.
         """
-        if position is Dbpos.ON and self._was_open:
+        if position is Dbpos.ON and self.was_open:
             # Closed again, by whomever: what it once opened for is over for this switch.
             self.opened_for = NO_EVENT
             self.tripped_at, self.tripped_by_delay = None, False
         if position is not Dbpos.INTERMEDIATE:
-            self._was_open = position is Dbpos.OFF
+            self.was_open = position is Dbpos.OFF
         claim = self._closing_for
         if claim is not None and position is Dbpos.ON:
             self._close_until, self._closing_for = math.inf, None

@@ -17,7 +17,7 @@ from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.process.inputs import Voltage
 
 if TYPE_CHECKING:
-    from ied_agents.dflisr.records import EventId
+    from ied_agents.dflisr.records import AgentState, EventId, LoadState
     from ied_agents.dflisr.views import Situation
     from ied_agents.process.inputs import SwitchInputs
 
@@ -64,6 +64,7 @@ class Picture:
         self._generation: dict[int, float] = {}
         self._signs: deque[_Sign] = deque(maxlen=_SIGNS_KEPT)
         self._pickups: dict[int, tuple[int, int]] = {}
+        self._heard: dict[int, tuple[AgentState, LoadState | None, bool, bool]] = {}
         self._last_sign = -math.inf
         self._last_close = -math.inf
 
@@ -80,52 +81,61 @@ class Picture:
     def follow(self, now: float) -> None:
         """Keep what everybody says, notice signs, and give every new event its picture."""
         situation = self._now
-        own = situation.config.number
-        signs = []
-        for number, state in situation.states():
-            load = None
-            if number == own:
-                inputs = situation.inputs
-                if inputs is None:
-                    continue
-                closed = inputs.position is not Dbpos.OFF
-                flow, generation, voltage = self._own_flow, inputs.generation_a, inputs.voltage
-                pickup, pickup_id = inputs.pickup and situation.inputs_valid(now), (state.incarnation, state.pickup_id)
-                if pickup and not state.pickup:
-                    pickup_id = (state.incarnation, state.pickup_id + 1)
-            else:
-                view = situation.views[number]
-                load = view.load if view.load_alive else None
-                closed, voltage = state.position is not Dbpos.OFF, state.voltage
-                flow = load.flow_a if load is not None and not load.flow_quality else None
-                generation = load.generation_a if load is not None else (0.0, 0.0)
-                pickup, pickup_id = state.pickup and view.alive, (state.incarnation, state.pickup_id)
-            kept = self._seen.get(number)
-            if kept is None:
-                kept = self._seen[number] = deque(maxlen=_KEPT)
-            last = kept[-1] if kept else None
-            if last is not None and last[1:] == (closed, flow, generation, voltage):
-                lost = False
-            else:
-                if last is not None and closed and not last.closed:
-                    self._last_close = now
-                lost = last is not None and any(
-                    was is Voltage.PRESENT and now_ is Voltage.ABSENT
-                    for was, now_ in zip(last.voltage, voltage, strict=True)
-                )
-                if last is not None and now - last.at < _SPACING_S and len(kept) > 1:
-                    kept.pop()
-                    kept.append(_Seen(last.at, closed, flow, generation, voltage))
-                else:
-                    kept.append(_Seen(now, closed, flow, generation, voltage))
-            if pickup and self._pickups.get(number) != pickup_id:
-                self._pickups[number] = pickup_id
-                signs.append(number)
-            elif lost and 0 not in signs:
-                signs.append(0)
+        signs: list[int] = []
+        inputs = situation.inputs
+        if inputs is not None:
+            own = situation.own
+            pickup = inputs.pickup and situation.inputs_valid(now)
+            seen = _Seen(now, inputs.position is not Dbpos.OFF, self._own_flow, inputs.generation_a, inputs.voltage)
+            # What the own state says of a pickup that has just come is published only with this turn.
+            name = (own.incarnation, own.pickup_id + (pickup and not own.pickup))
+            self._look(situation.config.number, seen, name if pickup else None, signs)
+        for number, view in situation.views.items():
+            state = view.state
+            if state is None:
+                continue
+            last = self._heard.get(number)
+            if (
+                last is not None
+                and last[0] is state
+                and last[1] is view.load
+                and last[2] is view.alive
+                and last[3] is view.load_alive
+            ):
+                continue
+            self._heard[number] = (state, view.load, view.alive, view.load_alive)
+            load = view.load if view.load_alive else None
+            flow = load.flow_a if load is not None and not load.flow_quality else None
+            generation = load.generation_a if load is not None else (0.0, 0.0)
+            seen = _Seen(now, state.position is not Dbpos.OFF, flow, generation, state.voltage)
+            self._look(
+                number, seen, (state.incarnation, state.pickup_id) if state.pickup and view.alive else None, signs
+            )
         if signs:
             self._note_signs(signs, now)
         self._freeze(now)
+
+    def _look(self, number: int, seen: _Seen, pickup: tuple[int, int] | None, signs: list[int]) -> None:
+        """Keep what one switch says; a new pickup, or a lost voltage (as switch 0), is a sign."""
+        kept = self._seen.setdefault(number, deque(maxlen=_KEPT))
+        last = kept[-1] if kept else None
+        lost = False
+        if last is None or last[1:] != seen[1:]:
+            if last is not None:
+                if seen.closed and not last.closed:
+                    self._last_close = seen.at
+                lost = any(
+                    was is Voltage.PRESENT and then is Voltage.ABSENT
+                    for was, then in zip(last.voltage, seen.voltage, strict=True)
+                )
+                if seen.at - last.at < _SPACING_S and len(kept) > 1:
+                    seen = seen._replace(at=kept.pop().at)
+            kept.append(seen)
+        if pickup is not None and self._pickups.get(number) != pickup:
+            self._pickups[number] = pickup
+            signs.append(number)
+        elif lost and 0 not in signs:
+            signs.append(0)
 
     def now(self, now: float) -> Frozen:
         """The picture of this moment, for what is done without a fault."""

@@ -51,9 +51,11 @@ class Reflex:
         """
         if self._served is None:
             self._served = _served(self._now)
-        if self._own != self._now.own:
-            self._own = self._now.own
-            self._tripping = replace(self._own, trip=True)
+        own = self._now.own
+        if own is not self._own:
+            if own != self._own:
+                self._tripping = replace(own, trip=True)
+            self._own = own
         return self._tripping
 
     def request(self, switch: int, before: AgentState | None, now: float) -> EventId:

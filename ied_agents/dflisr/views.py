@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from ied_agents.control.decision import Behaviour, Reason
 from ied_agents.dflisr.records import (
     CLEAR_SIDE,
+    EMPTY_CLAIM,
     NO_CLAIM,
     NO_EVENT,
     AgentState,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from ied_agents.dflisr.feeder import Feeder, FeederSwitch, Island
 
+NO_CLAIMS: Final = (EMPTY_CLAIM, EMPTY_CLAIM)
 INPUTS_LIFE_S: Final = 3.0
 """Inputs older than this are not believed; a process refreshes them every second."""
 _IN_OPERATION: Final = frozenset((Behaviour.ON, Behaviour.BLOCKED))
@@ -79,6 +81,8 @@ class PeerView:
     """Flags and locks as it said them last in a mode whose data may be used."""
     load: LoadState | None = None
     load_alive: bool = False
+    load_at: float = float("-inf")
+    """When the load was said to have changed last, s; not later than it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +127,43 @@ class Situation:
     """Own events that no flag stands for: an operator's close, a return to normal, a loss of supply."""
     behaviour: Behaviour = Behaviour.ON
     """Mode of the own agent: it says whose data may be used (IEC 61850-7-4)."""
+    _turning: bool = field(default=False, init=False)
+    _active: frozenset[EventId] | None = field(default=None, init=False)
+    _claims: tuple[tuple[int, Claim], ...] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.feeder = self.config.feeder
         self.me = self.feeder.by_number[self.config.number]
         self.views = {number: PeerView() for number in self.config.subscribed}
         self.own = AgentState(self.incarnation)
+
+    def usable(self, state: AgentState) -> bool:
+        """Whether data of a publisher may be used in the own mode (IEC 61850-7-4)."""
+        return state.behaviour in USABLE[self.behaviour]
+
+    def operate_in(self, behaviour: Behaviour) -> None:
+        """Take a mode; in another one other peers' flags count."""
+        if behaviour is self.behaviour:
+            return
+        self.behaviour = behaviour
+        for view in self.views.values():
+            if view.state is not None and self.usable(view.state):
+                view.sides = view.state.sides
+
+    # -- a turn: what was found out once holds for all of it --------------------------------------------------------
+
+    def begin_turn(self) -> None:
+        """Nothing is heard any more until :meth:`end_turn`."""
+        self._turning = True
+        self.changed()
+
+    def changed(self) -> None:
+        """The own state, or what is cleared, has changed in the turn."""
+        self._active = self._claims = None
+
+    def end_turn(self) -> None:
+        """Others may be heard again."""
+        self._turning = False
 
     # -- own switch -----------------------------------------------------------------------------------------------
 
@@ -181,14 +216,17 @@ class Situation:
                 worst, event = side.section, side.section_event
         return worst, event
 
-    def active_events(self) -> set[EventId]:
+    def active_events(self) -> frozenset[EventId]:
         """Events that somebody flags and nobody has cleared."""
-        return {
+        if self._turning and self._active is not None:
+            return self._active
+        self._active = frozenset(
             side.section_event
             for sides in (self.own.sides, *(view.sides for view in self.views.values()))
             for side in sides
             if side.section is not SectionState.NONE and side.section_event not in self.cleared
-        }
+        )
+        return self._active
 
     # -- permissions: believed only if fresh ----------------------------------------------------------------------
 
@@ -204,7 +242,7 @@ class Situation:
             if view is None or not view.alive or view.state is None:
                 return None
             state = view.state
-        return state if state.behaviour in USABLE[self.behaviour] else None
+        return state if self.usable(state) else None
 
     def known_open(self, switch: int) -> bool:
         """Whether the switch says, alive and good, that it is open and no close is on its way."""
@@ -264,7 +302,7 @@ class Situation:
                 return Reason.PEER_SILENT
         for number in island.inner:
             inside = self.heard(number)
-            if inside is None or not self.known_closed(number) or inside.promises[0] != claim.id:
+            if inside is None or not self.known_closed(number) or inside.promises != (claim.id, claim.id):
                 return Reason.PEER_SILENT
         absent = False
         for section in island.sections:
@@ -295,14 +333,18 @@ class Situation:
                 highest = max(highest, promise.number)
         return highest
 
-    def claims(self) -> Iterator[tuple[int, Claim]]:
-        """Claims of the other switches that are alive and in operation."""
-        for number in self.views:
-            state = self.heard(number)
-            if state is not None:
-                for claim in state.claims:
-                    if claim.id != NO_CLAIM and claim.event not in self.cleared:
-                        yield number, claim
+    def claims(self) -> tuple[tuple[int, Claim], ...]:
+        """Claims of the other switches that are alive and in operation, each with its claimant."""
+        if self._turning and self._claims is not None:
+            return self._claims
+        self._claims = tuple(
+            (number, claim)
+            for number, view in self.views.items()
+            if view.state is not None and view.state.claims != NO_CLAIMS and self.heard(number) is not None
+            for claim in view.state.claims
+            if claim.id != NO_CLAIM and claim.event not in self.cleared
+        )
+        return self._claims
 
 
 def durably_locked(state: AgentState, cleared: tuple[EventId, ...]) -> bool:

@@ -124,6 +124,7 @@ class AgentSettings:
                 "number": config.number,
                 "detection_time_s": config.detection_time_s,
                 "pickup_factor": config.pickup_factor,
+                "shadow": config.shadow,
                 "switches": [asdict(switch) for switch in config.feeder.switches],
                 "sections": [asdict(section) for section in config.feeder.sections],
                 "shared": [asdict(element) for element in config.feeder.shared],
@@ -165,6 +166,7 @@ class AgentSettings:
             subscribed=frozenset(peers),
             detection_time_s=root.number("detection_time_s", low=1e-6),
             pickup_factor=root.number("pickup_factor", low=1.0),
+            shadow=root.boolean("shadow"),
         )
         settings = cls(root.string("ied"), config, _streams(root.object("own")), peers)
         root.finish()

@@ -94,7 +94,7 @@ VALUES = {
     "PrmB.id": {"epoch": 160, "num": 161, "sw": 162},
     "Rsv.rsv": [
         {"epoch": 170 + n, "num": 180 + n, "sw": 190 + n, "tie": 200 + n, "deciA": 70_000 + n, "whole": n % 2 == 1}
-        for n in range(8)
+        for n in range(agent_model.RESERVATIONS)
     ],
     "Out.st": {"epoch": 163, "num": 164, "sw": 165, "tie": 166, "reason": 12},
     "Prg.st": {"prg": 4, "reason": 1, "evSw": 167, "evCnt": 168},
@@ -147,7 +147,10 @@ STATE = AgentState(
         ),
     ),
     promises=(ClaimId(97, 98, 99), ClaimId(160, 161, 162)),
-    reservations=tuple(Reservation(ClaimId(170 + n, 180 + n, 190 + n), 200 + n, 70_000 + n, n % 2 == 1) for n in range(8)),
+    reservations=tuple(
+        Reservation(ClaimId(170 + n, 180 + n, 190 + n), 200 + n, 70_000 + n, n % 2 == 1)
+        for n in range(agent_model.RESERVATIONS)
+    ),
     outcome=Outcome(ClaimId(163, 164, 165), 166, Reason.DID_NOT_CLOSE),
     progress=Progress(Stage.FINISHED, Reason.NO_SUPPLY, EventId(167, 168)),
 )

@@ -16,6 +16,7 @@ from ied_agents.goose.events import StreamLost, StreamResumed
 from ied_agents.goose.subscriber import StreamCounters
 
 if TYPE_CHECKING:
+    from ied_agents.dflisr.agent import Turn
     from ied_agents.dflisr.stored import Record
     from ied_agents.process.inputs import SwitchCommand, SwitchInputs
     from ied_agents.runtime.settings import AgentSettings, StreamSettings
@@ -183,6 +184,8 @@ class LightStation:
         }
         self._notes: list[Note] = []
         self._arrived = True
+        self._reflex: Turn | None = None
+        """What was done ahead of the next turn."""
         self._expiry = float("inf")
         """No time to live runs out before, s."""
 
@@ -201,9 +204,13 @@ class LightStation:
             self._note(StreamResumed, key)
         if not new:
             return
+        alone = not self._arrived and now < self.next_deadline
         self._arrived = True
         if isinstance(frame.value, AgentState):
+            before = self.agent.situation.views[frame.switch].state
             self.agent.receive_state(frame.switch, frame.value)
+            if alone:
+                self._reflex = self.agent.react(frame.switch, before, now)
         else:
             self.agent.receive_load(frame.switch, frame.value)
 
@@ -233,9 +240,14 @@ class LightStation:
         output = LightOutput([], [], None, [])
         if self._arrived or now >= self.agent.next_deadline:
             self._arrived = False
+            reflex, self._reflex = self._reflex, None
+            if reflex is not None:
+                frames = [self._fast.publish(reflex.fast, now)]
+                output.commands.extend(reflex.commands)
+                self._notes += reflex.notes
             turn = self.agent.evaluate(now)
-            frames = [self._fast.publish(turn.fast, now), self._slow.publish(turn.slow, now)]
-            output = LightOutput([], turn.commands, turn.record, [*self._notes, *turn.notes])
+            frames += (self._fast.publish(turn.fast, now), self._slow.publish(turn.slow, now))
+            output = LightOutput([], output.commands + turn.commands, turn.record, [*self._notes, *turn.notes])
             self._notes.clear()
         frames += (self._fast.handle_timer(now), self._slow.handle_timer(now))
         output.frames.extend(frame for frame in frames if frame is not None)

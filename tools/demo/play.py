@@ -1,4 +1,4 @@
-"""Plays one fault on a site and keeps the record: on real sockets with one process per agent, or in memory.
+"""Plays one scene and keeps the record: on real sockets with one process per agent, or in memory.
 
 The record is made from two witnesses, neither of them an agent: the wire and the plant.
 """
@@ -8,21 +8,25 @@ from __future__ import annotations
 import json
 import random
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from ied_agents.control.decision import Origin
 from ied_agents.dflisr.records import LockState, SectionState
 from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.process.plant import PlantSettings
 from ied_agents.process.plant_events import event_record
 from ied_agents.runtime.memory_link import Disturbance
-from ied_agents.runtime.realtime import RealTimeHelp
-from tools.campaign.judge import live_sections, served_a, unserved
+from tools.campaign.feeders import FeederSystem
+from tools.campaign.network_truth import NetworkTruth, live_sections, served_a
+from tools.campaign.service import Standing, judge_service
 from tools.campaign.world import EPOCH_NS, World
 from tools.demo import state as picture
 from tools.demo.diagram import feeder_svg
 from tools.demo.render import TimelineRow
 from tools.demo.stage import Stage
+from tools.demo.verdict import failures
 from tools.demo.wire_story import Outcome, WireReader, outcome
 from tools.pcap import PcapWriter, read_capture
 
@@ -31,33 +35,15 @@ if TYPE_CHECKING:
 
     from gateway.site import Site
     from ied_agents.dflisr.records import AgentState
+    from tools.demo.scenes import Scene
 
 FAULT_AFTER_S: Final = 0.3
 LONGEST_S: Final = 12.0
 KILL_BEFORE_S: Final = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """What is played.
-
-    Attributes:
-        section: index of the section that gets a permanent fault.
-        seed: of the pickup delays, and in memory of everything.
-        kill: switch whose agent is killed just before the fault; 0 for none.
-        kill_plant_s: kill the plant this long after the fault, s; 0 for never.
-        loss: share of frames lost on arrival.
-        spread_s: pickups come within this, s.
-        realtime: what the agents ask of the kernel.
-    """
-
-    section: int
-    seed: int = 1
-    kill: int = 0
-    kill_plant_s: float = 0.0
-    loss: float = 0.0
-    spread_s: float = 0.003
-    realtime: RealTimeHelp = field(default_factory=RealTimeHelp)
+_RETURN_QUIET_S: Final = 2.0
+"""A return to normal goes from switch to switch: it is over when nothing has moved for so long."""
+_WARM_UP_S: Final = 3.0
+"""In memory, until every agent has heard every other and knows the loads."""
 
 
 @dataclass(slots=True)
@@ -65,123 +51,157 @@ class Record:
     """What happened, for people and for machines.
 
     Attributes:
+        scene: its name.
+        title: what it is about.
         link: ``af_packet`` or ``memory``.
         agents: how many agent processes there were (1 in memory).
         outcome: by the wire.
-        faulted: name of the section that had the fault.
+        faulted: names of the sections that had a fault.
+        fault_currents: how often fault current began to flow into each of them, by the plant.
+        paralleled: how often two supplies were connected with each other, by the plant.
         missed: healthy sections that could have been served and were not.
+        held: switches that are held open to split an island.
         load_a, served_before_a, served_after_a: loads.
+        settled_s: from the first fault, or from the repair, to the last movement of a switch.
         before, after: pictures.
         rows: the timeline.
         frames: GOOSE frames on the wire.
         files: what was written.
         said: last words of plant and capture.
+        failures: what is not as it must be.
     """
 
+    scene: str
+    title: str
     link: str
     agents: int
     outcome: Outcome
-    faulted: str
+    faulted: tuple[str, ...]
+    fault_currents: dict[str, int]
+    paralleled: int
     missed: list[str]
+    held: list[str]
     load_a: float
     served_before_a: float
     served_after_a: float
+    settled_s: float
     before: picture.FeederState
     after: picture.FeederState
     rows: list[TimelineRow]
     frames: int
     files: list[str] = field(default_factory=list)
     said: dict[str, Any] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
 
     @property
     def healed(self) -> bool:
-        """Right section, right switches, nothing healthy left dark that could be served."""
-        around = {s.name for s in self.after.switches if self.faulted in (s.section_a, s.section_b)}
+        """Right sections, right switches, nothing healthy left dark that could be served."""
+        around = {s.name for s in self.after.switches if not {s.section_a, s.section_b}.isdisjoint(self.faulted)}
         locked = {s.name for s in self.after.switches if s.locked}
-        return self.outcome.declared == (self.faulted,) and locked == around and not self.missed
+        return self.outcome.declared == self.faulted and locked == around and not self.missed
 
     def as_json(self) -> dict[str, Any]:
         """The record without pictures."""
+        without = ("before", "after", "rows", "outcome")
         return {
-            "link": self.link,
-            "agents": self.agents,
-            "faulted": self.faulted,
+            **{name: getattr(self, name) for name in self.__dataclass_fields__ if name not in without},
             "healed": self.healed,
             "outcome": self.outcome.as_json(),
-            "missed": self.missed,
-            "load_a": self.load_a,
-            "served_before_a": self.served_before_a,
-            "served_after_a": self.served_after_a,
-            "frames": self.frames,
             "timeline": [asdict(row) for row in self.rows],
-            "files": self.files,
-            "said": self.said,
         }
 
 
-def play_on_wire(site: Site, script: Script, out: Path) -> Record:
+def play_on_wire(scene: Scene, out: Path) -> Record:
     """Play on packet sockets in network namespaces, one process per agent.
 
     Raises:
         LabUnavailable: this machine has no network namespaces for us.
         StageError: a process did not start.
     """
-    plant_settings = PlantSettings(pickup_spread_s=script.spread_s)
-    with Stage(site, out, plant_settings, script.seed, script.loss, script.realtime) as stage:
+    script = scene.script
+    with Stage(scene.site, out, _plant_settings(scene), script.seed, script.loss, script.realtime) as stage:
         agents = len(stage.agents)
-        at_ns = time.time_ns() + round(FAULT_AFTER_S * 1e9)
-        stage.inject_fault(script.section, at_ns)
+        at_ns = time.time_ns() + round((script.quiet_s + FAULT_AFTER_S) * 1e9)
+        for fault in script.faults:
+            stage.inject_fault(fault.section, at_ns + round(fault.after_s * 1e9), fault.clears_after_dead_s)
         if script.kill:
-            time.sleep(FAULT_AFTER_S - KILL_BEFORE_S)
+            _sleep_until(at_ns, -KILL_BEFORE_S)
             stage.kill(script.kill)
         if script.kill_plant_s:
-            time.sleep(max(0.0, (at_ns - time.time_ns()) / 1e9 + script.kill_plant_s))
+            _sleep_until(at_ns, script.kill_plant_s)
             stage.kill_plant()
-        time.sleep(max(0.0, (at_ns - time.time_ns()) / 1e9 + 0.1))
+        _sleep_until(at_ns, script.faults[-1].after_s + 0.1)
         stage.settle(LONGEST_S)
+        if script.returns:
+            for fault in script.faults:
+                stage.clear_fault(fault.section)
+            for number, said in stage.statuses().items():
+                if set(said["locked"]) != {LockState.NONE.name}:
+                    stage.request(number, {"request": "return", "event": said["event"]})
+                    break
+            stage.settle(LONGEST_S, _RETURN_QUIET_S)
         said = stage.finish()
         packets = [(packet.time_ns, packet.data) for packet in read_capture(stage.pcap)]
         lines = (out / "plant.jsonl").read_text(encoding="utf-8").splitlines()
         plant = [json.loads(line) for line in lines]
-    return _record("af_packet", agents, site, script, packets, plant, out, said)
+    return _record("af_packet", agents, scene, packets, plant, out, said)
 
 
-def play_in_memory(site: Site, script: Script, out: Path) -> Record:
+def _sleep_until(at_ns: int, after_s: float) -> None:
+    time.sleep(max(0.0, (at_ns - time.time_ns()) / 1e9 + after_s))
+
+
+def play_in_memory(scene: Scene, out: Path) -> Record:
     """Play in this process under virtual time, with the same agents and frames."""
     out.mkdir(parents=True, exist_ok=True)
+    script = scene.script
     packets: list[tuple[int, bytes]] = []
     world = World(
-        site.plant(),
-        PlantSettings(pickup_spread_s=script.spread_s),
-        site.agents,
+        scene.site.plant(),
+        _plant_settings(scene),
+        scene.site.agents,
         random.Random(script.seed),
         Disturbance(loss=script.loss, min_delay_s=0.0001, max_delay_s=0.0005),
         tap=lambda t, frame: packets.append((EPOCH_NS + round(t * 1e9), frame)),
     )
-    world.run(3.0)
+    world.run(_WARM_UP_S + script.quiet_s)
     if script.kill:
         world.crash(script.kill)
         world.run(world.now + KILL_BEFORE_S)
-    world.plant.inject_fault(script.section, world.now)
+    for fault in script.faults:
+        world.run(_WARM_UP_S + script.quiet_s + KILL_BEFORE_S + fault.after_s)
+        world.plant.inject_fault(fault.section, world.now, clears_after_dead_s=fault.clears_after_dead_s)
     world.run(world.now + LONGEST_S / 2)
-    plant = [event_record(event) for event in world.plant.events()]
+    if script.returns:
+        for fault in script.faults:
+            world.plant.clear_fault(fault.section, world.now)
+        locks = ((n, side) for n, state in world.states().items() for side in state.sides)
+        for number, event in [(n, side.lock_event) for n, side in locks if side.lock is not LockState.NONE][:1]:
+            world.ask(number, lambda agent: agent.request_return(event, Origin.STATION))  # noqa: B023 - called at once
+        world.run(world.now + LONGEST_S / 2)
+    world.plant.events()
+    plant = [event_record(event) for event in world.plant.told]
     with (out / "goose.pcap").open("wb") as file:
         writer = PcapWriter(file)
         for t_ns, frame in packets:
             writer.write(t_ns, frame)
-    return _record("memory", 1, site, script, packets, plant, out, {})
+    return _record("memory", 1, scene, packets, plant, out, {})
+
+
+def _plant_settings(scene: Scene) -> PlantSettings:
+    return PlantSettings(pickup_spread_s=scene.script.spread_s, fail_to_open=scene.script.stuck)
 
 
 def _record(
     link: str,
     agents: int,
-    site: Site,
-    script: Script,
+    scene: Scene,
     packets: list[tuple[int, bytes]],
     plant: list[dict[str, Any]],
     out: Path,
     said: dict[str, Any],
 ) -> Record:
+    site, script = scene.site, scene.script
     fault_ns = next(e["stamp_ns"] for e in plant if e["kind"] == "FaultAppeared")
     pickups: dict[int, int] = {}
     for event in plant:
@@ -189,12 +209,8 @@ def _record(
             pickups.setdefault(event["switch"], event["stamp_ns"])
     reader = WireReader(site)
     network = site.plant()
-    ratings = {s.number: site.settings.switch[s.path].rating_a for s in site.network.switches}
     start = frozenset(s.number for s in network.switches if s.closed)
-    end = set(start)
-    for event in plant:
-        if event["kind"] == "PositionChanged":
-            (end.add if event["position"] == Dbpos.ON else end.discard)(event["switch"])
+    end, faults, moved_ns = _end(plant, start)
     states = list(WireReader(site).states(packets))
     last: dict[int, AgentState] = {switch: state for _, switch, state in states}
     names = {s.number: s.name for s in site.network.switches}
@@ -207,38 +223,99 @@ def _record(
     if script.kill:
         rows.append(TimelineRow(-1000 * KILL_BEFORE_S, names[script.kill], "agent killed", "by the demo"))
     rows.sort(key=lambda row: row.t_ms)
+    result = outcome(site, [s for s in states if s[0] >= fault_ns], pickups)
+    sections = [section.name for section in site.network.sections]
+    currents = Counter(sections[event["section"]] for event in plant if event["kind"] == "FaultCurrentStarted")
+    began_ns = max(
+        (e["stamp_ns"] for e in plant if script.returns and e["kind"] == "FaultCleared"),
+        default=fault_ns,
+    )
     record = Record(
+        scene=scene.name,
+        title=scene.title,
         link=link,
         agents=agents,
-        outcome=outcome(site, [s for s in states if s[0] >= fault_ns], pickups),
-        faulted=site.network.sections[script.section].name,
-        missed=[str(island) for island in unserved(network, ratings, end, {script.section})],
+        outcome=result,
+        faulted=tuple(sorted(sections[fault.section] for fault in script.faults)),
+        fault_currents=dict(currents),
+        paralleled=sum(event["kind"] in ("SourcesParalleled", "IslandParalleled") for event in plant),
+        missed=_missed(site, end, faults, result.held),
+        held=[names[number] for number in result.held],
         load_a=sum(s.load_a for s in network.sections),
         served_before_a=served_a(network, start),
         served_after_a=served_a(network, end),
-        before=_picture(site, start, {}, 0, None),
-        after=_picture(site, end, last, script.kill, script.section),
+        settled_s=(max(moved_ns, began_ns) - began_ns) / 1e9,
+        before=_picture(site, start, {}, 0, set()),
+        after=_picture(site, end, last, script.kill, faults),
         rows=rows,
         frames=reader.frames,
         said=said,
     )
+    record.failures = failures(record, scene.expected)
     _write(record, out)
     return record
+
+
+def _end(plant: list[dict[str, Any]], start: frozenset[int]) -> tuple[set[int], set[int], int]:
+    """Switches that conduct in the end, sections that are still faulted, and when a switch moved last, ns."""
+    conducting, faults, moved_ns = set(start), set[int](), 0
+    for event in plant:
+        match event["kind"]:
+            case "PositionChanged":
+                (conducting.add if event["position"] == Dbpos.ON else conducting.discard)(event["switch"])
+                moved_ns = event["stamp_ns"]
+            case "FaultAppeared":
+                faults.add(event["section"])
+            case "FaultCleared":
+                faults.discard(event["section"])
+    return conducting, faults, moved_ns
+
+
+def _missed(site: Site, conducting: set[int], faults: set[int], held: tuple[int, ...]) -> list[str]:
+    """What is dark and healthy and could be served as the network stands."""
+    network = site.plant()
+    truth = NetworkTruth(network)
+    around = frozenset(number for section in faults for number, _, _ in truth.at[section])
+    end = Standing(
+        conducting=frozenset(conducting),
+        live_sources=truth.sources,
+        generation_a={},
+        closed_before=frozenset(switch.number for switch in network.switches if switch.closed),
+        flow_before_a={},
+        restoring={},
+        split=frozenset(),
+        locked=around,
+        not_closable=around.union(held),
+        out=frozenset(faults),
+    )
+    feeder = next(iter(site.agents.values())).config.feeder
+    service = judge_service(FeederSystem(network, feeder, site.agents), truth, end)
+    return [str(island) for island in service.missed]
 
 
 def _plant_rows(site: Site, plant: list[dict[str, Any]], fault_ns: int) -> list[tuple[float, str, str, str]]:
     sections = [section.name for section in site.network.sections]
     texts = {
         "FaultAppeared": "fault appears",
+        "FaultCurrentStarted": "fault current flows",
         "FaultCurrentStopped": "fault current stops",
+        "FaultCleared": "fault is gone",
         "SectionDeenergised": "section dead",
         "SectionEnergised": "section energised",
+        "SourcesParalleled": "supplies connected",
     }
-    return [
-        ((event["stamp_ns"] - fault_ns) / 1e6, "plant", texts[event["kind"]], sections[event["section"]])
-        for event in plant
-        if event["kind"] in texts and event["stamp_ns"] >= fault_ns
-    ]
+    rows = []
+    for event in plant:
+        at_ms = (event["stamp_ns"] - fault_ns) / 1e6
+        if at_ms < 0:
+            continue
+        if event["kind"] in texts:
+            section = sections[event["section"]] if "section" in event else ""
+            rows.append((at_ms, "plant", texts[event["kind"]], section))
+        elif event["kind"] == "CommandNotObeyed" and event["reason"] == "stuck":
+            name = site.network.switch(event["switch"]).name
+            rows.append((at_ms, "plant", "switch is stuck", f"{name} does not {event['operation']}"))
+    return rows
 
 
 def _picture(
@@ -246,24 +323,22 @@ def _picture(
     closed: set[int] | frozenset[int],
     states: dict[int, AgentState],
     dead: int,
-    fault: int | None,
+    faults: set[int],
 ) -> picture.FeederState:
     network = site.plant()
     live = live_sections(network, closed)
-    faulted = {
-        site.network.sections[index].name
+    faulted = faults | {
+        index
         for number, state in states.items()
         for index, side in zip(site.network.switch(number).sections, state.sides, strict=True)
         if side.section is SectionState.FAULTED
     }
-    if fault is not None:
-        faulted.add(site.network.sections[fault].name)
     return picture.FeederState(
         sections=tuple(
             picture.SectionState(
                 name=s.name,
                 energised=s.index in live,
-                faulted=s.name in faulted,
+                faulted=s.index in faulted,
                 source=s.is_source,
                 load_a=s.load_a,
             )
@@ -288,7 +363,7 @@ def _picture(
 def _write(record: Record, out: Path) -> None:
     for name, state, title in (
         ("before.svg", record.before, "Before the fault"),
-        ("after.svg", record.after, f"After a fault in {record.faulted}"),
+        ("after.svg", record.after, f"After a fault in {' and '.join(record.faulted)}"),
     ):
         (out / name).write_text(feeder_svg(state, title), encoding="utf-8")
     record.files = [str(out / name) for name in ("goose.pcap", "before.svg", "after.svg", "record.json")]

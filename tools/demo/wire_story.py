@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ied_agents.dflisr import wire
 from ied_agents.dflisr.records import (
     NO_CLAIM,
+    NO_EVENT,
     AgentState,
     AnswerKind,
     LockState,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from gateway.site import Site
+    from ied_agents.dflisr.records import EventId
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,17 +126,31 @@ class WireReader:
         for reservation in new.reservations:
             if reservation not in old.reservations:
                 yield "reserved", f"{reservation.deciamperes / 10:.1f} A for {name[reservation.tie]}"
+        yield from self._standing_difference(old, new)
         if new.close_outstanding and not old.close_outstanding:
-            yield "ordered close", ""
+            yield "ordered close", "reclosing shot" if new.reclosing else ""
         if new.outcome != old.outcome and new.outcome.reason:
             yield "refused", f"claim {new.outcome.claim.number}: {REASON[new.outcome.reason]}"
         if new.progress.stage is Stage.STOPPED and new.progress != old.progress:
             yield "cannot finish", REASON[new.progress.reason]
 
+    def _standing_difference(self, old: AgentState, new: AgentState) -> Iterator[tuple[str, str]]:
+        """What stands beyond single orders: shots, holds, return to normal, breaker failure."""
+        if new.reclosing and not old.reclosing:
+            yield "will reclose", "shots left"
+        if new.held and not old.held:
+            yield "holds open", f"claim {new.hold_claim.number} of {self._names[new.hold_claim.switch]}"
+        if new.returning not in (NO_EVENT, old.returning):
+            yield "returns to normal", f"after event {new.returning.counter} of {self._names[new.returning.switch]}"
+        if new.breaker_failure and not old.breaker_failure:
+            yield "breaker failure", "asks the busbar's protection to trip"
+
     def _side_difference(self, switch: int, side: int, old: AgentState, new: AgentState) -> Iterator[tuple[str, str]]:
         before, now = old.sides[side], new.sides[side]
         section = self._section(switch, side)
-        if now.section is not before.section and now.section is not SectionState.NONE:
+        if now.section is SectionState.WIDENED and before.section is not now.section:
+            yield "widened", f"{section} is isolated too: a switch did not open"
+        elif now.section is not before.section and now.section is not SectionState.NONE:
             verb = "declared" if now.section_event.switch == switch else "took note of"
             yield verb, f"{section} {now.section.name.lower()}"
         if now.lock is not before.lock:
@@ -144,17 +160,23 @@ class WireReader:
                 LockState.DURABLE: ("lock on disk", section),
             }[now.lock]
         if now.clear and not before.clear:
-            yield "asked to clear", f"the breaker towards {section}"
+            shot = "" if now.clear_event.counter else ", for a reclosing shot"
+            yield "asked to clear", f"the breaker towards {section}{shot}"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one fault, by the wire and the plant's stamps. Times in ms; None where it never came to it.
+    """What came of it in the end, by the wire and the plant's stamps.
+
+    The times are in ms, and of one fault: None where it never came to it, where there was more than one event, or,
+    for the grants, where an island was split.
 
     Attributes:
         declared: sections declared faulted, by name.
         suspect: sections held suspect.
-        locked: switches locked at the end, by number.
+        widened: sections isolated because a switch did not open.
+        locked: switches locked, by number.
+        held: switches held open to split an island, by number.
         pickup_to_last_lock_ms: from the declaring switch's pickup (the plant's stamp) to the last bounding switch's
             frame with lock and open command or clear request.
         last_position_to_grants_ms: from the last isolating switch's frame with its open position to the last grant.
@@ -165,7 +187,9 @@ class Outcome:
 
     declared: tuple[str, ...]
     suspect: tuple[str, ...]
+    widened: tuple[str, ...]
     locked: tuple[int, ...]
+    held: tuple[int, ...]
     pickup_to_last_lock_ms: float | None
     last_position_to_grants_ms: float | None
     grants: int
@@ -186,48 +210,82 @@ def outcome(site: Site, states: Iterable[tuple[int, int, AgentState]], pickups_n
         pickups_ns: the plant's stamp of each switch's first pickup.
     """
     network = site.network
-    acted: dict[int, int] = {}
-    opened: dict[int, int] = {}
-    granted: dict[int, int] = {}
     last: dict[int, AgentState] = {}
-    declarer = 0
-    waited = False
+    clock = _Clock()
     for t_ns, switch, state in states:
-        before = last.get(switch)
+        clock.take(t_ns, switch, last.get(switch), state)
         last[switch] = state
-        locked_now = any(side.lock is not LockState.NONE for side in state.sides)
-        clears = any(side.clear for side in state.sides)
-        waited = waited or clears
-        if any(s.section is not SectionState.NONE and s.section_event.switch == switch for s in state.sides):
-            declarer = declarer or switch
-        if locked_now and (state.trip or clears or state.position is Dbpos.OFF):
-            acted.setdefault(switch, t_ns)
-        if before is not None and before.position is not Dbpos.OFF and state.position is Dbpos.OFF:
-            opened[switch] = t_ns
-        if any(claim.grants for claim in state.claims):
-            granted.setdefault(switch, t_ns)
-    locked = {n for n, state in last.items() if any(side.lock is not LockState.NONE for side in state.sides)}
-    names: dict[SectionState, set[str]] = {SectionState.FAULTED: set(), SectionState.SUSPECT: set()}
+    sections: dict[SectionState, set[str]] = {kind: set() for kind in SectionState}
     for number, state in last.items():
         for index, side in zip(network.switch(number).sections, state.sides, strict=True):
-            if side.section is not SectionState.NONE:
-                names[side.section].add(network.sections[index].name)
-    to_lock = to_grant = None
-    if declarer in pickups_ns and locked and locked <= acted.keys():
-        to_lock = (max(acted[n] for n in locked) - pickups_ns[declarer]) / 1e6
-    if granted and opened:
-        to_grant = (max(granted.values()) - max(opened.values())) / 1e6
+            sections[side.section].add(network.sections[index].name)
     return Outcome(
-        declared=tuple(sorted(names[SectionState.FAULTED])),
-        suspect=tuple(sorted(names[SectionState.SUSPECT])),
-        locked=tuple(sorted(locked)),
-        pickup_to_last_lock_ms=to_lock,
-        last_position_to_grants_ms=to_grant,
-        grants=len(granted),
-        load_break_opened=waited,
+        declared=tuple(sorted(sections[SectionState.FAULTED])),
+        suspect=tuple(sorted(sections[SectionState.SUSPECT])),
+        widened=tuple(sorted(sections[SectionState.WIDENED])),
+        locked=tuple(sorted(number for number, state in last.items() if _locked(state))),
+        held=tuple(sorted(number for number, state in last.items() if state.held)),
+        pickup_to_last_lock_ms=clock.to_last_lock_ms(last, pickups_ns),
+        last_position_to_grants_ms=clock.to_grants_ms(),
+        grants=len(clock.granted),
+        load_break_opened=clock.waited,
         stopped=tuple(
             f"{network.switch(n).name}: {REASON[state.progress.reason]}"
             for n, state in sorted(last.items())
             if state.progress.stage is Stage.STOPPED
         ),
+    )
+
+
+class _Clock:
+    """When what was first seen on the wire, ns, by switch."""
+
+    def __init__(self) -> None:
+        self._acted: dict[int, int] = {}
+        self._opened: dict[int, int] = {}
+        self.granted: dict[int, int] = {}
+        self.waited = False
+        self._declarer = 0
+        self._events: set[EventId] = set()
+        self._split = False
+
+    def take(self, t_ns: int, switch: int, before: AgentState | None, state: AgentState) -> None:
+        clears = any(side.clear for side in state.sides)
+        self.waited = self.waited or clears
+        self._split = self._split or state.held
+        for side in state.sides:
+            if side.section is not SectionState.NONE:
+                self._events.add(side.section_event)
+                if side.section_event.switch == switch:
+                    self._declarer = self._declarer or switch
+        if _bounds(state) and (state.trip or clears or state.position is Dbpos.OFF):
+            self._acted.setdefault(switch, t_ns)
+        if before is not None and before.position is not Dbpos.OFF and state.position is Dbpos.OFF:
+            self._opened[switch] = t_ns
+        for claim in state.claims:
+            if claim.grants:
+                self._events.add(claim.event)
+                self.granted.setdefault(switch, t_ns)
+
+    def to_last_lock_ms(self, last: dict[int, AgentState], pickups_ns: dict[int, int]) -> float | None:
+        locked = {number for number, state in last.items() if _bounds(state)}
+        if self._declarer not in pickups_ns or len(self._events) != 1 or not locked or not locked <= self._acted.keys():
+            return None
+        return (max(self._acted[number] for number in locked) - pickups_ns[self._declarer]) / 1e6
+
+    def to_grants_ms(self) -> float | None:
+        if not self.granted or not self._opened or len(self._events) != 1 or self._split:
+            return None
+        return (max(self.granted.values()) - max(self._opened.values())) / 1e6
+
+
+def _locked(state: AgentState) -> bool:
+    return any(side.lock is not LockState.NONE for side in state.sides)
+
+
+def _bounds(state: AgentState) -> bool:
+    """Whether it is locked because it bounds a section that is faulted or suspect, not one widened to."""
+    return any(
+        side.lock is not LockState.NONE and side.section in (SectionState.FAULTED, SectionState.SUSPECT)
+        for side in state.sides
     )

@@ -78,7 +78,9 @@ def feeder(also=None, priority=None, shared=(), **of_switches):
             )
             for number, (breaker, sides, closed, delay) in (SWITCHES | (also or {})).items()
         ),
-        tuple(FeederSection(index, f"S{index}", index in SOURCES, (priority or {}).get(index, 0)) for index in range(9)),
+        tuple(
+            FeederSection(index, f"S{index}", index in SOURCES, (priority or {}).get(index, 0)) for index in range(9)
+        ),
         tuple(shared),
     )
     changed = made.switches
@@ -125,8 +127,8 @@ class Turned:
 class Bench:
     """One agent, its peers and its process played by the test.
 
-    Keywords are those of ``AgentConfig`` and of ``feeder``. ``hear`` and ``feed`` change single members and hand the whole over; ``turn`` decides. What the agent
-    wants on disk is on disk at once unless ``disk_works`` is False.
+    Keywords are those of ``AgentConfig`` and of ``feeder``. ``hear`` and ``feed`` change single members and hand the
+    whole over; ``turn`` decides. What the agent wants on disk is on disk at once unless ``disk_works`` is False.
     """
 
     def __init__(self, number, record=COMMISSIONED, unclean=False, **config):
@@ -166,11 +168,11 @@ class Bench:
         return self.record.incarnation
 
     def quiet(self):
-        """Normal operation, long enough for every close from before the start to have ended."""
+        """Normal operation for 2 s, so that every close from before the start has ended and every supply is steady."""
         for number in self.peers:
             self.hear(number)
             self.load(number)
-        for _ in range(3):
+        for _ in range(5):
             self.feed()
             self.turn(after=0.4)
         return self

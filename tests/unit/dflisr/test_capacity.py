@@ -10,7 +10,16 @@ from dataclasses import replace
 import pytest
 
 from ied_agents.control.decision import Behaviour, Reason
-from ied_agents.dflisr.capacity import LOADS_SETTLE_S, Entry, Ledger, load_a, reserved_for, shared_load_a, spare_a, supply_path
+from ied_agents.dflisr.capacity import (
+    LOADS_SETTLE_S,
+    Entry,
+    Ledger,
+    load_a,
+    reserved_for,
+    shared_load_a,
+    spare_a,
+    supply_path,
+)
 from ied_agents.dflisr.feeder import SharedElement
 from ied_agents.dflisr.records import (
     EMPTY_CLAIM,
@@ -26,6 +35,7 @@ from ied_agents.dflisr.records import (
     Reservation,
 )
 from ied_agents.iec61850.dbpos import Dbpos
+from scl.agent_model import RESERVATIONS
 
 EVENT = EventId(2, 65)
 NOW = 100.0
@@ -33,6 +43,7 @@ FIRST, SECOND, THIRD = ClaimId(0, 7, 3), ClaimId(0, 8, 3), ClaimId(0, 9, 1)
 
 
 BOTH_TIES = (Bound(9, 0), Bound(10, 0))
+FROM_BELOW = (Bound(9, 1), Bound(10, 1))
 
 
 def claim(claim_id=FIRST, amperes=100.0, tie=9, owner=5, boundary=BOTH_TIES):
@@ -307,10 +318,10 @@ def test_a_closed_tie_whose_load_is_unknown_keeps_its_whole_reservation(head):
 
 def test_no_more_reservations_are_given_than_one_frame_can_say(head):
     ledger = Ledger(head)
-    for number in range(8):
+    for number in range(RESERVATIONS):
         assert ledger.judge(claim(ClaimId(0, 20 + number, 3), 1.0), NOW) is Reason.NONE
     assert ledger.judge(claim(ClaimId(0, 30, 3), 1.0), NOW) is Reason.NO_CAPACITY
-    assert len(ledger.entries) == 8
+    assert len(ledger.entries) == RESERVATIONS
 
 
 @pytest.mark.parametrize(
@@ -366,23 +377,42 @@ def test_a_tie_is_covered_by_a_whole_reservation_for_this_claim_tie_and_amount(r
     assert not reserved_for(NO_CLAIM, 9, (Reservation(NO_CLAIM, 9, 1000, whole=True),), 1000)
 
 
-def test_a_closed_tie_deeper_in_the_feeder_counts_whole_until_every_load_on_its_way_is_in(situation):
-    """Q1 is head of L2, R3; what T9 picks up from below shows in the published load of L2 only later."""
-    head = situation(1)
+@pytest.fixture
+def below(situation):
+    """Q1 is head of L2 (rated 320 A) and R3; T9 has picked up 200 A from below, as reserved, and carries them."""
+    head = situation(1, rating_a={2: 320.0})
     carries(head, 1, 100.0)
     ledger = Ledger(head)
-    from_below = (Bound(9, 1), Bound(10, 1))
-    assert ledger.judge(claim(FIRST, 200.0, owner=1, boundary=from_below), NOW) is Reason.NONE
+    assert ledger.judge(claim(FIRST, 200.0, owner=1, boundary=FROM_BELOW), NOW) is Reason.NONE
     hears(head, 5, position=Dbpos.OFF)
     hears(head, 9, position=Dbpos.ON)
     carries(head, 9, 200.0)
-    carries(head, 1, 150.0)  # measured here and now; L2 and R3 still say 90 and 40
+    carries(head, 1, 300.0)  # measured here and now
     ledger.follow(NOW)
-    # 400 - 90 - 1 at L2, less 200 reserved there as long as its load may be an old one
-    more = claim(THIRD, 109.1, tie=10, owner=1, boundary=from_below)
-    assert ledger.judge(more, NOW + 2.4) is Reason.PEER_SILENT
-    assert ledger.judge(more._replace(request=Request(10, 1, 1090)), NOW + 2.4) is Reason.NONE
-    assert ledger.judge(more, NOW + LOADS_SETTLE_S) is Reason.NONE
+    return head, ledger
+
+
+def more(amperes):
+    return claim(THIRD, amperes, tie=10, owner=1, boundary=FROM_BELOW)
+
+
+def test_a_closed_tie_counts_whole_until_every_load_on_its_way_must_be_in(below):
+    """L2 still says 90 A: 320 - 90 - 1 - 200 are left as long as that may be old."""
+    _, ledger = below
+    assert ledger.judge(more(29.1), NOW + 2.4) is Reason.PEER_SILENT
+    assert ledger.judge(more(29.0), NOW + 2.4) is Reason.NONE
+    assert ledger.judge(more(29.1), NOW + LOADS_SETTLE_S) is Reason.NONE
+
+
+def test_where_nothing_is_generated_no_more_flows_further_out_than_through_the_head(below):
+    """L2 says 290 A already: not 320 - 290 - 1 - 200 but 320 - 300 - 1 are left, unless generation hides load."""
+    head, ledger = below
+    carries(head, 2, 290.0)
+    assert ledger.judge(more(19.1), NOW + 2.4) is Reason.PEER_SILENT
+    head.views[11].load = replace(head.views[11].load, generation_a=(0.0, 5.0))
+    assert ledger.judge(more(19.0), NOW + 2.4) is Reason.PEER_SILENT
+    head.views[11].load = replace(head.views[11].load, generation_a=(0.0, 0.0))
+    assert ledger.judge(more(19.0), NOW + 2.4) is Reason.NONE
 
 
 # -- what several heads share: T1 above Q5 and Q11, owned by Q11 ----------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ied_agents.control.decision import Authority, Behaviour, Reason
+from ied_agents.control.decision import Reason
 from ied_agents.dflisr.records import (
     EMPTY_CLAIM,
     NO_CLAIM,

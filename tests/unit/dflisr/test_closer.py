@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from ied_agents.control.decision import Authority, Behaviour, Reason
+from ied_agents.dflisr.closer import SUPPLY_STEADY_S
 from ied_agents.dflisr.records import (
     EMPTY_CLAIM,
     NO_CLAIM,
     Bound,
     Claim,
     ClaimId,
+    ClaimKind,
     EventId,
     LockState,
     Outcome,
@@ -212,6 +212,8 @@ MISSING = {
     "supply of unknown voltage": (feeds(voltage=(DARK, Voltage.UNKNOWN)), Reason.SUPPLY_NOT_LIVE),
     "supply cut from its source": (hears(5, position=Dbpos.OFF), Reason.SUPPLY_NOT_LIVE),
     "reservation missing": (reserve, Reason.NO_CAPACITY),
+    "supply loaded meanwhile beyond what was reserved": (lambda a: a.load(5, flow_a=359.1), Reason.NO_CAPACITY),
+    "load of the supply not known": (lambda a: a.agent.peer_lost(5, fast=False), Reason.NO_CAPACITY),
     "what is shared not reserved yet": (
         lambda a: reserve(a, Reservation(C, 9, 400, whole=False)),
         Reason.NO_CAPACITY,
@@ -261,6 +263,42 @@ def test_a_condition_that_comes_within_patience_still_closes(promised):
     reserve(promised, Reservation(C, 9, 400, whole=True))
     promised.feed()
     assert promised.turn(after=0.5).orders == ["close"]
+
+
+def test_a_supply_that_was_lost_must_be_steady_before_it_is_relied_on(promised):
+    promised.feed(voltage=(DARK, DARK))
+    promised.turn(after=0.05)
+    promised.feed(voltage=(DARK, LIVE))
+    grant(promised)
+    promised.turn(after=0.01)
+    assert promised.turns(SUPPLY_STEADY_S - 0.1).orders == []
+    assert promised.turns(0.2).orders == ["close"]
+
+
+def test_or_every_load_on_its_way_must_have_been_heard_anew(promised):
+    promised.feed(voltage=(DARK, DARK))
+    promised.turn(after=0.05)
+    promised.feed(voltage=(DARK, LIVE))
+    grant(promised)
+    assert promised.turns(0.2).orders == []
+    promised.load(5)
+    assert promised.turns(0.1).orders == ["close"]
+
+
+def test_a_switch_that_holds_an_island_split_closes_only_for_who_releases_it(bench, dead_section_3):
+    """T9, by a claim after a fault, stays open while it holds; an operator or a return to normal may close it."""
+    held = Record(held=False, clean=True, hold_claim=ClaimId(0, 1, 2), hold_event=EventId(1, 65))
+    for kind in ClaimKind:
+        agent = bench(9, held).quiet()
+        agent.claim = dead_section_3(agent)._replace(kind=kind)
+        agent.hear(3, claims=(EMPTY_CLAIM, agent.claim))
+        agent.turn(after=0.01)
+        grant(agent)
+        releases = kind in (ClaimKind.RETURN, ClaimKind.MANUAL)
+        turned = agent.turns(2.5)
+        assert (turned.orders[:1] == ["close"]) is releases, kind
+        if not releases:
+            assert turned.fast.outcome == Outcome(C, 9, Reason.HELD)
 
 
 def test_a_refused_attempt_is_spent_even_if_the_condition_comes_later(promised):

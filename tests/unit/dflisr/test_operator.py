@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from ied_agents.control.decision import Reason
 from ied_agents.dflisr.records import EventId, LockState, SectionState
 from ied_agents.dflisr.stored import Record
 
@@ -84,6 +83,16 @@ def test_an_unlock_is_published_and_durable_even_where_nothing_is_locked(bench, 
     turned = agent.turn()
     assert turned.fast.cleared == (EVENTS[0],)
     assert written(turned).cleared == (EVENTS[0],)
+
+
+def test_an_unlock_is_published_only_when_it_is_durable(bench, network):
+    agent = bench(11).quiet()
+    lock(agent, network, EVENTS[0])
+    agent.disk_works = False
+    agent.agent.unlock(EVENTS[0])
+    assert agent.turn().fast.cleared == ()
+    agent.disk_works = True
+    assert agent.turn(after=0.01).fast.cleared == (EVENTS[0],)
 
 
 def test_an_unlock_releases_the_lock_of_its_event_only(bench, network):

@@ -1,4 +1,4 @@
-"""The picture of the network before an event: what every section drew, who fed whom, and what a second event changes."""
+"""The picture of the network before an event: what every section drew, who fed whom; a second event."""
 
 from __future__ import annotations
 

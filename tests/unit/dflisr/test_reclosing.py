@@ -61,7 +61,7 @@ def tripped(breaker):
 
 def test_after_a_start_there_are_no_shots_until_the_reclaim_time_is_over(bench):
     agent = bench(1, shots={1: (0.5,)}).quiet()
-    started = agent.now - 1.2  # quiet lasts three turns of 0.4 s
+    started = agent.now - 2.0  # as long as quiet lasts
     assert not agent.turns(started + RECLAIM_S - 0.1 - agent.now).fast.shots
     assert agent.turns(0.2).fast.shots
     assert not bench(1).quiet().turns(RECLAIM_S + 1.0).fast.shots, "a breaker that has none"
@@ -136,6 +136,9 @@ FORBIDS = {
     "test": lambda a, n: a.agent.set_mode(Behaviour.TEST),
     "section declared by a peer": lambda a, n: flag(a, n, SectionState.FAULTED),
     "section suspect": lambda a, n: flag(a, n, SectionState.SUSPECT),
+    "a section farther out held for faulted": lambda a, n: a.hear(
+        4, sides=(n.flagged(SectionState.NONE, lock=LockState.NONE), n.flagged(event=EventId(4, 70)))
+    ),
     "a claim asks for it": lambda a, n: ask_for_claim(a),
     "a load-break switch asks to clear a declared fault": lambda a, n: ask_to_clear(a, n, EventId(2, 70)),
     "no supply": lambda a, n: a.feed(voltage=(DARK, DARK)),

@@ -21,6 +21,7 @@ from ied_agents.dflisr.stored import (
     from_json,
     to_json,
 )
+from scl.agent_model import RESERVATIONS
 
 numbers = st.integers(0, 0xFFFFFFFF)
 events = st.builds(EventId, st.integers(0, 0xFFFF), numbers)
@@ -43,7 +44,7 @@ records = st.builds(
     cleared=st.lists(events, max_size=4).map(tuple),
     promises=st.tuples(claims, claims),
     claims=st.tuples(claims, claims),
-    reservations=st.lists(entries, max_size=8).map(tuple),
+    reservations=st.lists(entries, max_size=RESERVATIONS).map(tuple),
     held=st.booleans(),
     hold_claim=claims,
     hold_event=events,
@@ -63,9 +64,7 @@ FULL = Record(
     cleared=(EventId(1, 1),),
     promises=(ClaimId(0, 7, 3), ClaimId(0, 0, 0)),
     claims=(ClaimId(0, 6, 2), ClaimId(0, 0, 0)),
-    reservations=(
-        Entry(Reservation(ClaimId(0, 7, 3), 9, 400, whole=False), EventId(2, 65), 1, (7, 5)),
-    ),
+    reservations=(Entry(Reservation(ClaimId(0, 7, 3), 9, 400, whole=False), EventId(2, 65), 1, (7, 5)),),
     held=False,
     hold_claim=ClaimId(0, 8, 2),
     hold_event=EventId(2, 66),
@@ -141,7 +140,7 @@ IMPOSSIBLE = (
     (("return_loads",), [1]),
     (("hold_claim",), [0, 0]),
     (("returning",), [1, 2, 3]),
-    (("reservations",), [to_json(FULL)["reservations"][0]] * 9),
+    (("reservations",), [to_json(FULL)["reservations"][0]] * (RESERVATIONS + 1)),
 )
 ANY_TEXT = {("tags", 0, "owner"), ("tags", 1, "owner")}
 ANY_NUMBER = {("reservations", 0, "path", 0), ("reservations", 0, "path", 1)}

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ied_agents.control.decision import Authority, Behaviour, Origin, Reason
+from ied_agents.dflisr.closer import SUPPLY_STEADY_S
 from ied_agents.dflisr.records import (
     EMPTY_CLAIM,
     NO_CLAIM,
@@ -75,10 +76,10 @@ def test_no_other_tie_is_closed_for_an_operator_who_asked_this_one(tie):
     tie.agent.request_close(Origin.STATION, tie.now)
     tie.turn(after=0.01)
     promised_by_all(tie, claim_of(tie, 0))
-    turned = tie.turns(3.0)
-    assert turned.orders == []
-    assert claim_of(tie, 0).request == Request(0, 0, 0)
-    assert turned.fast.claims[0].grants == ()
+    for _ in range(30):
+        turned = tie.turns(0.1)
+        assert turned.orders == []
+        assert turned.fast.claims[0].request == Request(0, 0, 0)
 
 
 REFUSED_AT_ONCE = {
@@ -285,7 +286,7 @@ def test_it_closes_with_capacity_of_its_own_feeder(returning, network):
     returning.turn(after=0.01)
     assert claim_of(returning, 1).request == Request(3, 1, 410), "T9 may lag 1 A behind"
     returning.hear(1, reservations=(Reservation(claim.id, 3, 410, whole=True),))
-    assert returning.turns(0.15).orders == ["close"]
+    assert returning.turns(SUPPLY_STEADY_S + 0.1).orders == ["close"]
     returning.feed(position=Dbpos.ON, voltage=(LIVE, LIVE), flow_a=40.0, current_a=40.0)
     turned = returning.turns(RETURN_TOLD_S + 1.0)
     assert turned.fast.returning == NO_EVENT
@@ -298,8 +299,8 @@ def test_what_cannot_be_closed_is_fed_from_the_tie_again(returning):
     given_back(returning, claim)
     returning.turn(after=0.01)
     returning.hear(1, reservations=(Reservation(claim.id, 3, 410, whole=True),))
-    assert returning.turns(0.1).orders == ["close"]
-    turned = returning.turns(1.0)  # still open
+    turned = returning.turns(SUPPLY_STEADY_S + 1.0)  # and it stays open
+    assert turned.orders == ["close"]
     assert turned.fast.outcome == Outcome(claim.id, 3, Reason.DID_NOT_CLOSE)
     again = claim_of(returning, 1)
     assert again.id > claim.id
@@ -490,5 +491,6 @@ def test_an_agents_claim_gives_way_to_a_higher_authority_for_good(bench, network
     for number in (9, 10):
         agent.hear(number, promises=(ClaimId(1, 1, 40), NO_CLAIM), voltage=(DARK, LIVE))
     turned = agent.turns(3.0)
-    assert turned.fast.claims[1].id in (claim.id, NO_CLAIM), "not claimed anew above it"
+    assert "claimed" not in turned.notes, "not claimed anew above it"
+    assert turned.fast.claims[1].id == claim.id
     assert turned.fast.claims[1].grants == ()

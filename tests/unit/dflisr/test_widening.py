@@ -128,7 +128,9 @@ def test_a_widened_section_does_not_widen_further(bench, network):
     event = EventId(4, 65)
     agent = bench(1).quiet()
     none = network.flagged(SectionState.NONE, lock=LockState.NONE)
-    agent.hear(3, last_event=event, position=Dbpos.OFF, sides=(network.flagged(SectionState.WIDENED, event=event), none))
+    agent.hear(
+        3, last_event=event, position=Dbpos.OFF, sides=(network.flagged(SectionState.WIDENED, event=event), none)
+    )
     agent.hear(2, last_event=event, sides=(none, network.flagged(SectionState.WIDENED, event=event)))
     turned = agent.turns(5.0)
     assert turned.orders == []
@@ -139,7 +141,9 @@ def test_its_own_failure_to_open_for_a_widened_section_does_not_widen_either(ben
     event = EventId(4, 65)
     agent = bench(2).quiet()
     none = network.flagged(SectionState.NONE, lock=LockState.NONE)
-    agent.hear(3, last_event=event, position=Dbpos.OFF, sides=(network.flagged(SectionState.WIDENED, event=event), none))
+    agent.hear(
+        3, last_event=event, position=Dbpos.OFF, sides=(network.flagged(SectionState.WIDENED, event=event), none)
+    )
     agent.turn()
     turned = agent.turns(5.0)
     assert turned.orders == ["open"] * 2

@@ -29,8 +29,8 @@ from ied_agents.dflisr.records import (
     SideState,
     Stage,
 )
-from ied_agents.dflisr.wire import FastDecoder, decode_slow, encode_fast, encode_slow
-from ied_agents.goose.data import decode_all_data
+from ied_agents.dflisr.wire import FastDecoder, FastEncoder, decode_slow, encode_fast, encode_slow
+from ied_agents.goose.data import decode_all_data, encode_all_data
 from ied_agents.goose.errors import GooseDecodeError
 from ied_agents.iec61850.data import Array, BitString, Structure, Unsigned
 from ied_agents.iec61850.dbpos import Dbpos
@@ -154,7 +154,10 @@ EXPECTED = {
     "AFSR1.ClmB.grant": Array(U(2 * (670 + n) + n % 2) for n in range(4)),
     "AFSR1.PrmA.id": Structure((U(4), U(33), U(501))),
     "AFSR1.PrmB.id": Structure((U(5), U(34), U(502))),
-    "AFSR1.Rsv.rsv": Array(Structure((U(6), U(40 + n), U(510 + n), U(700 + n), U(5000 + n), n % 2 == 1)) for n in range(8)),
+    "AFSR1.Rsv.rsv": Array(
+        Structure((U(6), U(40 + n), U(510 + n), U(700 + n), U(5000 + n), n % 2 == 1))
+        for n in range(agent_model.RESERVATIONS)
+    ),
     "AFSR1.Out.st": Structure((U(7), U(36), U(503), U(710), 15)),
     "AFSR1.Prg.st": Structure((5, 13, U(310), U(19))),
 }
@@ -291,6 +294,29 @@ def sequences(draw):
 def test_any_sequence_of_states_comes_back_through_one_decoder(sequence):
     decode = FastDecoder(ME)
     assert [decode(encode_fast(state)) for state in sequence] == sequence
+
+
+@settings(max_examples=50)
+@given(sequences())
+def test_an_encoder_that_uses_its_octets_again_gives_what_a_new_one_gives(sequence):
+    encode = FastEncoder()
+    assert [encode(state) for state in sequence] == [encode_fast(state) for state in sequence]
+
+
+def test_an_encoder_that_refused_a_state_encodes_the_next_one():
+    encode = FastEncoder()
+    with pytest.raises(ValueError, match="entries for an array"):
+        encode(replace(FULL, cleared=(EventId(1, 1),) * (agent_model.CLEARED + 1)))
+    assert encode(FULL) == encode_fast(FULL)
+
+
+def test_members_in_their_shortest_encoding_are_read_too_and_what_was_known_stays():
+    decode, raw = FastDecoder(ME), encode_fast(FULL)
+    assert decode(raw) == FULL
+    short = encode_all_data(decode_all_data(encode_fast(AgentState(1, pickup_id=1))))
+    assert len(short) < len(raw)
+    assert decode(short) == AgentState(1, pickup_id=1)
+    assert decode(raw) == FULL
 
 
 def read_or_refusal(read, raw):

@@ -9,7 +9,7 @@ import pytest
 
 import scl
 from gateway.site import read_site
-from ied_agents.dflisr.records import AgentState, LoadState
+from ied_agents.dflisr.records import CLEAR_SIDE, AgentState, EventId, LoadState
 from ied_agents.dflisr.stored import COMMISSIONED
 from ied_agents.dflisr.wire import FastDecoder, decode_slow, encode_fast, encode_slow
 from ied_agents.goose.publisher import Publisher
@@ -288,3 +288,104 @@ def test_next_deadline_never_lies_in_the_past_of_a_turn(station):
         station.turn(now, UTC_NS)
         assert station.next_deadline > now
         now = station.next_deadline
+
+
+# -- what does not wait for its turn -------------------------------------------------------------------------
+
+BREAKER, ASKING = 1, 2
+
+
+class Asked:
+    """The breaker at the head of feeder F1 in operation, and the load-break switch at the other end of its section."""
+
+    def __init__(self, agents):
+        settings = agents[BREAKER]
+        network = settings.config.feeder
+        self.station = Station(settings, COMMISSIONED.started(1000), unclean=False, mac=MAC, now=0.0)
+        self.side = next(
+            i for i, at in enumerate(network.by_number[ASKING].sides) if at in network.by_number[BREAKER].sides
+        )
+        self.state = AgentState(100, position=Dbpos.ON)
+        self.publishers = {n: Publisher(streams.fast.publisher(bytes(6))) for n, streams in settings.peers.items()}
+        for number in settings.peers:
+            self.station.receive_frame(self.says(number), 0.0)
+        self.station.receive_inputs(snapshot(BREAKER), 0.0)
+        for now in (0.0, 0.5, 0.6):
+            self.station.receive_inputs(snapshot(BREAKER, round(now * 10) + 2), now)
+            self.station.turn(now, UTC_NS)
+        self.now = 0.601
+        self.station.prepare()
+
+    def says(self, number, **changes):
+        self.state = replace(self.state, **changes)
+        return self.publishers[number].publish(encode_fast(self.state), 0.0, UtcTime(1_700_000_000))
+
+    def asks(self):
+        """The frame in which the load-break switch asks to be cleared."""
+        wants = CLEAR_SIDE._replace(clear=True, clear_event=EventId(ASKING, 65))
+        return self.says(ASKING, sides=(wants, CLEAR_SIDE) if self.side == 0 else (CLEAR_SIDE, wants))
+
+
+@pytest.fixture
+def asked(agents):
+    return Asked(agents)
+
+
+@pytest.fixture
+def of_breaker(agents):
+    streams = agents[BREAKER].own.fast
+    return Receiver([Subscriber(streams.subscriber(), FastDecoder(BREAKER), lambda state: state.incarnation)])
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+def test_a_clear_request_is_answered_with_order_and_trip_before_the_turn(asked, of_breaker, prepared):
+    station = asked.station
+    if not prepared:
+        station._prepared = (None, b"")
+    station.receive_frame(asked.asks(), asked.now)
+    urgent = station.react(asked.now, UTC_NS + 7)
+    (event,) = of_breaker.receive(*urgent.frames, asked.now)
+    assert event.value.trip
+    assert event.t == UtcTime.from_ns(UTC_NS + 7)
+    assert [command.operation for command in urgent.commands] == ["open"]
+    turned = station.turn(asked.now, UTC_NS + 8)
+    assert turned.commands == []
+    states = [e.value for frame in turned.frames for e in of_breaker.receive(frame, asked.now)]
+    assert all(state.trip for state in states)
+    assert station.agent.situation.own.trip
+
+
+def test_the_turn_alone_does_the_same_if_nobody_asks_for_more_haste(asked):
+    asked.station.receive_frame(asked.asks(), asked.now)
+    assert [command.operation for command in asked.station.turn(asked.now, UTC_NS).commands] == ["open"]
+
+
+def test_a_request_is_not_answered_twice(asked):
+    frame = asked.asks()
+    asked.station.receive_frame(frame, asked.now)
+    assert asked.station.react(asked.now, UTC_NS) is not None
+    asked.station.receive_frame(frame, asked.now)
+    assert asked.station.react(asked.now, UTC_NS) is None
+
+
+OTHER_NEWS = {
+    "inputs": lambda asked: asked.station.receive_inputs(snapshot(BREAKER, 99), asked.now),
+    "another state": lambda asked: asked.station.receive_frame(asked.says(3, pickup_id=5), asked.now),
+    "an operator": lambda asked: asked.station.touch(),
+    "the disk": lambda asked: asked.station.stored(1, COMMISSIONED),
+}
+
+
+@pytest.mark.parametrize("what", OTHER_NEWS)
+def test_nothing_is_done_ahead_of_the_turn_if_there_is_other_news(asked, what):
+    request = asked.asks()
+    OTHER_NEWS[what](asked)
+    asked.station.receive_frame(request, asked.now)
+    assert asked.station.react(asked.now, UTC_NS) is None
+
+
+def test_nothing_is_done_ahead_of_the_turn_when_something_else_is_due(asked):
+    due = asked.station.next_deadline
+    asked.station.receive_frame(asked.asks(), due)
+    assert asked.station.react(due, UTC_NS) is None
+    assert [command.operation for command in asked.station.turn(due, UTC_NS).commands] == ["open"]

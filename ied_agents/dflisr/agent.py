@@ -59,7 +59,7 @@ from ied_agents.dflisr.records import (
 from ied_agents.dflisr.reflex import Reflex
 from ied_agents.dflisr.stored import CLEARED_KEPT, EVENT_BLOCK, TAG_OWNERS, Record, StoredSide
 from ied_agents.dflisr.tasks import Tasks
-from ied_agents.dflisr.views import AgentConfig, Situation
+from ied_agents.dflisr.views import IN_OPERATION, AgentConfig, Situation
 from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.process.inputs import Voltage
 
@@ -175,8 +175,9 @@ class Agent:
         if before is None or (before.position is Dbpos.OFF) is not (state.position is Dbpos.OFF):
             self._reflex.moved()
         view.state, view.alive = state, True
-        if self.situation.usable(state):
+        if state.behaviour in IN_OPERATION:
             view.sides = state.sides
+        view.test_sides = state.sides
 
     def receive_load(self, switch: int, load: LoadState) -> None:
         """A peer's slow data set."""
@@ -352,7 +353,10 @@ class Agent:
         self._deadline, self._evaluated_at = NEVER, now
         self._turn = turn = Turn(self.situation.own, self._turn.slow, notes=self._notes)
         self._notes = []
-        self.situation.operate_in(self._behaviour())
+        was_testing = self.situation.testing
+        self.situation.behaviour = self._behaviour()
+        if was_testing and not self.situation.testing:
+            self._forget_test()
         self.situation.begin_turn()
         self._closer.stored(self._stored.promises)
         self._adopt_cleared()
@@ -384,6 +388,13 @@ class Agent:
         turn.fast = self.situation.own
         turn.slow = publish.load_state(self.situation, self._turn.slow, now)
         return turn
+
+    def _forget_test(self) -> None:
+        """What was locked because of test data, or of currents that a tester injected, ends with the test."""
+        for side in (0, 1):
+            if self._record.sides[side].test:
+                self._set_side(side, StoredSide())
+                self._note("test over", {"section": self._section(side)})
 
     def _decided(self) -> tuple[Any, ...]:
         """What reclosing and restoring may change of what is published."""
@@ -475,7 +486,7 @@ class Agent:
             if ordered not in (NO_EVENT, self._record.returning) and self._moved_for(ordered):
                 self._record = replace(self._record, returning=ordered)
                 self._note("return to normal", {"event": ordered})
-            for event in state.cleared:
+            for event in state.cleared if state.behaviour in IN_OPERATION else ():
                 if event not in self._record.cleared:
                     self._clear(event)
 
@@ -582,7 +593,8 @@ class Agent:
         if event == NO_EVENT:
             return False
         silent = self._locator.peers_missing(self.situation.me.sides[side])
-        self._set_side(side, replace(self._record.sides[side], section=state, event=event, locked=True))
+        test = self.situation.testing
+        self._set_side(side, replace(self._record.sides[side], section=state, event=event, locked=True, test=test))
         kind = "declared faulted" if state is SectionState.FAULTED else "held suspect"
         self._note(kind, {"section": self._section(side), "event": event, "no_clear_answer_from": silent})
         return True
@@ -662,7 +674,7 @@ class Agent:
             if self.situation.feeder.is_source(self.situation.me.sides[side]):
                 self._breaker_failure = True
             elif self._record.sides[side].section is SectionState.NONE:
-                held = replace(self._record.sides[side], section=SectionState.WIDENED, event=event, locked=True)
+                held = StoredSide(SectionState.WIDENED, event, locked=True, test=self.situation.testing)
                 self._set_side(side, held)
                 self._note("widened", {"section": self._section(side), "event": event})
 
@@ -674,7 +686,8 @@ class Agent:
             self._note("lock released", {"section": self._section(side)})
         heard_worse = duty.section is SectionState.FAULTED and known.section is not SectionState.FAULTED
         if duty.section is not SectionState.NONE and (known.section is SectionState.NONE or heard_worse):
-            self._set_side(side, replace(known, section=duty.section, event=duty.event, locked=True))
+            test = self.situation.testing and not self.situation.really_flagged(self.situation.me.sides[side])
+            self._set_side(side, replace(known, section=duty.section, event=duty.event, locked=True, test=test))
             known = self._record.sides[side]
         stored = self._stored.sides[side]
         was = self.situation.own.sides[side].lock

@@ -51,6 +51,8 @@ PATIENCE_S: Final = 2.0
 """After this long without progress an agent says that it is stopped, and why; it goes on as soon as it can."""
 GRANT_PATIENCE_S: Final = 8.0
 """Longer than a granted switch waits, closes and is heard of."""
+SPLIT_PATIENCE_S: Final = 0.6
+"""An island is split, or left dark in part, so long after the event: until then others may become able to supply."""
 CLAIM_PAUSE_S: Final = 0.1
 HIGHEST_NUMBER: Final = 0xFFFF_FFFF
 CLAIMS_PER_EVENT: Final = 24
@@ -330,7 +332,7 @@ class Claimant:
             if missing is not Reason.NONE:
                 return missing
         if campaign.state is ClaimState.CHOOSING:
-            missing = self._choose(side, campaign, purpose)
+            missing = self._choose(side, campaign, purpose, now)
             if missing is not Reason.NONE:
                 return missing
         if campaign.state is ClaimState.REQUESTING:
@@ -380,15 +382,18 @@ class Claimant:
             left -= self._expected_island(min(left), campaign).sections
         campaign.targets = tuple(targets)
 
-    def _choose(self, side: int, campaign: Campaign, purpose: Purpose) -> Reason:
+    def _choose(self, side: int, campaign: Campaign, purpose: Purpose, now: float) -> Reason:
         """Choose ties and where to split; where the island is split for this claim already, that is done."""
         if not (campaign.splits and campaign.parts):
             choice, dark, reason = self._best(side, campaign, purpose)
             if not choice.parts:
                 return reason
+            left_out = dark - frozenset[int]().union(*(part.sections for part in choice.parts))
+            if (choice.splits or left_out) and now < campaign.since + SPLIT_PATIENCE_S:
+                # What lies before the fault is coming back just now, and may supply this too.
+                return Reason.PEER_SILENT
             campaign.parts = choice.parts
             campaign.sections |= dark
-            left_out = dark - frozenset[int]().union(*(part.sections for part in choice.parts))
             loads = self._now.frozen[purpose.event].loads_a
             campaign.short = Reason.NO_CAPACITY if any(loads.get(s, 1.0) for s in left_out) else Reason.NONE
             if choice.splits:

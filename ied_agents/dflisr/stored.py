@@ -44,12 +44,16 @@ class StoredRecordError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class StoredSide:
-    """What one side's section is held for, whether that side is locked, and an own clear request."""
+    """What one side's section is held for, whether that side is locked, and an own clear request.
+
+    ``test``: it came of a test and ends with it.
+    """
 
     section: SectionState = SectionState.NONE
     event: EventId = NO_EVENT
     locked: bool = False
     clear_event: EventId = NO_EVENT
+    test: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,7 @@ def to_json(record: Record) -> dict[str, Any]:
                 "event": list(side.event),
                 "locked": side.locked,
                 "clear_event": list(side.clear_event),
+                "test": side.test,
             }
             for side in record.sides
         ],
@@ -210,6 +215,8 @@ def _migrated(data: Any) -> Any:
     root = {name: empty[name] for name in added} | data
     if isinstance(data.get("tags"), int):
         root["tags"] = [{"owner": "operator", "tags": data["tags"]}] if data["tags"] else []
+    if isinstance(data.get("sides"), list):
+        root["sides"] = [{"test": False, **side} if isinstance(side, dict) else side for side in data["sides"]]
     if isinstance(data.get("reservations"), list):
         root["reservations"] = [_migrated_entry(entry) for entry in data["reservations"]]
     return root
@@ -240,6 +247,7 @@ def _side(side: JsonObject) -> StoredSide:
         EventId(*side.integers("event", _EVENT)),
         side.boolean("locked"),
         EventId(*side.integers("clear_event", _EVENT)),
+        side.boolean("test"),
     )
     side.finish()
     return result

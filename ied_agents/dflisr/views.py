@@ -39,10 +39,11 @@ if TYPE_CHECKING:
 NO_CLAIMS: Final = (EMPTY_CLAIM, EMPTY_CLAIM)
 INPUTS_LIFE_S: Final = 3.0
 """Inputs older than this are not believed; a process refreshes them every second."""
-_IN_OPERATION: Final = frozenset((Behaviour.ON, Behaviour.BLOCKED))
+IN_OPERATION: Final = frozenset((Behaviour.ON, Behaviour.BLOCKED))
+"""Modes in which what an agent says is meant (IEC 61850-7-4)."""
 USABLE: Final = {
-    Behaviour.ON: _IN_OPERATION,
-    Behaviour.BLOCKED: _IN_OPERATION,
+    Behaviour.ON: IN_OPERATION,
+    Behaviour.BLOCKED: IN_OPERATION,
     Behaviour.TEST: frozenset(Behaviour) - {Behaviour.OFF},
     Behaviour.TEST_BLOCKED: frozenset(Behaviour) - {Behaviour.OFF},
     Behaviour.OFF: frozenset(),
@@ -78,7 +79,9 @@ class PeerView:
     state: AgentState | None = None
     alive: bool = False
     sides: tuple[SideState, SideState] = (CLEAR_SIDE, CLEAR_SIDE)
-    """Flags and locks as it said them last in a mode whose data may be used."""
+    """Flags and locks as it said them last in operation."""
+    test_sides: tuple[SideState, SideState] = (CLEAR_SIDE, CLEAR_SIDE)
+    """The same as it said them last in any mode, for an agent in test."""
     load: LoadState | None = None
     load_alive: bool = False
     load_at: float = float("-inf")
@@ -141,14 +144,19 @@ class Situation:
         """Whether data of a publisher may be used in the own mode (IEC 61850-7-4)."""
         return state.behaviour in USABLE[self.behaviour]
 
-    def operate_in(self, behaviour: Behaviour) -> None:
-        """Take a mode; in another one other peers' flags count."""
-        if behaviour is self.behaviour:
-            return
-        self.behaviour = behaviour
-        for view in self.views.values():
-            if view.state is not None and self.usable(view.state):
-                view.sides = view.state.sides
+    @property
+    def testing(self) -> bool:
+        """Whether the own agent is in test; what it finds out then must not outlast the test."""
+        return self.behaviour in (Behaviour.TEST, Behaviour.TEST_BLOCKED)
+
+    def really_flagged(self, section: int) -> bool:
+        """Whether an agent in operation holds the section for faulted or suspect."""
+        return any(
+            view.sides[bound.side].section is not SectionState.NONE
+            and view.sides[bound.side].section_event not in self.cleared
+            for bound in self.feeder.around[section]
+            if (view := self.views.get(bound.switch)) is not None
+        )
 
     # -- a turn: what was found out once holds for all of it --------------------------------------------------------
 
@@ -206,7 +214,7 @@ class Situation:
                 view = self.views.get(bound.switch)
                 if view is None or (to_operate and self.heard(bound.switch) is None):
                     continue
-                side = view.sides[bound.side]
+                side = (view.test_sides if self.testing else view.sides)[bound.side]
             if side.section is SectionState.NONE or side.section_event in self.cleared:
                 continue
             if worst is SectionState.NONE or (side.section, -side.section_event.switch) < (
@@ -220,9 +228,11 @@ class Situation:
         """Events that somebody flags and nobody has cleared."""
         if self._turning and self._active is not None:
             return self._active
+        testing = self.testing
+        heard = (view.test_sides if testing else view.sides for view in self.views.values())
         self._active = frozenset(
             side.section_event
-            for sides in (self.own.sides, *(view.sides for view in self.views.values()))
+            for sides in (self.own.sides, *heard)
             for side in sides
             if side.section is not SectionState.NONE and side.section_event not in self.cleared
         )

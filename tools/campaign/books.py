@@ -106,7 +106,8 @@ class Books:
             self._declared.update(event for event in events if event.switch == number)
             undeclared.extend(event for event in events if event.switch and event not in self._declared)
             self._declared.update(undeclared)  # told once
-            if sent:
+            # What is held in a test ends with it.
+            if sent and state.behaviour not in (Behaviour.TEST, Behaviour.TEST_BLOCKED):
                 for side in (0, 1):
                     self._note_side(said, self._truth.sides[number][side], side, state.sides[side], now)
         if sent and (state.behaviour is not before.behaviour or state.unproven != before.unproven):

@@ -144,7 +144,9 @@ def unserved(
         not_closable=around,
         out=frozenset(faults),
     )
-    return list(_Inquiry(truth, end, ratings_a, (), {}, 1.0).run().missed)
+    everybody = frozenset(switch.number for switch in network.switches)
+    heard = dict.fromkeys(everybody, everybody)
+    return list(_Inquiry(truth, end, ratings_a, (), {}, 1.0, heard).run().missed)
 
 
 class _Inquiry:

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from ied_agents.dflisr.records import AgentState
     from tools.demo.scenes import Scene
 
-FAULT_AFTER_S: Final = 0.3
+FAULT_AFTER_S: Final = 1.0
+"""Loads must be known before: heard 0.2 s ago, with no switch moved, or heard for the first time, 0.5 s before that."""
 LONGEST_S: Final = 12.0
 KILL_BEFORE_S: Final = 0.05
 _RETURN_QUIET_S: Final = 2.0

@@ -138,7 +138,7 @@ class WireReader:
         """What stands beyond single orders: shots, holds, return to normal, breaker failure."""
         if new.reclosing and not old.reclosing:
             yield "will reclose", "shots left"
-        if new.held and not old.held:
+        if new.hold_claim not in (NO_CLAIM, old.hold_claim):
             yield "holds open", f"claim {new.hold_claim.number} of {self._names[new.hold_claim.switch]}"
         if new.returning not in (NO_EVENT, old.returning):
             yield "returns to normal", f"after event {new.returning.counter} of {self._names[new.returning.switch]}"

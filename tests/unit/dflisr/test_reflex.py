@@ -52,12 +52,14 @@ def test_what_it_did_is_noted_once(bench, asks):
     assert [notes.count(kind) for kind in ("open ordered", "clears for a load-break switch")] == [1, 1]
 
 
-def test_a_request_for_a_shot_leaves_the_shots_and_one_for_an_event_takes_them(bench, asks):
+def test_a_request_for_a_shot_leaves_the_shots_and_one_for_an_event_takes_them(bench, asks, network):
+    wants = network.flagged(SectionState.NONE, lock=LockState.NONE, clear=True)
     for event, reclosing in ((EventId(2, 0), True), (EventId(2, 65), False)):
         agent = bench(1, shots={1: (0.3,)}).quiet()
         agent.turns(6.0)
         assert agent.situation.own.shots
-        assert asks(agent, event=event) is not None
+        sides = (wants._replace(clear_event=event), network.flagged(SectionState.NONE, lock=LockState.NONE))
+        assert asks(agent, event=event, sides=sides) is not None
         assert agent.turn().fast.reclosing is reclosing
 
 

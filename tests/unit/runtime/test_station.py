@@ -18,6 +18,7 @@ from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.iec61850.utctime import UtcTime
 from ied_agents.process.inputs import Direction, SwitchInputs, Voltage
 from ied_agents.runtime.station import Station
+from tools.campaign.light_station import LightFrame, LightStation
 
 SAMPLE = Path(scl.__file__).parent / "samples" / "two_source.toml"
 MAC = bytes.fromhex("020000000003")
@@ -389,3 +390,22 @@ def test_nothing_is_done_ahead_of_the_turn_when_something_else_is_due(asked):
     asked.station.receive_frame(asked.asks(), due)
     assert asked.station.react(due, UTC_NS) is None
     assert [command.operation for command in asked.station.turn(due, UTC_NS).commands] == ["open"]
+
+
+def test_the_station_without_octets_hands_out_the_same_with_its_turn(agents, asked):
+    light = LightStation(agents[BREAKER], COMMISSIONED.started(1000), unclean=False, now=0.0)
+    state = AgentState(100, position=Dbpos.ON)
+    for number in agents[BREAKER].peers:
+        light.receive_frame(LightFrame(number, True, 1, 0, 9.0, state), 0.0)
+    for sequence, now in enumerate((0.0, 0.5, 0.6), 1):
+        light.receive_inputs(snapshot(BREAKER, sequence), now)
+        light.turn(now)
+    request = asked.asks()
+    light.receive_frame(LightFrame(ASKING, True, 2, 0, 9.0, asked.state), asked.now)
+    output = light.turn(asked.now)
+    asked.station.receive_frame(request, asked.now)
+    urgent, turned = asked.station.react(asked.now, UTC_NS), asked.station.turn(asked.now, UTC_NS)
+    assert [command.operation for command in output.commands] == ["open"]
+    assert len(output.frames) == len(urgent.frames) + len(turned.frames)
+    assert output.frames[0].value.trip
+    assert sorted(n.kind for n in output.notes) == sorted(n.kind for n in [*urgent.notes, *turned.notes])

@@ -522,16 +522,17 @@ class Agent:
         return self.situation.inputs_valid(now) and not self._unproven and not self._record.held
 
     def _condition(self, now: float) -> SwitchCondition:
+        record = self._record
         position, quality = self._position(now)
         return SwitchCondition(
             known_open=position is Dbpos.OFF and quality == 0,
             known_closed=position is Dbpos.ON and quality == 0,
             close_outstanding=self._orders.close_outstanding,
-            locked=any(side.locked for side in self._record.sides),
-            proven=not self._unproven and not self._record.held,
+            locked=record.sides[0].locked or record.sides[1].locked,
+            proven=not self._unproven and not record.held,
             behaviour=self._behaviour(),
-            tags=self._record.all_tags,
-            local=self._record.authority is Authority.LOCAL,
+            tags=record.all_tags,
+            local=record.authority is Authority.LOCAL,
         )
 
     # -- locate ---------------------------------------------------------------------------------------------------

@@ -293,6 +293,7 @@ class Ledger:
         whole = all(element.owner == me for element in shared)
         reservation = Reservation(claim.id, request.tie, request.deciamperes, whole)
         self.entries = (*others, Entry(reservation, claim.event, bound.side, tuple(path)))
+        self._asked.add((claim.id, request.tie))
         return Reason.NONE
 
     def _shared_room(self, head: int, others: tuple[Entry, ...], wanted: float, now: float) -> Reason:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from ied_agents.control.decision import Behaviour
 from ied_agents.dflisr.isolate import fed_behind
 from ied_agents.dflisr.records import NO_EVENT, AgentState, Bound, EventId
+from ied_agents.iec61850.dbpos import Dbpos
 
 if TYPE_CHECKING:
     from ied_agents.dflisr.views import Situation
@@ -77,11 +78,13 @@ class Reflex:
             return NO_EVENT
         if situation.behaviour is not Behaviour.ON or not situation.inputs_valid(now):
             return NO_EVENT
-        if not situation.known_closed(me.number):
+        own = situation.own
+        if own.position is not Dbpos.ON or own.position_quality:
             return NO_EVENT
-        sections = situation.feeder.by_number[switch].sides
-        for side, said in enumerate(state.sides):
-            if sections[side] in me.sides and said[:2] != before.sides[side][:2]:
+        for section, said, said_before in zip(
+            situation.feeder.by_number[switch].sides, state.sides, before.sides, strict=True
+        ):
+            if section in me.sides and said[:2] != said_before[:2]:
                 # A flag of a section of this switch locks it too.
                 return NO_EVENT
         if self._served is None:

@@ -99,6 +99,8 @@ class Record:
     @property
     def all_tags(self) -> int:
         """Tags of all owners together."""
+        if not self.tags:
+            return 0
         return (WORK_TAG if any(bits & WORK_TAG for _, bits in self.tags) else 0) | (
             HOT_LINE_TAG if any(bits & HOT_LINE_TAG for _, bits in self.tags) else 0
         )

@@ -298,7 +298,7 @@ class Situation:
         """Whether the island is dead for sure under ``claim``: NONE, or what is missing.
 
         Every switch on its boundary is open and either promised to the claim or durably locked; every one inside is
-        closed and has promised too, so that none has opened unnoticed; at least one good sensor there says absent and
+        closed and has promised too, so that none has opened unnoticed, and none was asked to open; at least one good sensor there says absent and
         none in it says present; nobody holds a section of it for faulted.
         """
         for section in island.sections:
@@ -311,6 +311,8 @@ class Situation:
             if bound.switch != claimant and not self.bound_by(bound, claim.id):
                 return Reason.PEER_SILENT
         for number in island.inner:
+            if {Bound(number, 0), Bound(number, 1)} <= set(claim.boundary):
+                return Reason.ISOLATION_NOT_CONFIRMED  # asked to open, and has not yet
             inside = self.heard(number)
             if inside is None or not self.known_closed(number) or inside.promises != (claim.id, claim.id):
                 return Reason.PEER_SILENT

@@ -17,7 +17,8 @@ from gateway.site import read_site
 from ied_agents.dflisr.stored import from_json
 from ied_agents.process.plant import PlantSettings
 from ied_agents.runtime.durable import DurableFile
-from tools.demo.play import Script, play_in_memory, play_on_wire
+from tools.demo.play import play_in_memory, play_on_wire
+from tools.demo.scenes import SCRIPTED, permanent
 from tools.demo.stage import Stage
 from tools.lab import LabUnavailable
 
@@ -33,7 +34,7 @@ def on_wire(site, tmp_path, require):
     def play(section, **script):
         index = next(s.index for s in site.network.sections if s.name == section)
         try:
-            return play_on_wire(site, Script(index, **script), tmp_path)
+            return play_on_wire(permanent(site, index, **script), tmp_path)
         except LabUnavailable as reason:
             require(False, str(reason))
 
@@ -44,10 +45,9 @@ def _flisr(*arguments, **options):
     return subprocess.Popen([sys.executable, "-P", "-m", "tools.cli", *arguments], **options)
 
 
-def test_the_demo_uses_packet_sockets_and_ten_agent_processes(tmp_path, require):
+def test_the_demo_plays_every_scene_with_packet_sockets_and_ten_agent_processes(tmp_path, require):
     child = _flisr("demo", "--json", "--out", str(tmp_path), stdout=subprocess.PIPE)
-    output, _ = child.communicate(timeout=60)
-    assert child.returncode == 0
+    output, _ = child.communicate(timeout=240)
     record = json.loads(output)
     if record["link"] != "af_packet":
         require(False, "no network namespaces here")
@@ -59,6 +59,19 @@ def test_the_demo_uses_packet_sockets_and_ten_agent_processes(tmp_path, require)
     assert record["said"]["dropped"] == 0
     for name in record["files"]:
         assert Path(name).stat().st_size > 500
+    assert {name: scene["failures"] for name, scene in record["scenes"].items()} == {name: [] for name in SCRIPTED}
+    assert all(scene["said"]["dropped"] == 0 for scene in record["scenes"].values())
+    assert child.returncode == 0
+
+
+def test_a_generated_system_says_beforehand_what_it_takes(tmp_path, require):
+    child = _flisr("demo", "--switches", "16", "--out", str(tmp_path), stdout=subprocess.PIPE)
+    output = child.communicate(timeout=120)[0].decode()
+    if "af_packet" not in output:
+        require(False, "no network namespaces here")
+    assert output.index("This machine:") < output.index("Starting 16 agents")
+    assert "as it must be" in output
+    assert child.returncode == 0
 
 
 @pytest.mark.parametrize("section", ["F1/S1", "F2/S3", "F2/S4"])
@@ -75,6 +88,7 @@ def test_a_killed_agent_makes_its_neighbours_stop_safely(on_wire):
     dark = {section.name for section in record.after.sections if not section.energised}
     assert {"F1/S2", "F1/S3", "F1/S4"} <= dark, "what the dead agent bounds stays dark"
     assert "F1/S1" not in dark
+    assert record.failures == [], "safe, and somebody says why not all is healed"
 
 
 def test_loss_of_a_tenth_of_the_frames_is_healed(on_wire):
@@ -90,7 +104,7 @@ def test_killing_the_plant_after_the_fault_changes_no_decision_taken(on_wire, si
 
 def test_memory_and_wire_decide_alike(on_wire, site, tmp_path):
     index = next(s.index for s in site.network.sections if s.name == "F1/S3")
-    virtual = play_in_memory(site, Script(index), tmp_path / "memory")
+    virtual = play_in_memory(permanent(site, index), tmp_path / "memory")
     real = on_wire("F1/S3")
     assert virtual.healed
     assert real.healed
@@ -101,6 +115,8 @@ def test_memory_and_wire_decide_alike(on_wire, site, tmp_path):
 def test_an_interrupted_demo_leaves_nothing_behind(tmp_path):
     child = _flisr(
         "demo",
+        "--scene",
+        "permanent",
         "--out",
         str(tmp_path / "out"),
         stdout=subprocess.PIPE,
@@ -149,6 +165,10 @@ def test_agents_that_stopped_in_order_left_a_clean_mark_and_their_locks(site, tm
         (["--kill", "X"], "--kill X: expected one of"),
         (["--loss", "100"], "--loss 100: expected 0 to below 100"),
         (["--site", "nowhere.toml"], "nowhere.toml"),
+        (["--scene", "encore"], "--scene encore: expected one of permanent, transient,"),
+        (["--scene", "stuck", "--fault", "F1/S1"], "--fault: only with the scene permanent"),
+        (["--switches", "100000"], "100000 agents; this machine can carry"),
+        (["--switches", "2"], "2 switches; at least 3"),
     ],
 )
 def test_a_wrong_option_is_one_clear_line(arguments, message, tmp_path):

@@ -164,8 +164,10 @@ class Stage:
     def _ready(self, child: subprocess.Popen[bytes], name: str) -> None:
         assert child.stdout is not None
         self._pipes.extend(pipe for pipe in (child.stdin, child.stdout) if pipe is not None)
-        if not select.select([child.stdout], [], [], self._patience_s)[0] or not child.stdout.readline():
+        if not select.select([child.stdout], [], [], self._patience_s)[0]:
             raise StageError(f"{name} did not start within {self._patience_s:.0f} s; its messages are above")
+        if not child.stdout.readline():
+            raise StageError(f"{name} ended with status {child.wait()} before it was ready; its messages are above")
 
     def _wait_until_heard(self) -> None:
         deadline = time.monotonic() + self._patience_s

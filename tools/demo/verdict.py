@@ -16,7 +16,8 @@ def failures(record: Record, expected: Expected | None) -> list[str]:
 
     Args:
         record: of the scene.
-        expected: what must have come of it; None judges safety alone, and that somebody says why not all is healed.
+        expected: what must have come of it; None judges safety alone, and that somebody says why not all is healed:
+            a section is suspect, or an agent has stopped.
     """
     found = [
         f"{section}: fault current flowed into it {times} times; once is when the fault came up or showed itself"
@@ -27,7 +28,7 @@ def failures(record: Record, expected: Expected | None) -> list[str]:
         found.append(f"two supplies were connected with each other, {record.paralleled} times")
     result = record.outcome
     if expected is None:
-        if not record.healed and not result.stopped:
+        if not record.healed and not result.stopped and not result.suspect:
             found.append("not all is healed, and no agent says why")
         return found
     after = record.after

@@ -118,14 +118,15 @@ class WireReader:
                         f"from {name[claim.request.owner]}"
                     ),
                 )
-            if claim.grants and claim.grants != before.grants:
-                yield "granted", ", ".join(name[b.switch] for b in claim.grants)
-            if new.promises[side] not in (NO_CLAIM, old.promises[side]):
-                promise = new.promises[side]
-                yield "promised", f"claim {promise.number} of {name[promise.switch]}"
         for reservation in new.reservations:
             if reservation not in old.reservations:
                 yield "reserved", f"{reservation.deciamperes / 10:.1f} A for {name[reservation.tie]}"
+        for before, claim in zip(old.claims, new.claims, strict=True):
+            if claim.grants and claim.grants != before.grants:
+                yield "granted", ", ".join(name[b.switch] for b in claim.grants)
+        promised = {new for old, new in zip(old.promises, new.promises, strict=True) if new not in (NO_CLAIM, old)}
+        for promise in sorted(promised):
+            yield "promised", f"claim {promise.number} of {name[promise.switch]}"
         yield from self._standing_difference(old, new)
         if new.close_outstanding and not old.close_outstanding:
             yield "ordered close", "reclosing shot" if new.reclosing else ""

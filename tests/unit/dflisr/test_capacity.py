@@ -25,6 +25,7 @@ from ied_agents.dflisr.records import (
     EMPTY_CLAIM,
     NO_CLAIM,
     NO_EVENT,
+    NO_OUTCOME,
     Bound,
     Claim,
     ClaimId,
@@ -280,7 +281,25 @@ def test_it_ends_when_its_event_is_over_and_its_tie_carries_the_load(head, reser
     head.cleared = cleared
     hears(head, 9, position=position)
     reserved.follow(NOW)
+    assert len(reserved.entries) == 1, "what it carries is in no load yet"
+    reserved.follow(NOW + LOADS_SETTLE_S - 0.1)
+    assert len(reserved.entries) == 1
+    reserved.follow(NOW + LOADS_SETTLE_S)
     assert len(reserved.entries) == left
+
+
+def test_a_tie_that_was_not_heard_for_a_moment_must_settle_anew(head, reserved):
+    head.cleared = (EVENT,)
+    hears(head, 9, position=Dbpos.ON)
+    reserved.follow(NOW)
+    head.views[9].alive = False
+    reserved.follow(NOW + 1.0)
+    head.views[9].alive = True
+    reserved.follow(NOW + 2.0)
+    reserved.follow(NOW + 2.0 + LOADS_SETTLE_S - 0.1)
+    assert len(reserved.entries) == 1
+    reserved.follow(NOW + 2.0 + LOADS_SETTLE_S)
+    assert reserved.entries == ()
 
 
 # -- what a closed tie carries -------------------------------------------------------------------------------
@@ -467,13 +486,31 @@ def test_a_head_reserves_first_and_is_covered_only_when_the_owner_of_what_it_sha
     assert ledger.entries[0].reservation.whole
 
 
-def test_a_refusal_of_the_owner_frees_what_the_head_had_reserved_and_becomes_its_answer(sharing):
+def test_a_refusal_of_the_owner_becomes_the_heads_answer_and_what_it_reserved_stands_while_it_is_asked_for(sharing):
+    """So that its owner can judge it again; it ends as any other when the claimant turns to another tie."""
     ledger = Ledger(sharing)
+    hears(sharing, 3, claims=(EMPTY_CLAIM, claim(FIRST, 39.0)))
+    ledger.judge(claim(FIRST, 39.0), NOW)
+    assert ledger.refused_elsewhere() == []
+    made = Reservation(FIRST, 9, 390, whole=False)
+    hears(sharing, 11, outcome=Outcome(FIRST, 9, Reason.NO_CAPACITY))
+    ledger.follow(NOW)
+    assert [entry.reservation for entry in ledger.entries] == [made]
+    assert ledger.refused_elsewhere() == [(made, Reason.NO_CAPACITY)]
+    hears(sharing, 11, outcome=NO_OUTCOME, reservations=(made._replace(whole=True),))
+    ledger.follow(NOW)
+    assert [entry.reservation for entry in ledger.entries] == [made._replace(whole=True)]
+    assert ledger.refused_elsewhere() == []
+
+
+def test_what_an_owner_refuses_ends_when_its_claimant_turns_to_another_tie(sharing):
+    ledger = Ledger(sharing)
+    hears(sharing, 3, claims=(EMPTY_CLAIM, claim(FIRST, 39.0)))
     ledger.judge(claim(FIRST, 39.0), NOW)
     hears(sharing, 11, outcome=Outcome(FIRST, 9, Reason.NO_CAPACITY))
     ledger.follow(NOW)
-    assert ledger.entries == ()
-    assert ledger.judge(claim(FIRST, 39.0), NOW) is Reason.NO_CAPACITY
+    hears(sharing, 3, claims=(EMPTY_CLAIM, claim(FIRST, 39.0, tie=10, owner=11)))
+    ledger.follow(NOW)
     assert ledger.entries == ()
 
 
@@ -572,15 +609,25 @@ def test_after_a_restart_a_request_that_is_no_longer_heard_is_no_end_of_a_reserv
 
 def test_a_reservation_of_before_that_names_no_path_still_counts_and_ends_like_any_other(head):
     """As a record of the first version leaves it (see ``stored``): 60 A flow, 300 A are reserved."""
-    before = Entry(Reservation(FIRST, 9, 3000, whole=True), NO_EVENT, 0, ())
+    made = Reservation(FIRST, 9, 3000, whole=True)
     hears(head, 9, promises=(FIRST, NO_CLAIM))
-    ledger = Ledger(head, (before,))
+    ledger = Ledger(head, (Entry(made, NO_EVENT, 0, ()),))
     ledger.follow(NOW)
-    assert ledger.entries == (before,)
+    assert [entry.reservation for entry in ledger.entries] == [made]
     assert ledger.judge(claim(THIRD, 39.1), NOW) is Reason.NO_CAPACITY
     hears(head, 9, promises=(SECOND, NO_CLAIM))
     ledger.follow(NOW)
     assert ledger.entries == ()
+
+
+def test_a_reservation_of_before_that_names_no_path_counts_on_every_switch_of_the_way(situation):
+    """L2 carries 90 A of 320: 300 A less 70 A are left there, although nobody knows whether T9 draws through it."""
+    head = situation(1, rating_a={2: 320.0, 1: 4000.0})
+    carries(head, 1, 4000.0 - 1000.0)
+    ledger = Ledger(head, (Entry(Reservation(FIRST, 9, 700, whole=True), NO_EVENT, 1, ()),))
+    asks = {"tie": 10, "owner": 1, "boundary": FROM_BELOW}
+    assert ledger.judge(claim(THIRD, 159.1, **asks), NOW) is Reason.NO_CAPACITY
+    assert ledger.judge(claim(THIRD, 159.0, **asks), NOW) is Reason.NONE
 
 
 # -- the agent of a head: Q5, head of the feeder behind T9 -------------------------------------------------

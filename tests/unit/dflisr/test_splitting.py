@@ -14,6 +14,7 @@ from dataclasses import replace
 import pytest
 
 from ied_agents.control.decision import Behaviour, Reason
+from ied_agents.dflisr.claimant import SPLIT_PATIENCE_S
 from ied_agents.dflisr.records import (
     EMPTY_CLAIM,
     NO_CLAIM,
@@ -187,9 +188,21 @@ def split_and_claim_again(claimant):
     assert (claimant.claim.id, claimant.claim.event) == (FIRST, FAULT)
     assert set(claimant.claim.boundary) == {*TIES, *INSIDE}
     promise(claimant, FIRST, 9, 10, 12, 3, 4)
-    claimant.turn(after=0.01)
+    claimant.turns(SPLIT_PATIENCE_S)
     claimant.claim = claimant.turn(after=0.01).fast.claims[1]
     return claimant.claim
+
+
+def test_before_it_splits_it_waits_for_others_to_become_able_to_supply(claimant):
+    """Of 0.6 s since the campaign began 0.5 are over; then Q11 has room for all 90 A and its 2 A."""
+    promise(claimant, FIRST, 9, 10, 12, 3, 4)
+    turned = claimant.turns(SPLIT_PATIENCE_S - 0.1)
+    assert turned.fast.claims[1].id == FIRST
+    assert turned.fast.claims[1].request == Request(0, 0, 0)
+    claimant.load(11, flow_a=100.0)
+    claim = claimant.turn(after=0.01).fast.claims[1]
+    assert claim.id == FIRST
+    assert (claim.request.owner, claim.request.tie in (10, 12)) == (11, True)
 
 
 def test_what_no_tie_can_take_alone_is_claimed_anew_with_both_sides_of_the_switch_that_splits(claimant):
@@ -276,8 +289,7 @@ def test_the_section_of_higher_priority_is_served_first(bench, network):
             agent.hear(number, voltage=(DARK, DARK))
         agent.turn(after=0.05)
         promise(agent, FIRST, 9, 10, 12, 3, 4)
-        agent.turn(after=0.01)
-        agent.turn(after=0.01)
+        agent.turns(SPLIT_PATIENCE_S)
         parts = agent.agent._claimant._campaigns[1].parts
         served[bool(priority)] = [sorted(part.sections) for part in parts]
     assert served == {False: [[3]], True: [[8]]}

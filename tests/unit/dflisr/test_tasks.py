@@ -404,8 +404,9 @@ def test_it_does_not_supply_itself(head):
     head.open((LIVE, DARK))  # the supply is back
     claim = head.turns(0.1).fast.claims[1]
     for number in (2, 3, 4, 9, 10):
-        voltage = (DARK, LIVE) if number in (9, 10) else (DARK, DARK)
-        head.hear(number, promises=(claim.id, NO_CLAIM), voltage=voltage)
+        tie = number in (9, 10)
+        promises = (claim.id, NO_CLAIM if tie else claim.id)
+        head.hear(number, promises=promises, voltage=(DARK, LIVE) if tie else (DARK, DARK))
     head.turn(after=0.01)
     assert claim_of(head, 1).request.tie in (9, 10)
 

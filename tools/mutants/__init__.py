@@ -1,0 +1,1 @@
+"""Named mutants of the agents' logic, and what of the campaign finds them."""

@@ -36,7 +36,7 @@ demo: $(VENV)/demo.installed
 
 # The tests run on a copy in an empty folder: nothing of this one can be imported by accident.
 test: $(VENV)/test.installed programs
-	@copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT && cp -r pyproject.toml tests "$$copy" && \
+	@copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT && cp -r pyproject.toml tests docs "$$copy" && \
 	python=$$PWD/$(VENV)/bin/python && corpus=$$PWD/../shared/corpus && \
 	cd "$$copy" && FLISR_CORPUS="$${FLISR_CORPUS:-$$corpus}" "$$python" -P -m pytest $(ARGS)
 

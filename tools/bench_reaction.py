@@ -74,7 +74,10 @@ _REQUESTER: Final = 2
 """In the sample: the breaker at the head of feeder F1, and the load-break switch at the other end of its section."""
 _HOSTS: Final = ("agent", "echo")
 _FIFO_PRIORITY: Final = 50
-_PATIENCE_S: Final = 5.0
+_PATIENCE_S: Final = 20.0
+"""Longer than a busy disk takes to make a record durable."""
+_REFRESH_S: Final = 1.0
+"""How often the switch says where it is, if nothing happens."""
 _START_S: Final = 30.0
 _LOAD_A: Final = 140.0
 _WARM_UP: Final = 20
@@ -391,6 +394,7 @@ class _Agent:
         closed = position is Dbpos.ON
         flow_a = _LOAD_A if closed else 0.0
         self._sequence += 1
+        self._shown, self._refresh_at = position, time.monotonic() + _REFRESH_S
         inputs = SwitchInputs(
             switch=_BREAKER,
             sequence=self._sequence,
@@ -422,6 +426,8 @@ class _Agent:
         """Let its peers repeat what they said, and hear it, for a while."""
         end = time.monotonic() + seconds
         while (now := time.monotonic()) < end:
+            if now >= self._refresh_at:
+                self._show_switch(self._shown)
             publishers = [*self._fast.values(), *self._slow.values()]
             for publisher in publishers:
                 repetition = publisher.handle_timer(now)

@@ -118,7 +118,7 @@ class Agent:
         self._handed = self._stored = record
         self._version = self._stored_version = 0
         self._locator = Locator(self.situation)
-        self._claimant = Claimant(self.situation, record.return_loads)
+        self._claimant = Claimant(self.situation, record.island_loads)
         self._closer = Closer(self.situation, record)
         self._widening = Widening(self.situation)
         self._reflex = Reflex(self.situation)
@@ -330,12 +330,12 @@ class Agent:
         event = NO_EVENT if self._orders.opening else self._reflex.request(switch, before, now)
         if event == NO_EVENT:
             return None
-        self._turn = turn = Turn(self.situation.own, self._turn.slow)
         inputs = self.situation.inputs
         self._recloser.follow(now, closed=True, pickup=inputs is not None and inputs.pickup)
+        self._turn = turn = Turn(self._reflex.prepare(), self._turn.slow)
         if not self._serve_clear(event, now):
             return None
-        self.situation.own = turn.fast = self._reflex.prepare()
+        self.situation.own = turn.fast
         return turn
 
     def prepare(self) -> AgentState | None:
@@ -474,8 +474,9 @@ class Agent:
         closed = known is Dbpos.ON and self._orders.tripped_at is None
         self._recloser.follow(now, closed=closed, pickup=pickup)
         self._wake(self._recloser.deadline(now))
-        if closed_again and self._record.hold_claim != NO_CLAIM:
-            self._record = replace(self._record, hold_claim=NO_CLAIM, hold_event=NO_EVENT)
+        if closed_again and (self._record.hold_claim, self._record.duties) != (NO_CLAIM, (NO_EVENT, NO_EVENT)):
+            # What it was held open for, and whom it had to see served: closed, it has done with both.
+            self._record = replace(self._record, hold_claim=NO_CLAIM, hold_event=NO_EVENT, duties=(NO_EVENT, NO_EVENT))
 
     def _adopt_cleared(self) -> None:
         for number, view in self.situation.views.items():
@@ -852,6 +853,11 @@ class Agent:
 
     def _purpose(self, side: int) -> Purpose | None:
         event = self._claimant.fault_event(side, self._orders.tripped_at)
+        duty = self._record.duties[side]
+        if event == NO_EVENT and duty in self.situation.active_events():
+            # As the process before this one had found out.
+            flagged = self.situation.flag(self.situation.me.sides[side])[0] is not SectionState.NONE
+            event = NO_EVENT if flagged or not self.situation.known_open(self.situation.me.number) else duty
         if event != NO_EVENT:
             return Purpose(ClaimKind.RESTORE, event, self._tasks.epoch(side))
         return self._tasks.purpose(side)
@@ -864,17 +870,23 @@ class Agent:
         located = pickup is None or pickup.settled or pickup.entered is None
         new = claimant.claim(side, self._purpose(side), self._record, now) if ready and located else None
         if new is not None:
-            claims = list(self._record.claims)
-            claims[side] = new
+            claims, duties = list(self._record.claims), list(self._record.duties)
             claim = claimant.claims()[side]
-            self._record = replace(self._record, claims=(claims[0], claims[1]), claim_number=new.number)
+            claims[side] = new
+            duties[side] = claim.event if claim.kind is ClaimKind.RESTORE else NO_EVENT
+            self._record = replace(
+                self._record,
+                claims=(claims[0], claims[1]),
+                duties=(duties[0], duties[1]),
+                claim_number=new.number,
+            )
             if claim.kind is ClaimKind.TRANSFER:
                 self._record = replace(self._record, hold_claim=new, hold_event=claim.event)
             self._note("claimed", {"claim": new, "asked": [b.switch for b in claim.boundary]})
             before = claim
         progress = claimant.pursue(side, self._stored, now)
-        if claimant.return_loads != self._record.return_loads:
-            self._record = replace(self._record, return_loads=claimant.return_loads)
+        if claimant.island_loads != self._record.island_loads:
+            self._record = replace(self._record, island_loads=claimant.island_loads)
         after = claimant.claims()[side]
         if after.request != before.request:
             self._note("capacity requested", {"claim": after.id, **after.request._asdict()})

@@ -132,6 +132,8 @@ class Ledger:
             entry if entry.path or entry.reservation.tie == me else replace(entry, path=everywhere) for entry in entries
         )
         self._closed_since: dict[tuple[ClaimId, int], float] = {}
+        self._was_ready: set[tuple[ClaimId, int]] = set()
+        """Of which entries the tie was heard open under their claim: what it closes after that is its one attempt."""
         self._was_closed: set[tuple[ClaimId, int]] = set()
         self._asked: set[tuple[ClaimId, int]] = set()
         """Of which entries this process has heard the request: only then does it know that one has ended."""
@@ -159,8 +161,14 @@ class Ledger:
             for key in ((entry.reservation.claim, entry.reservation.tie) for entry in self.entries)
             if self._now.known_closed(key[1])
         }
-        self._was_closed &= {(entry.reservation.claim, entry.reservation.tie) for entry in self.entries}
-        self._was_closed |= self._closed_since.keys()
+        for entry in self.entries:
+            made = entry.reservation
+            tie = self._now.heard(made.tie)
+            if tie is not None and self._now.known_open(made.tie) and tie.promises[entry.side] == made.claim:
+                self._was_ready.add((made.claim, made.tie))
+        self._was_closed |= self._closed_since.keys() & self._was_ready
+        self._was_ready &= {(entry.reservation.claim, entry.reservation.tie) for entry in self.entries}
+        self._was_closed &= self._was_ready
         self._asked &= {(entry.reservation.claim, entry.reservation.tie) for entry in self.entries}
         kept = []
         for entry in self.entries:
@@ -262,7 +270,9 @@ class Ledger:
             return Reason.BEYOND_RELEASE
         path = supply_path(situation, bound)
         tie = situation.heard(request.tie)
-        if path is None or tie is None or promised_higher(claim.id, tie.promises[bound.side]):
+        # A tie that is not seen open under this very claim cannot use what would be reserved for it now.
+        ready = tie is not None and situation.known_open(request.tie) and tie.promises[bound.side] == claim.id
+        if path is None or not ready:
             return Reason.PEER_SILENT
         if head_of(path, request.tie) != me:
             return Reason.NO_SUPPLY

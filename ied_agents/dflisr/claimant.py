@@ -112,13 +112,13 @@ class Campaign:
 class Claimant:
     """One switch as the one who claims, on either side."""
 
-    def __init__(self, situation: Situation, return_loads: tuple[int, int]) -> None:
+    def __init__(self, situation: Situation, island_loads: tuple[int, int]) -> None:
         self._now = situation
         self._campaigns = [Campaign(), Campaign()]
         self.progress = [IDLE, IDLE]
         """Per side, how far the claim is."""
-        self.return_loads = return_loads
-        """Of the last return to normal per side, what its island drew, in tenths of an ampere."""
+        self.island_loads = island_loads
+        """Per side, what the island claimed there last drew, in tenths of an ampere."""
 
     def claims(self) -> tuple[Claim, Claim]:
         """Both sides' present claims, durable or not."""
@@ -470,18 +470,17 @@ class Claimant:
             if served_elsewhere:
                 # Part of it was served already: only the sections' own loads can tell what is left.
                 total = None
-        elif purpose.kind is ClaimKind.RETURN and len(loads) < len(island.sections):
-            total = self.return_loads[side] / 10 or None
+        elif len(loads) < len(island.sections):
+            # This process was not there when the island was live; the one before it has written down what it drew.
+            total = self.island_loads[side] / 10 or None
         if total is not None:
             unknown = [s for s in island.sections if s not in loads]
             loads |= dict.fromkeys(unknown, max(0.0, total - sum(loads.values())) / len(unknown) if unknown else 0.0)
         elif len(loads) < len(island.sections):
             return {}, None
-        if purpose.kind is ClaimKind.RETURN and len(loads) == len(island.sections) and total is None:
-            amount = sum(loads.values())
-            self.return_loads = (
-                (round(amount * 10), self.return_loads[1]) if side == 0 else (self.return_loads[0], round(amount * 10))
-            )
+        amounts = list(self.island_loads)
+        amounts[side] = round((sum(loads.values()) if total is None else total) * 10)
+        self.island_loads = (amounts[0], amounts[1])
         return loads, total
 
     def _offers(

@@ -66,7 +66,7 @@ class AttemptState(StrEnum):
 class AttemptEvent(StrEnum):
     """What happens to it."""
 
-    ASKED = "asked by a higher claim, open"
+    ASKED = "asked by a higher claim, position known"
     STORED = "promise durable"
     ORDER = "granted, guard holds"
     REFUSE = "granted, guard fails"
@@ -171,7 +171,7 @@ class ReservationEvent(StrEnum):
     REFUSED = "an owner of what is shared refuses"
     PROMISED_HIGHER = "tie obeys a higher claim"
     MOVED_ON = "claimant asks for another tie, not granted"
-    SPENT = "tie has said that it failed"
+    SPENT = "tie failed, or closed and opened again"
     CARRIED = "event cleared, tie closed"
 
 

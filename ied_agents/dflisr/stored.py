@@ -71,7 +71,8 @@ class Record:
         held: held against every close until an operator confirms.
         hold_claim, hold_event: claim for which an island is split here, and its event; the switch is held open.
         returning: event whose return to normal was ordered last.
-        return_loads: per side, what the island of the last return to normal drew, in tenths of an ampere.
+        duties: per side, the event after which this switch must see the island there served, while it is open.
+        island_loads: per side, what that island drew, in tenths of an ampere.
         behaviour: mode that an operator set.
         authority: who may operate the switch.
         tags: by owner, ``WORK_TAG`` and ``HOT_LINE_TAG`` of ``control.decision``.
@@ -90,7 +91,8 @@ class Record:
     hold_claim: ClaimId = NO_CLAIM
     hold_event: EventId = NO_EVENT
     returning: EventId = NO_EVENT
-    return_loads: tuple[int, int] = (0, 0)
+    duties: tuple[EventId, EventId] = (NO_EVENT, NO_EVENT)
+    island_loads: tuple[int, int] = (0, 0)
     behaviour: Behaviour = Behaviour.ON
     authority: Authority = Authority.STATION
     tags: tuple[tuple[str, int], ...] = ()
@@ -159,7 +161,8 @@ def to_json(record: Record) -> dict[str, Any]:
         "hold_claim": list(record.hold_claim),
         "hold_event": list(record.hold_event),
         "returning": list(record.returning),
-        "return_loads": list(record.return_loads),
+        "duties": [list(event) for event in record.duties],
+        "island_loads": list(record.island_loads),
         "behaviour": int(record.behaviour),
         "authority": int(record.authority),
         "tags": [{"owner": owner, "tags": tags} for owner, tags in record.tags],
@@ -180,7 +183,8 @@ def from_json(data: Any) -> Record:
     sides = tuple(_side(side) for side in root.objects("sides"))
     promises = [ClaimId(*claim) for claim in root.integer_lists("promises", _CLAIM)]
     claims = [ClaimId(*claim) for claim in root.integer_lists("claims", _CLAIM)]
-    for name, pair in (("sides", sides), ("promises", promises), ("claims", claims)):
+    duties = [EventId(*event) for event in root.integer_lists("duties", _EVENT)]
+    for name, pair in (("sides", sides), ("promises", promises), ("claims", claims), ("duties", duties)):
         if len(pair) != 2:
             root.refuse(name, "one for each of two sides")
     record = Record(
@@ -196,7 +200,8 @@ def from_json(data: Any) -> Record:
         hold_claim=ClaimId(*root.integers("hold_claim", _CLAIM)),
         hold_event=EventId(*root.integers("hold_event", _EVENT)),
         returning=EventId(*root.integers("returning", _EVENT)),
-        return_loads=_pair(root.integers("return_loads", (_UINT32, _UINT32))),
+        duties=(duties[0], duties[1]),
+        island_loads=_pair(root.integers("island_loads", (_UINT32, _UINT32))),
         behaviour=Behaviour(root.integer("behaviour", low=min(Behaviour), high=max(Behaviour))),
         authority=Authority(root.integer("authority", low=min(Authority), high=max(Authority))),
         tags=tuple(_tag(tag) for tag in root.objects("tags")),
@@ -213,7 +218,7 @@ def _migrated(data: Any) -> Any:
     if not isinstance(data, dict) or "version" in data:
         return data
     empty = to_json(Record())
-    added = ("version", "hold_claim", "hold_event", "returning", "return_loads", "behaviour", "authority")
+    added = ("version", "hold_claim", "hold_event", "returning", "duties", "island_loads", "behaviour", "authority")
     root = {name: empty[name] for name in added} | data
     if isinstance(data.get("tags"), int):
         root["tags"] = [{"owner": "operator", "tags": data["tags"]}] if data["tags"] else []

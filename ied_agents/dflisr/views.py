@@ -298,8 +298,8 @@ class Situation:
         """Whether the island is dead for sure under ``claim``: NONE, or what is missing.
 
         Every switch on its boundary is open and either promised to the claim or durably locked; every one inside is
-        closed and has promised too, so that none has opened unnoticed, and none was asked to open; at least one good sensor there says absent and
-        none in it says present; nobody holds a section of it for faulted.
+        closed and has promised too, so that none has opened unnoticed, and none was asked to open; at least one good
+        sensor there says absent and none in it says present; nobody holds a section of it for faulted.
         """
         for section in island.sections:
             state, _ = self.flag(section)

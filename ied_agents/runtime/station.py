@@ -122,7 +122,14 @@ class Station:
         if alone is None or now >= self.next_deadline:
             return None
         turn = self.agent.react(*alone, now)
-        return None if turn is None else self._hand_over(turn, now, utc_ns)
+        if turn is None:
+            return None
+        state, octets = self._prepared
+        octets = octets if turn.fast is state else self._encode_fast(turn.fast)
+        output = Output(commands=turn.commands, notes=turn.notes)
+        self._send(self._fast, octets, now, utc_ns, output.frames)
+        self._last = (turn.fast, self._last[1])
+        return output
 
     def prepare(self) -> None:
         """Get ready for :meth:`react`, when all that the last turn gave has been sent."""
@@ -156,9 +163,7 @@ class Station:
         self._notes.clear()
         fast, slow = self._last
         if turn.fast != fast:
-            ready, octets = self._prepared
-            octets = octets if turn.fast is ready else self._encode_fast(turn.fast)
-            self._send(self._fast, octets, now, utc_ns, output.frames)
+            self._send(self._fast, self._encode_fast(turn.fast), now, utc_ns, output.frames)
         if turn.slow != slow:
             self._send(self._slow, wire.encode_slow(turn.slow), now, utc_ns, output.frames)
         self._last = (turn.fast, turn.slow)

@@ -160,11 +160,11 @@ class Stage:
                 self.asker.recv(4096)
         self.asker.settimeout(2.0)
 
-    def until(self, number, **expected):
-        """Wait until the agent's status is as expected; its inputs are refreshed meanwhile."""
+    def until(self, number, fed=None, **expected):
+        """Wait until the agent's status is as expected; its inputs are refreshed meanwhile, with changes ``fed``."""
         deadline = time.monotonic() + PATIENCE_S
         while True:
-            self.feed(number)
+            self.feed(number, **(fed or {}))
             status = self.ask(number, request="status")
             if expected.items() <= status.items():
                 return status
@@ -272,6 +272,25 @@ GARBAGE = [
     b'{"request": "tag", "tags": null}',
     b'{"request": "tag", "tags": 1e999}',
     b'{"request": "tag", "tags": NaN}',
+    b'{"request": "open", "origin": "elsewhere"}',
+    b'{"request": "close", "origin": 5}',
+    b'{"request": "mode"}',
+    b'{"request": "mode", "mode": "asleep"}',
+    b'{"request": "mode", "mode": 1}',
+    b'{"request": "authority", "authority": "mine"}',
+    b'{"request": "return"}',
+    b'{"request": "return", "event": [1]}',
+    b'{"request": "return", "event": [70000, 1]}',
+    b'{"request": "return", "event": [1, 4294967296]}',
+    b'{"request": "return", "event": [-1, 1]}',
+    b'{"request": "restore"}',
+    b'{"request": "restore", "side": "A"}',
+    b'{"request": "restore", "side": "C", "epoch": 2}',
+    b'{"request": "restore", "side": "", "epoch": 2}',
+    b'{"request": "restore", "side": "AB", "epoch": 2}',
+    b'{"request": "restore", "side": "A", "epoch": 0}',
+    b'{"request": "restore", "side": "A", "epoch": 256}',
+    b'{"request": "restore", "side": "A", "epoch": "high"}',
     b'{"v": 99}',
     b'{"v":1,"switch":9}',
     os.urandom(300),
@@ -351,6 +370,82 @@ def test_a_close_is_refused_with_the_reason_and_no_order_goes_out(stage):
     assert stage.ask(TIE, request="close") == {"done": False, "why": "BOTH_SIDES_LIVE"}
     assert stage.ask(TIE, request="tag", owner="crew 7", tags=1) == {"done": True}
     assert stage.ask(TIE, request="close") == {"done": False, "why": "TAGGED"}
+    assert stage.orders() == []
+
+
+def settled(stage, number):
+    """In operation, with whatever an earlier process might have ordered over, and nothing left in the queue."""
+    stage.commission(number)
+    stage.start(number)
+    stage.until(number, ready=True)
+    time.sleep(0.1)
+    stage.feed(number)
+    stage.orders()
+
+
+def test_an_opening_is_ordered_once_and_what_comes_of_it_is_in_the_status(stage):
+    settled(stage, NEIGHBOUR)
+    assert stage.ask(NEIGHBOUR, request="open") == {"done": True}
+    assert stage.orders() == ["open"]
+    stage.until(NEIGHBOUR, fed={"position": Dbpos.OFF}, position="OFF")
+    assert stage.ask(NEIGHBOUR, request="open") == {"done": True}, "it is open already"
+    assert stage.orders() == []
+
+
+def test_a_mode_is_in_force_at_once_and_outlives_a_kill(stage):
+    settled(stage, NEIGHBOUR)
+    assert stage.ask(NEIGHBOUR, request="mode", mode="test/blocked") == {"done": True}
+    assert stage.ask(NEIGHBOUR, request="status")["mode"] == "TEST_BLOCKED"
+    assert stage.ask(NEIGHBOUR, request="mode", mode="blocked") == {"done": True}
+    assert stage.ask(NEIGHBOUR, request="open") == {"done": False, "why": "MODE"}
+    assert stage.ask(NEIGHBOUR, request="close") == {"done": False, "why": "MODE"}
+    assert stage.orders() == []
+    stage.end(NEIGHBOUR, signal.SIGKILL)
+    stage.start(NEIGHBOUR)
+    stage.until(NEIGHBOUR, mode="BLOCKED")
+    assert stage.ask(NEIGHBOUR, request="mode", mode="on") == {"done": True}
+    assert stage.ask(NEIGHBOUR, request="open") == {"done": True}
+    assert stage.orders() == ["open"]
+
+
+def test_only_who_has_the_authority_operates_and_it_outlives_a_kill(stage):
+    settled(stage, NEIGHBOUR)
+    refused = {"done": False, "why": "LOCAL"}
+    assert stage.ask(NEIGHBOUR, request="open", origin="remote") == refused
+    assert stage.ask(NEIGHBOUR, request="authority", authority="local") == {"done": True}
+    assert stage.ask(NEIGHBOUR, request="open") == refused
+    assert stage.ask(NEIGHBOUR, request="return", event=[3, 65]) == refused
+    stage.end(NEIGHBOUR, signal.SIGKILL)
+    stage.start(NEIGHBOUR)
+    stage.until(NEIGHBOUR, position="ON")
+    assert stage.ask(NEIGHBOUR, request="open", origin="station") == refused
+    assert stage.orders() == []
+    assert stage.ask(NEIGHBOUR, request="open", origin="bay") == {"done": True}
+    assert stage.orders() == ["open"]
+
+
+def test_a_return_unlocks_and_is_on_disk_when_it_is_answered(stage):
+    locked = StoredSide(SectionState.FAULTED, EventId(3, 65), locked=True)
+    stage.commission(TIE, record=replace(COMMISSIONED, sides=(locked, StoredSide())))
+    stage.start(TIE)
+    stage.until(TIE, ready=True, locked=["DURABLE", "NONE"])
+    assert stage.ask(TIE, request="return", event=[3, 65]) == {"done": True}
+    stage.end(TIE, signal.SIGKILL)
+    assert stage.stored(TIE)["returning"] == [3, 65]
+    assert stage.stored(TIE)["cleared"] == [[3, 65]]
+    stage.start(TIE)
+    stage.until(TIE, locked=["NONE", "NONE"])
+
+
+def test_a_higher_authority_has_a_dark_island_claimed_in_its_name(stage):
+    """T9 asks L4, which is not there: nothing is energised, and the status says why."""
+    settled(stage, TIE)
+    dark = (Voltage.ABSENT, Voltage.PRESENT)
+    stage.feed(TIE, voltage=dark)
+    assert stage.ask(TIE, request="restore", side="A", epoch=2) == {"done": True}
+    stage.until(TIE, fed={"voltage": dark}, stage="STOPPED", reason="PEER_SILENT")
+    stage.end(TIE)
+    assert stage.stored(TIE)["claims"][0][0] == 2, "the epoch of the claim"
     assert stage.orders() == []
 
 

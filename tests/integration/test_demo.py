@@ -98,7 +98,8 @@ def test_loss_of_a_tenth_of_the_frames_is_healed(on_wire):
 def test_killing_the_plant_after_the_fault_changes_no_decision_taken(on_wire, site):
     record = on_wire("F1/S2", kill_plant_s=0.035)
     assert record.outcome.declared == ("F1/S2",)
-    assert record.outcome.locked == (2, 3, 10)
+    assert record.outcome.locked == (1, 2, 3, 4, 10), "no opening was confirmed, so the sections beyond are isolated too"
+    assert record.outcome.widened == ("F1/S1", "F1/S3")
     assert record.outcome.grants == 0, "no position was confirmed, so nothing may be energised"
 
 

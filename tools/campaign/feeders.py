@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DETECTION_S: Final = 0.003
 MOST_SWITCHES: Final = 60
-_LARGE_SHARE: Final = 0.24
+_LARGE_SHARE: Final = 0.22
 _LARGE: Final = 31
 _APPARATUS_SHARE: Final = 0.8
 """The plant's switches take this share of the longest operating time that the agents are told."""
@@ -105,7 +105,7 @@ def _with_loads(section: PlantSection, others: Sequence[PlantSection]) -> PlantS
 def random_size(rng: Random) -> int:
     """How many switches: more than a fifth of the networks have over 30."""
     if rng.random() < _LARGE_SHARE:
-        return rng.randint(_LARGE, MOST_SWITCHES)
+        return round(rng.triangular(_LARGE, MOST_SWITCHES, _LARGE + 2))
     return round(rng.triangular(3, _LARGE - 1, 9))
 
 

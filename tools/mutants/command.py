@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 app = App(name="mutants", help="The agents' logic with one rule bent each: does the campaign find every one?")
 
+LARGEST: Final = 15
+"""Switches of the largest network that is tried: small ones show as much, and sooner."""
 _SAFETY: Final = frozenset(("I1", "I2", "I3", "I4", "I4'", "I5", "P"))
 
 
@@ -75,7 +77,8 @@ def hunt(mutant: Mutant, seed: int, limit: int) -> Found:
     for number in count():
         if run == limit or attacked_after:
             break
-        if not mutant.where(plan(seed, number)):
+        scenario = plan(seed, number)
+        if len(scenario.system.agents) > LARGEST or not mutant.where(scenario):
             continue
         run += 1
         with made(mutant.changes):

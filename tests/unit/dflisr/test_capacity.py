@@ -677,3 +677,94 @@ def test_an_owner_keeps_its_reservations_over_a_restart(agent, bench):
     agent.turn(after=0.01)
     again = bench(5, replace(agent.agent._record, clean=True)).quiet()
     assert again.turn(after=0.01).fast.reservations == (Reservation(FIRST, 9, 400, whole=True),)
+
+
+# -- the agents of Q5, a head, and Q11, the owner of T1 that both draw from --------------------------------
+
+HELD = Reservation(FIRST, 9, 380, whole=False)
+
+
+@pytest.fixture
+def asked_head(bench):
+    """R3 asks Q5 for 38 A at T9."""
+    made = bench(5, shared=(T1,)).quiet()
+    made.claim = Claim(FIRST, EVENT, BOTH_TIES, Request(9, 5, 380), ())
+    made.hear(3, claims=(EMPTY_CLAIM, made.claim), last_event=EVENT)
+    return made
+
+
+@pytest.fixture
+def owning(bench):
+    return bench(11, shared=(T1,)).quiet()
+
+
+def test_a_heads_reservation_is_on_disk_before_it_asks_the_owner_and_again_before_it_counts(asked_head):
+    asked_head.disk_works = False
+    assert asked_head.turn(after=0.01).fast.reservations == ()
+    asked_head.disk_works = True
+    assert asked_head.turn(after=0.01).fast.reservations == (HELD,)
+    asked_head.disk_works = False
+    asked_head.hear(11, reservations=(HELD._replace(whole=True),))
+    turned = asked_head.turn(after=0.01)
+    assert turned.fast.reservations == (HELD,)
+    assert [entry.reservation for entry in turned.records[-1].reservations] == [HELD._replace(whole=True)]
+    asked_head.disk_works = True
+    assert asked_head.turn(after=0.01).fast.reservations == (HELD._replace(whole=True),)
+
+
+def test_a_head_passes_on_what_the_owner_refuses_until_the_owner_has_reserved(asked_head):
+    asked_head.turn(after=0.01)
+    asked_head.hear(11, outcome=Outcome(FIRST, 9, Reason.NO_CAPACITY))
+    turned = asked_head.turn(after=0.01)
+    assert turned.fast.outcome == Outcome(FIRST, 9, Reason.NO_CAPACITY)
+    assert turned.notes.count("capacity refused") == 1
+    assert asked_head.turn(after=0.01).notes.count("capacity refused") == 0, "said once"
+    asked_head.hear(11, outcome=NO_OUTCOME, reservations=(HELD._replace(whole=True),))
+    turned = asked_head.turn(after=0.01)
+    assert turned.fast.reservations == (HELD._replace(whole=True),)
+    assert turned.fast.outcome == NO_OUTCOME
+
+
+def test_a_head_waits_for_an_owner_that_it_does_not_hear_and_says_nothing(asked_head, bench):
+    asked_head.turn(after=0.01)
+    asked_head.agent.peer_lost(11, fast=True)
+    turned = asked_head.turns(1.0)
+    assert (turned.fast.reservations, turned.fast.outcome) == ((HELD,), NO_OUTCOME)
+    late = bench(5, shared=(T1,)).quiet()
+    late.agent.peer_lost(11, fast=True)
+    late.hear(3, claims=(EMPTY_CLAIM, asked_head.claim), last_event=EVENT)
+    turned = late.turns(1.0)
+    assert (turned.fast.reservations, turned.fast.outcome) == ((), NO_OUTCOME)
+
+
+def test_an_owner_reserves_for_a_head_on_disk_first(owning):
+    owning.hear(5, reservations=(HELD,), last_event=EVENT)
+    owning.disk_works = False
+    turned = owning.turn(after=0.01)
+    assert turned.fast.reservations == ()
+    assert [entry.reservation for entry in turned.records[-1].reservations] == [HELD._replace(whole=True)]
+    owning.disk_works = True
+    assert owning.turn(after=0.01).fast.reservations == (HELD._replace(whole=True),)
+
+
+def test_an_owner_refuses_a_head_and_reserves_when_capacity_frees(owning):
+    asks = HELD._replace(deciamperes=381)
+    owning.hear(5, reservations=(asks,), last_event=EVENT)
+    turned = owning.turn(after=0.01)
+    assert (turned.fast.reservations, turned.fast.outcome) == ((), Outcome(FIRST, 9, Reason.NO_CAPACITY))
+    owning.feed(flow_a=190.0, current_a=190.0)
+    turned = owning.turn(after=0.01)
+    assert (turned.fast.reservations, turned.fast.outcome) == ((asks._replace(whole=True),), NO_OUTCOME)
+
+
+def test_what_an_owner_reserved_for_a_head_outlives_its_restart_and_ends_with_the_heads_own(owning, bench):
+    owning.hear(5, reservations=(HELD,), last_event=EVENT)
+    record = owning.turn(after=0.01).records[-1]
+    again = bench(11, replace(record, clean=True), shared=(T1,))
+    assert again.turn().fast.reservations == (HELD._replace(whole=True),)
+    again.quiet()
+    assert again.turn(after=0.01).fast.reservations == (HELD._replace(whole=True),), "Q5 may not have said so yet"
+    again.hear(5, reservations=(HELD._replace(whole=True),))
+    again.turn(after=0.01)
+    again.hear(5, reservations=())
+    assert again.turn(after=0.01).fast.reservations == ()

@@ -9,6 +9,7 @@ import pytest
 
 import scl
 from gateway.site import SiteError, read_site
+from ied_agents.dflisr.feeder import SharedElement
 
 SAMPLES = Path(scl.__file__).parent / "samples"
 
@@ -104,6 +105,57 @@ def test_the_plant_gets_the_loads_and_normal_positions_of_the_site_file(sample):
     assert sum(section.is_source for section in plant.sections) == 2
 
 
+def test_what_the_site_file_does_not_say_is_off(folder):
+    edit(folder, "two_source.toml", ("load_a = 30.0\ncustomers = 90\npriority = 1\n", "load_a = 30.0\n"))
+    site = read_site(folder / "two_source.toml")
+    config = site.agents[1].config
+    assert (config.shadow, config.pickup_factor, config.feeder.shared) == (False, 1.0, ())
+    switch = config.feeder.by_number[1]
+    assert (switch.shots, switch.transfer_after_s, switch.paralleling) == ((), 0.0, False)
+    assert {s.name: s.priority for s in config.feeder.sections}["F1/S1"] == 0
+    assert not any(section.infeed or section.generation_a for section in site.plant().sections)
+
+
+# -- what a site may say besides -----------------------------------------------------------------------------
+
+SHARED = """\
+[shared."T1"]
+rating_a = 500.0
+heads = ["BRAVO/V20/F2/Q5", "ALPHA/V20/F1/Q1"]
+"""
+
+
+def test_every_agent_is_told_what_else_the_site_file_says(folder):
+    edit(
+        folder,
+        "two_source.toml",
+        ("detection_time_ms = 3.0", "detection_time_ms = 3.0\nshadow = true\npickup_factor = 1.5"),
+        (Q1, SHARED + Q1 + "shots_ms = [300.0, 15000.0]\ntransfer_after_ms = 1200.0\n"),
+        ('[switch."F1/T9"]', '[switch."F1/T9"]\nparalleling = true'),
+        ("load_a = 30.0\ncustomers = 90\npriority = 1", "load_a = 30.0\ncustomers = 90\npriority = 7"),
+    )
+    for agent in read_site(folder / "two_source.toml").agents.values():
+        assert (agent.config.shadow, agent.config.pickup_factor) == (True, 1.5)
+        feeder = agent.config.feeder
+        assert {n: s.shots for n, s in feeder.by_number.items() if s.shots} == {1: (0.3, 15.0)}
+        assert {n: s.transfer_after_s for n, s in feeder.by_number.items() if s.transfer_after_s} == {1: 1.2}
+        assert [n for n, s in feeder.by_number.items() if s.paralleling] == [9]
+        assert {s.name: s.priority for s in feeder.sections}["F1/S1"] == 7
+        assert feeder.shared == (SharedElement("T1", 500.0, 5, (5, 1)),), "the owner is the first head"
+
+
+def test_generation_of_a_section_is_an_infeed_only_where_the_site_says_so(folder):
+    edit(
+        folder,
+        "two_source.toml",
+        ("load_a = 30.0", "load_a = 30.0\ngeneration_a = 12.0\ninfeed = true"),
+        ("load_a = 50.0", "load_a = 50.0\ngeneration_a = 7.0"),
+    )
+    sections = read_site(folder / "two_source.toml").plant().sections
+    told = {section.name: (section.generation_a, section.infeed) for section in sections if section.generation_a}
+    assert told == {"F1/S1": (12.0, True), "F1/S2": (7.0, False)}
+
+
 # -- broken site files ---------------------------------------------------------------------------------------
 
 Q1 = """\
@@ -172,6 +224,56 @@ BROKEN = {
         '[switch."F1/L2"]',
         '[switch."F1/L2"]\ntrip_delay_ms = 100.0',
         r'switch\."F1/L2"\.trip_delay_ms: a load-break switch has none',
+    ),
+    "shots of a load-break switch": (
+        '[switch."F1/L2"]',
+        '[switch."F1/L2"]\nshots_ms = [300.0]',
+        r'switch\."F1/L2"\.shots_ms: a load-break switch cannot reclose',
+    ),
+    "four shots": (
+        Q1,
+        Q1 + "shots_ms = [300.0, 300.0, 300.0, 300.0]\n",
+        Q1_PATH + r"\.shots_ms: Tuple should have at most 3 items",
+    ),
+    "a shot without dead time": (
+        Q1,
+        Q1 + "shots_ms = [300.0, 0.0]\n",
+        Q1_PATH + r"\.shots_ms\.1: Input should be greater than 0",
+    ),
+    "transfer before the loss": (
+        Q1,
+        Q1 + "transfer_after_ms = -1.0\n",
+        Q1_PATH + r"\.transfer_after_ms: Input should be greater than or equal to 0",
+    ),
+    "paralleling as text": (
+        Q1,
+        Q1 + 'paralleling = "sometimes"\n',
+        Q1_PATH + r"\.paralleling: Input should be a valid boolean",
+    ),
+    "negative priority": (
+        "priority = 1",
+        "priority = -1",
+        r'section\."F1/S1"\.priority: Input should be greater than or equal to 0',
+    ),
+    "negative generation": (
+        "load_a = 30.0",
+        "load_a = 30.0\ngeneration_a = -1.0",
+        r'section\."F1/S1"\.generation_a: Input should be greater than or equal to 0',
+    ),
+    "shared element with an unknown head": (
+        Q1,
+        SHARED.replace("F1/Q1", "F1/Q2") + Q1,
+        r'shared\."T1"\.heads: two_source\.scd has no switch ALPHA/V20/F1/Q2; it has .*BRAVO/V20/F2/Q5',
+    ),
+    "shared element with one head": (
+        Q1,
+        SHARED.replace(', "ALPHA/V20/F1/Q1"', "") + Q1,
+        r"shared\.T1\.heads: Tuple should have at least 2 items",
+    ),
+    "shared element without rating": (
+        Q1,
+        SHARED.replace("rating_a = 500.0\n", "") + Q1,
+        r"shared\.T1\.rating_a: Field required",
     ),
     "unknown section": (
         '[section."F1/S1"]',

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gateway.site import Site
     from ied_agents.dflisr.records import AgentState, EventId
 
-_FAULT_AFTER_S: Final = 0.3
+_FAULT_AFTER_S: Final = 1.0
 _BEFORE_FAULT_S: Final = 0.05
 _BEYOND: Final = 1.1
 """Moments lie up to so many times the length of an undisturbed restoration after the fault."""

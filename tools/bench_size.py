@@ -137,7 +137,7 @@ def measure(switches: int) -> dict[str, Any]:
 
 
 def _system(feeders: int) -> FeederSystem:
-    """Feeders of the same length, the end of each tied to the end of the next; one alone has its tie to a second source."""
+    """Feeders of the same length, each tied at its end to the next; one alone has its tie to a second source."""
     sections: list[PlantSection] = []
     switches: list[FeederSwitch] = []
 
@@ -173,6 +173,6 @@ def _system(feeders: int) -> FeederSystem:
     if feeders == 1:
         ends.append(section("second source", is_source=True))
     for one, other in zip(ends, [*ends[1:], ends[0]], strict=True):
-        if one in ends[: feeders or 1] and (feeders > 1 or one == ends[0]):
+        if feeders > 1 or one == ends[0]:
             switch((one, other), breaker=False, closed=False)
     return assemble(switches, sections, 0.003)

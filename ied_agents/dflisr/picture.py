@@ -83,7 +83,7 @@ class Picture:
         situation = self._now
         signs: list[int] = []
         inputs = situation.inputs
-        if inputs is not None:
+        if inputs is not None and inputs.position_valid:
             own = situation.own
             pickup = inputs.pickup and situation.inputs_valid(now)
             seen = _Seen(now, inputs.position is not Dbpos.OFF, self._own_flow, inputs.generation_a, inputs.voltage)
@@ -104,6 +104,8 @@ class Picture:
             ):
                 continue
             self._heard[number] = (state, view.load, view.alive, view.load_alive)
+            if state.position_quality:
+                continue  # it does not know itself, as after a start
             load = view.load if view.load_alive else None
             flow = load.flow_a if load is not None and not load.flow_quality else None
             generation = load.generation_a if load is not None else (0.0, 0.0)

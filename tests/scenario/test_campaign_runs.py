@@ -32,13 +32,14 @@ SAMPLES = Path(scl.__file__).parent / "samples"
 
 
 def test_no_invariant_breaks_on_random_feeders():
-    summary = summarise(run_all(20, range(300), WORKERS))
+    """The size for every change; ``flisr campaign`` runs the large ones."""
+    summary = summarise(run_all(20, range(250), WORKERS))
     assert summary["violations"] == 0, summary["failed"]
-    assert summary["scenarios"] == 300
+    assert (summary["scenarios"], summary["alive"]) == (250, 150)
     assert summary["restorable_load_restored"] >= 0.999
     assert summary["stale_inputs_refused"] > 0
-    assert summary["over_30_switches"] >= 40
-    assert summary["real_frames"] > 5
+    assert summary["over_30_switches"] >= 50
+    assert summary["real_frames"] >= 13
 
 
 def test_no_invariant_breaks_on_the_sample_network():

@@ -31,7 +31,6 @@ from ied_agents.process.plant import Plant, PlantSettings
 from ied_agents.process.plant_network import PlantSection
 from tools.campaign.feeders import FeederSystem, assemble
 from tools.campaign.judge import Judge
-from tools.campaign.service import unserved
 from tools.campaign.world import PROCESS_DELAY_S
 
 EVENT = EventId(1, 7)
@@ -833,12 +832,3 @@ def test_I7_the_shared_element_limits_what_could_be_served():
     assert stage.judge.finish(stage, benign=True).could_a == 0.0
     stage = _isolated(shared=(SharedElement("transformer", 110.0, 5, (5, 1)),))
     assert stage.judge.finish(stage, benign=True).could_a == 50.0
-
-
-def test_unserved_as_the_network_stands():
-    system = _system()
-    ratings = {s.number: s.rating_a for s in system.feeder.switches}
-    assert [m.best.parts for m in unserved(system.plant, ratings, {2, 3, 5}, ())] == [{1: frozenset({1, 2, 3})}]
-    assert [m.sections for m in unserved(system.plant, ratings, {3, 5}, {1})] == [(2, 3)]
-    assert unserved(system.plant, ratings, {2, 3, 5}, {2}) == []
-    assert unserved(system.plant, {**ratings, 1: 10.0, 4: 10.0}, {2, 3, 5}, ()) == []

@@ -38,7 +38,7 @@ from ied_agents.process.plant_events import (
 )
 from tools.campaign.books import Books
 from tools.campaign.network_truth import NetworkTruth, live_sections, served_a, way_back
-from tools.campaign.service import Restoring, Service, Standing, judge_service, unserved
+from tools.campaign.service import Restoring, Service, Standing, judge_service
 from tools.campaign.world import PROCESS_DELAY_S
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from tools.campaign.feeders import FeederSystem
     from tools.campaign.world import World
 
-__all__ = ["Judge", "Violation", "live_sections", "served_a", "unserved"]
+__all__ = ["Judge", "Violation", "live_sections", "served_a"]
 
 TOLERANCE_A: Final = 0.2
 _NEVER: Final = float("inf")

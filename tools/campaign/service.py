@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Mapping
 
     from ied_agents.dflisr.feeder import SharedElement
-    from ied_agents.process.plant_network import PlantNetwork
     from tools.campaign.feeders import FeederSystem
 
 MARGIN_A: Final = 1.0
@@ -124,29 +123,6 @@ def judge_service(system: FeederSystem, truth: NetworkTruth, end: Standing) -> S
     heard = {number: settings.config.subscribed | {number} for number, settings in system.agents.items()}
     factor = max(settings.config.pickup_factor for settings in system.agents.values())
     return _Inquiry(truth, end, ratings, system.feeder.shared, priorities, factor, heard).run()
-
-
-def unserved(
-    network: PlantNetwork, ratings_a: Mapping[int, float], conducting: Collection[int], faults: Collection[int]
-) -> list[Missed]:
-    """What is dark and healthy and could be served as the network stands, all sources being alive."""
-    truth = NetworkTruth(network)
-    around = frozenset(number for section in faults for number, _, _ in truth.at[section])
-    end = Standing(
-        conducting=frozenset(conducting),
-        live_sources=truth.sources,
-        generation_a={},
-        closed_before=frozenset(switch.number for switch in network.switches if switch.closed),
-        flow_before_a={},
-        restoring={},
-        split=frozenset(),
-        locked=around,
-        not_closable=around,
-        out=frozenset(faults),
-    )
-    everybody = frozenset(switch.number for switch in network.switches)
-    heard = dict.fromkeys(everybody, everybody)
-    return list(_Inquiry(truth, end, ratings_a, (), {}, 1.0, heard).run().missed)
 
 
 class _Inquiry:

@@ -6,44 +6,111 @@ alone would hide the loss of the other. Longer than most files: it is a list.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+import random
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, TypeAlias
 
+from ied_agents.control.decision import HOT_LINE_TAG, WORK_TAG, Authority
+from ied_agents.dflisr.reclose import RECLAIM_S
+from tools.campaign.occurrences import Control, Crash, Fallback, Forge, Occurrence, Request, Tag
 from tools.mutants.change import Change
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+    from tools.campaign.occurrences import Action
     from tools.campaign.scenario import Scenario
 
+    Arrangement: TypeAlias = Callable[[Scenario], Scenario | None]
 
-def _anywhere(_: Scenario) -> bool:
-    return True
-
-
-def _alive(scenario: Scenario) -> bool:
-    return scenario.alive
+_BEFORE_S: Final = 0.45
+"""By then every agent has started; the first fault comes later."""
 
 
-def _hostile(scenario: Scenario) -> bool:
-    return not scenario.alive
+def _any(scenario: Scenario) -> Scenario | None:
+    return scenario
 
 
-def _with(trouble: str) -> Callable[[Scenario], bool]:
+def _alive(scenario: Scenario) -> Scenario | None:
+    return scenario if scenario.alive else None
+
+
+def _hostile(scenario: Scenario) -> Scenario | None:
+    return None if scenario.alive else scenario
+
+
+def _shared(scenario: Scenario) -> Scenario | None:
+    return scenario if scenario.alive and scenario.system.feeder.shared else None
+
+
+def _called(kind: str) -> Arrangement:
     """Scenarios of a kind, or with a kind of trouble, by what ``plans`` calls it."""
 
-    def found(scenario: Scenario) -> bool:
-        return trouble in scenario.name
+    def arranged(scenario: Scenario) -> Scenario | None:
+        return scenario if kind in scenario.name else None
 
-    return found
-
-
-def _shared(scenario: Scenario) -> bool:
-    return scenario.alive and bool(scenario.system.feeder.shared)
+    return arranged
 
 
-def _real_frames(scenario: Scenario) -> bool:
-    return scenario.real_frames and not scenario.alive
+def _with(*occurrences: Occurrence, later_s: float = 0.0) -> Arrangement:
+    """Scenarios with communication alive, ``later_s`` later, in which something else happens too; for safety only."""
+
+    def arranged(scenario: Scenario) -> Scenario | None:
+        return _added(scenario, occurrences, later_s) if scenario.alive else None
+
+    return arranged
+
+
+def _at_a_tie(act: Callable[[int], Action]) -> Arrangement:
+    """Something happens at a normally open switch before the fault."""
+
+    def arranged(scenario: Scenario) -> Scenario | None:
+        ties = [switch.number for switch in scenario.system.feeder.switches if not switch.normally_closed]
+        if not ties or not scenario.alive:
+            return None
+        tie = random.Random(scenario.seed).choice(ties)
+        return _added(scenario, (Occurrence(_BEFORE_S, act(tie)),))
+
+    return arranged
+
+
+def _reclosing(scenario: Scenario) -> Scenario | None:
+    """With shots to make: they are there once the reclaim time after the start is over."""
+    if not any(switch.shots for switch in scenario.system.feeder.switches):
+        return None
+    return _added(scenario, (), RECLAIM_S)
+
+
+def _restarted(scenario: Scenario) -> Scenario | None:
+    """All agents are started anew before anything happens, and serve as well after."""
+    if not scenario.alive:
+        return None
+    crashes = (Occurrence(_BEFORE_S, Crash(number, None, 0.1)) for number in sorted(scenario.system.agents))
+    return replace(_added(scenario, crashes, 2.0), alive=True)
+
+
+def _all_down(scenario: Scenario) -> Scenario | None:
+    """All agents end together once the fault is isolated; when they are back, people close what they can."""
+    if not scenario.alive:
+        return None
+    switches = sorted(scenario.system.agents)
+    crashes = (Occurrence(1.0, Crash(number, None, 0.1), "locked") for number in switches)
+    closes = (Occurrence(4.0, Request(number, "close"), "locked") for number in switches)
+    return _added(scenario, (*crashes, *closes))
+
+
+def _contested(scenario: Scenario) -> Scenario | None:
+    """The control centre claims, with more authority, what agents are claiming."""
+    if not scenario.alive:
+        return None
+    sides = [(number, side) for number in sorted(scenario.system.agents) for side in (0, 1)]
+    return _added(scenario, (Occurrence(0.01, Fallback(number, side, 2), "promised") for number, side in sides))
+
+
+def _added(scenario: Scenario, occurrences: Iterable[Occurrence], later_s: float = 0.0) -> Scenario:
+    """Something more happens, and the rest ``later_s`` later; only safety is judged then."""
+    later = (o if o.after else replace(o, at=o.at + later_s) for o in scenario.occurrences)
+    return replace(scenario, occurrences=(*occurrences, *later), alive=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +122,14 @@ class Mutant:
         attacks: the invariants that the rule is there for, as the judge calls them.
         why: what goes wrong with it.
         changes: what is changed.
-        where: scenarios that have what it takes to show it.
-        also: what else the judge may see of it: who breaks the books closes where he should not.
+        where: makes of a scenario one that has what it takes to show it; None where that cannot be.
     """
 
     name: str
     attacks: frozenset[str]
     why: str
     changes: tuple[Change, ...]
-    where: Callable[[Scenario], bool] = _anywhere
+    where: Arrangement = _any
 
 
 _AGENT: Final = "ied_agents.dflisr.agent:Agent"
@@ -78,9 +144,14 @@ _RECLOSE: Final = "ied_agents.dflisr.reclose"
 _STORED: Final = "ied_agents.dflisr.stored:Record"
 _SITUATION: Final = "ied_agents.dflisr.views:Situation"
 
+_CRASHING: Final = _with(
+    *(Occurrence(0.0, Crash(0, None, 0.3), step) for step in ("promised", "reserved", "granted", "close ordered"))
+)
+"""Whoever takes the next step of a restoration ends, and comes back."""
+
 
 def _mutant(
-    attacks: str, name: str, why: str, *changes: tuple[str, str, str], where: Callable[[Scenario], bool] = _anywhere
+    attacks: str, name: str, why: str, *changes: tuple[str, str, str], where: Arrangement = _any
 ) -> Mutant:
     return Mutant(name, frozenset(attacks.split()), why, tuple(Change(*change) for change in changes), where)
 
@@ -119,6 +190,7 @@ MUTANTS: Final = (
         "shots are not counted",
         "A breaker recloses onto a permanent fault again and again.",
         (f"{_RECLOSE}:Recloser.shoot", "self._made += 1", "pass"),
+        where=_reclosing,
     ),
     _mutant(
         "I1 P",
@@ -129,7 +201,7 @@ MUTANTS: Final = (
         (f"{_RECLOSE}:reclosing_is_safe", "if any(situation.flag(section)[0] for section in island.sections):",
          "if False:"),
         (f"{_RECLOSE}:Recloser.tripped", "and not final", ""),
-        where=_hostile,
+        where=_reclosing,
     ),
     _mutant(
         "I1",
@@ -141,9 +213,16 @@ MUTANTS: Final = (
     # -- I2: never two sources ------------------------------------------------------------------------------------
     _mutant(
         "I2 P",
-        "a switch that has not promised may be missing",
-        "Silence of a switch on the boundary passes for its promise, for claimant and tie alike.",
-        (f"{_SITUATION}.bound_by", "if state is None: return False", "if state is None: return True"),
+        "one promise may be missing",
+        "The last switch on the boundary is not waited for, by claimant and tie alike.",
+        (f"{_CLAIMANT}._gather", "for bound in claim.boundary:", "for bound in claim.boundary[:-1]:"),
+        (f"{_SITUATION}.isolated", "for bound in island.boundary:", "for bound in island.boundary[:-1]:"),
+    ),
+    _mutant(
+        "I2 I5 P",
+        "what a silent switch said last is believed",
+        "It may have moved since, and promised to somebody else.",
+        (f"{_SITUATION}.heard", "not view.alive or", ""),
         where=_hostile,
     ),
     _mutant(
@@ -159,6 +238,7 @@ MUTANTS: Final = (
         (f"{_SITUATION}.isolated", "if self.feeder.has_source(island.sections):", "if False:"),
         (f"{_CLAIMANT}._hopeless", "if situation.feeder.has_source(island.sections):", "if False:"),
         (f"{_SITUATION}.isolated", "if known.voltage[bound.side] is Voltage.PRESENT or known.pickup:", "if False:"),
+        (f"{_SITUATION}.isolated", "return Reason.NONE if absent else Reason.ISLAND_NOT_DEAD", "return Reason.NONE"),
         where=_hostile,
     ),
     _mutant(
@@ -174,6 +254,7 @@ MUTANTS: Final = (
         "a switch obeys a lower claim after a higher one",
         "The one asked last is obeyed: a claim that has been overtaken still closes.",
         ("ied_agents.dflisr.closer:higher", "return max(promised, asked)", "return asked"),
+        where=_contested,
     ),
     _mutant(
         "I2 P",
@@ -190,30 +271,35 @@ MUTANTS: Final = (
     _mutant(
         "I3",
         "a lock does not keep a switch from closing",
-        "Neither the switch nor the flags of its sections refuse.",
+        "People close a switch that bounds the fault; neither its lock nor the flags refuse.",
         (f"{_CONTROL}:refuse_close", "if condition.locked:", "if False:"),
-        where=_hostile,
+        ("ied_agents.dflisr.tasks:Tasks.close", "if self._now.flag(section)[0] is not SectionState.NONE:", "if False:"),
+        (f"{_SITUATION}.isolated", "if state is not SectionState.NONE:", "if False:"),
+        (f"{_CLAIMANT}._hopeless", "if state is SectionState.FAULTED:", "if False:"),
+        (f"{_CLAIMANT}._hopeless", "if state is not SectionState.NONE:", "if False:"),
+        (f"{_CLAIMANT}._may_supply", "not locked(state)", "True"),
+        where=_all_down,
     ),
     _mutant(
         "I3",
         "a tag does not keep a switch from closing",
         "Somebody works there.",
         (f"{_CONTROL}:refuse_close", "if condition.tags:", "if False:"),
-        where=_with("people"),
+        where=_at_a_tie(lambda tie: Tag(tie, "crew", WORK_TAG)),
     ),
     _mutant(
         "I3",
         "a hot-line tag does not keep a switch from closing",
         "Only a work tag does.",
         (f"{_STORED}.all_tags", "HOT_LINE_TAG if any(bits & HOT_LINE_TAG for", "HOT_LINE_TAG if any(False for"),
-        where=_with("people"),
+        where=_at_a_tie(lambda tie: Tag(tie, "crew", HOT_LINE_TAG)),
     ),
     _mutant(
         "I3",
         "local control does not keep a switch from closing",
         "Whoever has taken the switch over is not asked.",
         (f"{_CONTROL}:refuse_close", "if condition.local:", "if False:"),
-        where=_with("people"),
+        where=_at_a_tie(lambda tie: Control(tie, Authority.LOCAL)),
     ),
     _mutant(
         "I3",
@@ -301,7 +387,7 @@ MUTANTS: Final = (
         "what a test says is taken for real",
         "A false fault, marked as of a test, locks and opens switches.",
         (f"{_SITUATION}.usable", "return state.behaviour in USABLE[self.behaviour]", "return True"),
-        where=_with("forgeries"),
+        where=_with(Occurrence(_BEFORE_S, Forge(simulated=False))),
     ),
     _mutant(
         "I5",
@@ -309,7 +395,7 @@ MUTANTS: Final = (
         "A test device's false fault locks and opens switches.",
         ("ied_agents.goose.subscriber:Subscriber.accept", "if simulation and not self.accept_simulation:", "if False:"),
         ("tools.campaign.light_station:LightSubscriber.take", "if frame.simulation:", "if False:"),
-        where=_with("forgeries"),
+        where=_with(Occurrence(_BEFORE_S, Forge(simulated=True))),
     ),
     _mutant(
         "I5",
@@ -317,7 +403,7 @@ MUTANTS: Final = (
         "Blocked, in test or off, it opens and closes like any other.",
         (f"{_CONTROL}:refuse_close", "if condition.behaviour is not Behaviour.ON:", "if False:"),
         (f"{_CONTROL}:refuse_open", "if condition.behaviour is not Behaviour.ON:", "if False:"),
-        where=_with("people"),
+        where=_called("people"),
     ),
     _mutant(
         "I1 I2 I3 I4 I5 P",
@@ -327,7 +413,7 @@ MUTANTS: Final = (
          "(incarnation == self._last_incarnation and restarted):", "if False:"),
         ("tools.campaign.light_station:LightSubscriber.take", "if incarnation < self._incarnation or "
          "(incarnation == self._incarnation and restarted):", "if False:"),
-        where=_with("bad network"),
+        where=_called("bad network"),
     ),
     _mutant(
         "I5 I1 I7",
@@ -335,7 +421,7 @@ MUTANTS: Final = (
         "The wrong section is declared.",
         ("ied_agents.dflisr.locate:Pickup.entered", "if self.trusted else None", ""),
         (f"{_LOCATOR}.answer", "or not state.direction_trusted", ""),
-        where=_with("bad apparatus"),
+        where=_called("bad apparatus"),
     ),
     # -- I6: no loss, delay, replay, crash or restart breaks any of these -----------------------------------------
     _mutant(
@@ -345,14 +431,14 @@ MUTANTS: Final = (
         (f"{_PUBLISH}:agent_state", "promises=stored.promises", "promises=record.promises"),
         (f"{_CLOSER}.stored", "and promises[side] == self._promised[side]", ""),
         (f"{_CLAIMANT}._gather", "if stored.promises[bound.side] != claim.id:", "if False:"),
-        where=_with("crashes"),
+        where=_CRASHING,
     ),
     _mutant(
         "I6",
         "promises are forgotten by a restart",
         "The switch may promise a lower claim than before.",
         (f"{_STORED}.started", "clean=False,", "clean=False, promises=(NO_CLAIM, NO_CLAIM),"),
-        where=_with("crashes"),
+        where=_CRASHING,
     ),
     _mutant(
         "I6",
@@ -361,7 +447,7 @@ MUTANTS: Final = (
         (f"{_CLOSER}.__init__", "ATTEMPT.step(AttemptState.FREE if promise == NO_CLAIM else AttemptState.PROMISED, "
          "AttemptEvent.RESTARTED)", "AttemptState.FREE if promise == NO_CLAIM else AttemptState.PROMISED"),
         (f"{_CLOSER}.__init__", "self._restarted_with = record.promises", "self._restarted_with = (NO_CLAIM, NO_CLAIM)"),
-        where=_with("crashes"),
+        where=_CRASHING,
     ),
     _mutant(
         "I6",
@@ -372,14 +458,14 @@ MUTANTS: Final = (
         (f"{_PUBLISH}:agent_state", "claims[1] if claims[1].id in (NO_CLAIM, stored.claims[1]) else own.claims[1]",
          "claims[1]"),
         (f"{_CLAIMANT}._advance", "if stored.claims[side] != campaign.claim.id:", "if False:"),
-        where=_with("crashes"),
+        where=_CRASHING,
     ),
     _mutant(
         "I6",
         "locks are forgotten by a restart",
         "Whoever comes back closes on the fault he had locked out.",
         (f"{_STORED}.started", "clean=False,", "clean=False, sides=(StoredSide(), StoredSide()),"),
-        where=_with("crashes"),
+        where=_all_down,
     ),
     _mutant(
         "I6",
@@ -387,36 +473,28 @@ MUTANTS: Final = (
         "Nobody hears the new process, or takes an old frame for one of its own.",
         (f"{_STORED}.started", "incarnation=max(self.incarnation + 1, min(clock_s, CLOCK_LIMIT_S))",
          "incarnation=max(self.incarnation, 1)"),
-        where=_with("crashes"),
+        where=_restarted,
     ),
     _mutant(
         "I6",
         "reservations are forgotten by a restart",
         "Capacity that is granted is handed out again.",
         (f"{_STORED}.started", "clean=False,", "clean=False, reservations=(),"),
-        where=_with("crashes"),
+        where=_CRASHING,
     ),
     _mutant(
         "I6",
         "a hold is forgotten by a restart",
         "What has been split for lack of capacity is connected again.",
         (f"{_STORED}.started", "clean=False,", "clean=False, hold_claim=NO_CLAIM, hold_event=NO_EVENT,"),
-        where=_with("crashes"),
-    ),
-    _mutant(
-        "I6",
-        "event counters are not kept on disk",
-        "A second fault gets the name of the first, which has been cleared.",
-        (f"{_STORED}.started", "events_reserved=max(self.events_reserved, min(clock_s, CLOCK_LIMIT_S)) + EVENT_BLOCK",
-         "events_reserved=EVENT_BLOCK"),
-        where=_with("crashes"),
+        where=_CRASHING,
     ),
     _mutant(
         "I6",
         "a close that a process before may have ordered is not awaited",
         "The switch promises while the order of its former life is on its way.",
         ("ied_agents.dflisr.orders:Orders.__init__", "now + me.operating_time_s", "math.inf"),
-        where=_with("crashes"),
+        where=_CRASHING,
     ),
     # -- I7: what can be served is served -------------------------------------------------------------------------
     _mutant(

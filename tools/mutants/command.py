@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import time
@@ -14,14 +15,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import App, Parameter
 
+from tools.campaign.judge import Violation
 from tools.campaign.plans import plan
-from tools.campaign.runs import run_one
+from tools.campaign.scenario import run_scenario
 from tools.mutants.catalogue import MUTANTS
 from tools.mutants.change import made
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tools.campaign.scenario import Scenario
     from tools.mutants.catalogue import Mutant
 
 app = App(name="mutants", help="The agents' logic with one rule bent each: does the campaign find every one?")
@@ -77,19 +80,20 @@ def hunt(mutant: Mutant, seed: int, limit: int) -> Found:
     for number in count():
         if run == limit or attacked_after:
             break
-        scenario = plan(seed, number)
-        if len(scenario.system.agents) > LARGEST or not mutant.where(scenario):
+        scenario = mutant.where(plan(seed, number))
+        if scenario is None or len(scenario.system.agents) > LARGEST:
             continue
         run += 1
         with made(mutant.changes):
-            verdict = run_one(seed, number).verdict
-        hit = bool(verdict.broken & aims(mutant))
-        if not verdict.violations or (killed_after and not hit) or run_one(seed, number).verdict.violations:
+            violations = _violations(scenario)
+        broken = {violation.invariant for violation in violations}
+        hit = bool(broken & aims(mutant))
+        if not violations or (killed_after and not hit) or _violations(scenario):
             continue
-        told = next(v for v in verdict.violations if not hit or v.invariant in aims(mutant))
+        told = next(v for v in violations if not hit or v.invariant in aims(mutant))
         what = f"{told.invariant}: {told.what}"
         if not killed_after:
-            killed_after, number_killed, by = run, number, tuple(sorted(verdict.broken))
+            killed_after, number_killed, by = run, number, tuple(sorted(broken))
         if hit:
             attacked_after, number_attacked = run, number
     return Found(
@@ -104,6 +108,17 @@ def hunt(mutant: Mutant, seed: int, limit: int) -> Found:
         scenarios=run,
         seconds=round(time.monotonic() - began, 1),
     )
+
+
+def _violations(scenario: Scenario) -> tuple[Violation, ...]:
+    """What is broken in a scenario; a defect that ends it counts."""
+    gc.disable()  # as the campaign does: a world is freed as a whole
+    try:
+        return run_scenario(scenario).violations
+    except Exception as error:  # noqa: BLE001 - whatever a mutant leads to
+        return (Violation("defect", 0.0, f"{type(error).__name__}: {error}"),)
+    finally:
+        gc.collect()
 
 
 def hunt_all(mutants: tuple[Mutant, ...], seed: int, limit: int, workers: int) -> Iterator[Found]:

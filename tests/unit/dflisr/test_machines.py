@@ -141,6 +141,4 @@ def test_capacity_is_given_only_from_a_durable_reservation_and_none_ends_before_
 def test_shots_come_back_only_after_the_reclaim_time():
     assert {event for _, event in ways_to(RECLOSING, ReclosingState.READY)} == {ReclosingEvent.RECLAIMED}
     assert ways_to(RECLOSING, ReclosingState.RECLOSED) == {(ReclosingState.DEAD_TIME, ReclosingEvent.ELAPSED)}
-    assert {row.event for row in RECLOSING.rows if row.source is ReclosingState.EXHAUSTED} == {
-        ReclosingEvent.RECLAIMED
-    }
+    assert {row.event for row in RECLOSING.rows if row.source is ReclosingState.EXHAUSTED} == {ReclosingEvent.RECLAIMED}

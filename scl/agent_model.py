@@ -206,8 +206,9 @@ Id.inc incarnation; Sw.clsOut close outstanding; Sw.rdy ready, Sw.tags bit 0 wor
 Sw.unprv locks unproven since the start; Pkp id of the last pickup and whether its direction is trusted; Ans
 answers to peers' pickups, by switch, incarnation and pickup id; Evt last event id seen; Vlt voltage per side;
 SideA/SideB section state, lock, clear request; Rec reclosing shots left, and one in progress; Clr event ids
-cleared; Hold held open, for which claim; Rtn event whose return to normal is under way; ClmA/ClmB claims; PrmA/PrmB promises; Rsv reservations given as owner of capacity;
-Out claim refused or failed, for which tie and why; Prg how far this agent is with which event.
+cleared; Hold held open, for which claim; Rtn event whose return to normal is under way; ClmA/ClmB claims;
+PrmA/PrmB promises; Rsv reservations given as owner of capacity, whole once owners of what is shared agree; Out
+claim refused or failed, for which tie and why; Prg how far this agent is with which event.
 """
 
 SLOW: Final[tuple[Member, ...]] = (

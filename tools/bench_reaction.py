@@ -74,8 +74,8 @@ _REQUESTER: Final = 2
 """In the sample: the breaker at the head of feeder F1, and the load-break switch at the other end of its section."""
 _HOSTS: Final = ("agent", "echo")
 _FIFO_PRIORITY: Final = 50
-_PATIENCE_S: Final = 20.0
-"""Longer than a busy disk takes to make a record durable."""
+_PATIENCE_S: Final = 60.0
+"""Longer than a disk that others keep busy takes to make a record durable."""
 _REFRESH_S: Final = 1.0
 """How often the switch says where it is, if nothing happens."""
 _START_S: Final = 30.0

@@ -71,12 +71,11 @@ class _Meter:
     def watch(self, number: int, station: Station) -> None:
         take, turn, evaluate = station.receive_frame, station.turn, station.agent.evaluate
 
-        def receive_frame(frame: bytes, now: float) -> Output:
+        def receive_frame(frame: bytes, now: float) -> None:
             began = time.process_time()
-            output = take(frame, now)
+            take(frame, now)
             self.cpu_s += time.process_time() - began
             self.frames += 1
-            return output
 
         def counted_turn(now: float, utc_ns: int) -> Output:
             began = time.process_time()
@@ -88,7 +87,7 @@ class _Meter:
             self.turns[number] = self.turns.get(number, 0) + 1
             return evaluate(now)
 
-        station.receive_frame = receive_frame  # type: ignore[method-assign, assignment]
+        station.receive_frame = receive_frame  # type: ignore[method-assign]
         station.turn = counted_turn  # type: ignore[method-assign]
         station.agent.evaluate = counted_evaluate  # type: ignore[method-assign]
 

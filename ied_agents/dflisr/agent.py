@@ -219,11 +219,14 @@ class Agent:
         Raises:
             ValueError: nobody holds anything for that event.
         """
-        held = self.situation.active_events() | {side.event for side in self._record.sides if side.locked}
+        held = self._held_events()
         if event not in held:
             raise ValueError(f"event {event.counter} of switch {event.switch} holds nothing; held: {sorted(held)}")
         self._clear(event)
         self._note_for_next_turn("unlocked", {"event": event})
+
+    def _held_events(self) -> frozenset[EventId]:
+        return self.situation.active_events() | {side.event for side in self._record.sides if side.locked}
 
     def tag(self, owner: str, tags: int) -> None:
         """Set one owner's work and hot-line tags (bits of ``control.decision``); 0 takes them off.
@@ -284,7 +287,15 @@ class Agent:
 
         Returns:
             Why it is refused; NONE: the order is published, and resumed after a restart.
+
+        Raises:
+            ValueError: nobody here holds, or has held, anything for that event.
         """
+        known = {*self._held_events(), *self._record.cleared, self._record.hold_event} - {NO_EVENT}
+        if event not in known:
+            raise ValueError(
+                f"event {event.counter} of switch {event.switch} is not known here; known: {sorted(known)}"
+            )
         refusal = refuse_origin(self._record.authority, origin)
         if refusal is Reason.NONE:
             self._record = replace(self._record, returning=event)
@@ -568,6 +579,15 @@ class Agent:
             self._note("own delay has run out", {"delay_s": self.situation.me.trip_delay_s})
             self._orders.tripped_by_delay = True
             self._recloser.tripped(now, final=any(side.locked for side in self._record.sides))
+            if pickup is not None and pickup.entered is None and not self._recloser.reclosing:
+                self._doubt_what_is_near()
+
+    def _doubt_what_is_near(self) -> None:
+        """Tripped by the own delay on a current without a direction to rely on: the fault may be on either side."""
+        for side in (0, 1):
+            source = self.situation.feeder.is_source(self.situation.me.sides[side])
+            if not source and self._record.sides[side].section is SectionState.NONE:
+                self._declare(side, SectionState.SUSPECT)
 
     def _shot_first(self, side: int, now: float) -> bool:
         """Whether the breaker that would clear the fault has shots left, and is not given up on."""

@@ -53,17 +53,38 @@ def shared_by(situation: Situation, head: int) -> list[SharedElement]:
     return [element for element in situation.feeder.shared if head in element.heads]
 
 
-def load_a(situation: Situation, switch: int) -> float | None:
-    """Magnitude of a switch's load current in A; None if it is not known or not fresh."""
+def flow_a(situation: Situation, switch: int) -> float | None:
+    """A switch's load current in A, positive from side A to side B; None if it is not known or not fresh."""
     if switch == situation.me.number:
         known = situation.inputs is not None and situation.own.pickup_quality == 0
-        return abs(situation.inputs.flow_a) if known and situation.inputs is not None else None
+        return situation.inputs.flow_a if known and situation.inputs is not None else None
     view = situation.views.get(switch)
     if view is None or view.load is None or not view.load_alive or view.load.flow_quality:
         return None
     if view.state is not None and view.load.incarnation != view.state.incarnation:
         return None
-    return abs(view.load.flow_a)
+    return view.load.flow_a
+
+
+def load_a(situation: Situation, switch: int) -> float | None:
+    """Magnitude of a switch's load current in A; None if it is not known or not fresh."""
+    flow = flow_a(situation, switch)
+    return None if flow is None else abs(flow)
+
+
+def path_loads(situation: Situation, bound: Bound, path: Sequence[int]) -> dict[int, float | None]:
+    """By switch of a supply's path, its load current away from the source, in A; None where it is not known.
+
+    What local generation sends back towards the source is no load, and makes no room either.
+    """
+    loads: dict[int, float | None] = {}
+    section = situation.other_side(bound)
+    for number in path:
+        side = situation.feeder.by_number[number].sides.index(section)
+        flow = flow_a(situation, number)
+        loads[number] = None if flow is None else max(0.0, flow if side == 1 else -flow)
+        section = situation.feeder.by_number[number].sides[1 - side]
+    return loads
 
 
 def shared_load_a(situation: Situation, element: SharedElement) -> float | None:
@@ -86,8 +107,7 @@ def spare_a(situation: Situation, side: int) -> float:
     if path is None:
         return 0.0
     spare = situation.me.rating_a
-    for number in path:
-        load = load_a(situation, number)
+    for number, load in path_loads(situation, Bound(situation.me.number, side), path).items():
         if load is None:
             return 0.0
         spare = min(spare, situation.feeder.by_number[number].rating_a - load - FLOW_DEADBAND_A)
@@ -265,10 +285,12 @@ class Ledger:
     def judge(self, claim: Claim, now: float) -> Reason:
         """Reserve what ``claim`` requests, or say why not; PEER_SILENT if it cannot be known now."""
         situation, request, me = self._now, claim.request, self._now.me.number
-        bound = next((b for b in claim.boundary if b.switch == request.tie), None)
-        if bound is None or request.tie not in situation.feeder.by_number:
+        bounds = [b for b in claim.boundary if b.switch == request.tie]
+        if not bounds or request.tie not in situation.feeder.by_number:
             return Reason.BEYOND_RELEASE
-        path = supply_path(situation, bound)
+        # Of a tie asked by both sides, to open, one side has a supply behind it.
+        ways = [(b, way) for b in bounds if (way := supply_path(situation, b)) is not None]
+        bound, path = ways[0] if ways else (bounds[0], None)
         tie = situation.heard(request.tie)
         # A tie that is not seen open under this very claim cannot use what would be reserved for it now.
         ready = tie is not None and situation.known_open(request.tie) and tie.promises[bound.side] == claim.id
@@ -280,11 +302,12 @@ class Ledger:
         if any(situation.heard(element.owner) is None for element in shared):
             return Reason.PEER_SILENT
         others, wanted = self._others(claim.id, request.tie), request.deciamperes / 10
+        loads = path_loads(situation, bound, path)
         own = load_a(situation, me)
         # Where nothing is generated, no more flows further out than through the head.
         passing = HIGHEST_CURRENT_A if own is None or self._generating() else own
         for number in (*path, request.tie):
-            load = 0.0 if number == request.tie else load_a(situation, number)
+            load = 0.0 if number == request.tie else loads[number]
             if load is None:
                 return Reason.PEER_SILENT
             on_it = [entry for entry in others if number in (*entry.path, entry.reservation.tie)]
@@ -347,10 +370,11 @@ class Ledger:
             made = entry.reservation
             outstanding = self._outstanding(entry)
             since = self._closed_since.get((made.claim, made.tie))
-            if since is None or now >= since + LOADS_SETTLE_S:
+            if since is not None and now >= since + LOADS_SETTLE_S:
                 least += outstanding
                 most += outstanding
             else:
+                # It may carry already what is measured, whether its tie has been heard to have closed or not.
                 most += made.deciamperes / 10 if entry in uncertain else outstanding
         if least > spare:
             return Reason.NO_CAPACITY

@@ -13,8 +13,8 @@ from ied_agents.control.decision import Reason
 from ied_agents.dflisr.capacity import (
     FLOW_DEADBAND_A,
     head_of,
-    load_a,
     outstanding_a,
+    path_loads,
     reserved_for,
     shared_by,
     shared_load_a,
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 AGENT_EPOCH: Final = 0
 PATIENCE_S: Final = 2.0
 """After this long without progress an agent says that it is stopped, and why; it goes on as soon as it can."""
+REQUEST_PATIENCE_S: Final = 3.0
+"""An owner of capacity that has neither reserved nor refused in so long is not waited for where there is another."""
 GRANT_PATIENCE_S: Final = 8.0
 """Longer than a granted switch waits, closes and is heard of."""
 SPLIT_PATIENCE_S: Final = 0.6
@@ -102,6 +104,7 @@ class Campaign:
     whole: set[int] = field(default_factory=set)
     short: Reason = Reason.NONE
     claimed_at: float = float("-inf")
+    requested_at: float = float("-inf")
     claims_made: int = 0
 
     def to(self, event: ClaimEvent) -> None:
@@ -318,7 +321,8 @@ class Claimant:
         if campaign.state is ClaimState.DONE:
             stage = Stage.FINISHED if campaign.short is Reason.NONE else Stage.STOPPED
             return Progress(stage, campaign.short, purpose.event)
-        if reason is not Reason.NONE and (reason in _FINAL or now >= campaign.since + PATIENCE_S):
+        asked = campaign.state is ClaimState.REQUESTING and reason is Reason.PEER_SILENT  # has a patience of its own
+        if reason is not Reason.NONE and not asked and (reason in _FINAL or now >= campaign.since + PATIENCE_S):
             return Progress(Stage.STOPPED, reason, purpose.event)
         return Progress(Stage.RESTORING, Reason.NONE, purpose.event)
 
@@ -336,7 +340,7 @@ class Claimant:
             if missing is not Reason.NONE:
                 return missing
         if campaign.state is ClaimState.REQUESTING:
-            missing = self._request(side, campaign, purpose)
+            missing = self._request(side, campaign, purpose, now)
             if missing is not Reason.NONE:
                 return missing
         if campaign.state is ClaimState.GRANTED:
@@ -532,8 +536,7 @@ class Claimant:
             return None
         head = head_of(path, bound.switch)
         spare = {bound.switch: feeder.by_number[bound.switch].rating_a}
-        for number in path:
-            load = load_a(situation, number)
+        for number, load in path_loads(situation, bound, path).items():
             if load is None:
                 return None
             spare[number] = feeder.by_number[number].rating_a - load - FLOW_DEADBAND_A
@@ -554,7 +557,7 @@ class Claimant:
             if made.claim != claim
         )
 
-    def _request(self, side: int, campaign: Campaign, purpose: Purpose) -> Reason:
+    def _request(self, side: int, campaign: Campaign, purpose: Purpose, now: float) -> Reason:
         """Have the next parts reserved, one after the other, and grant them."""
         situation = self._now
         while True:
@@ -570,6 +573,10 @@ class Claimant:
                 wanted = Request(tie, number, amount)
                 if claim.request != wanted:
                     campaign.claim = claim._replace(request=wanted)
+                    campaign.requested_at = now
+                elif now >= campaign.requested_at + REQUEST_PATIENCE_S:
+                    # It may not hear this switch, or wait for another tie that will never close.
+                    return self._refused(side, campaign, purpose, tie, Reason.PEER_SILENT)
                 elif head is not None and (head.outcome.claim, head.outcome.tie) == (claim.id, tie):
                     return self._refused(side, campaign, purpose, tie, head.outcome.reason)
                 return Reason.PEER_SILENT

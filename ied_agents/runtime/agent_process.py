@@ -310,7 +310,7 @@ class AgentProcess:
                     event = EventId(int(data["event"][0]), int(data["event"][1]))
                     return _outcome(agent.request_return(event, _origin(data)))
                 case "restore":
-                    agent.request_restore("AB".index(data["side"]), int(data["epoch"]), self._loop.time())
+                    agent.request_restore({"A": 0, "B": 1}[data["side"]], int(data["epoch"]), self._loop.time())
                 case other:
                     return {"done": False, "why": f"unknown request {other!r}"}
         except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:

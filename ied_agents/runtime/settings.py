@@ -107,10 +107,25 @@ class AgentSettings:
     def addresses(self) -> tuple[list[bytes], list[bytes]]:
         """Multicast addresses: those on which a reaction may hang at once, and the others.
 
-        The first are the fast streams of the switches that share a section with the own one.
+        The first are the fast streams of the switches that share a section with the own one, or for which it clears.
         """
         feeder, me = self.config.feeder, self.config.number
-        near = {b.switch for section in feeder.by_number[me].sides for b in feeder.peers(me, section)}
+        near: set[int] = set()
+        waiting, seen = list(feeder.by_number[me].sides), set(feeder.by_number[me].sides)
+        while waiting:
+            for bound in feeder.peers(me, waiting.pop()):
+                near.add(bound.switch)
+                switch = feeder.by_number[bound.switch]
+                beyond = switch.sides[1 - bound.side]
+                # A breaker clears for load-break switches further out, too.
+                if (
+                    feeder.by_number[me].breaker
+                    and not switch.breaker
+                    and switch.normally_closed
+                    and beyond not in seen
+                ):
+                    seen.add(beyond)
+                    waiting.append(beyond)
         prompt = [bytes.fromhex(streams.fast.mac) for number, streams in self.peers.items() if number in near]
         every = [bytes.fromhex(s.mac) for streams in self.peers.values() for s in (streams.fast, streams.slow)]
         return prompt, [address for address in every if address not in prompt]

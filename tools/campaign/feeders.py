@@ -26,7 +26,7 @@ _APPARATUS_SHARE: Final = 0.8
 """The plant's switches take this share of the longest operating time that the agents are told."""
 _MOST_AT_SECTION: Final = min(ANSWERS + 1, 7)
 _MOST_OPEN_AT_FEEDER: Final = 7
-"""Open points bound an island; a claim names at most 12 switches."""
+"""Open points bound an island; a claim names at most ``BOUNDARY`` switches, those inside included."""
 
 
 @dataclass(frozen=True, slots=True)

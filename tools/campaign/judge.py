@@ -37,7 +37,7 @@ from ied_agents.process.plant_events import (
     SourceLost,
 )
 from tools.campaign.books import Books
-from tools.campaign.network_truth import NetworkTruth, live_sections, served_a, way_back
+from tools.campaign.network_truth import NetworkTruth, way_back
 from tools.campaign.service import Restoring, Service, Standing, judge_service
 from tools.campaign.world import PROCESS_DELAY_S
 
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from tools.campaign.feeders import FeederSystem
     from tools.campaign.world import World
 
-__all__ = ["Judge", "Violation", "live_sections", "served_a"]
 
 TOLERANCE_A: Final = 0.2
 _NEVER: Final = float("inf")

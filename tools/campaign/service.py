@@ -226,8 +226,11 @@ class _Inquiry:
     def _known(self, path: Collection[int], boundary: Collection[tuple[int, int]]) -> bool:
         """Whether the tie hears all of its path to the source, and one who may claim the island as well."""
         tie, *_ = path
+        head = list(path)[-1]
         return self._heard[tie].issuperset(path) and any(
-            self._heard[number].issuperset(path) for number, _ in boundary if number in self._end.closed_before
+            self._heard[number].issuperset(path) and number in self._heard[head]
+            for number, _ in boundary
+            if number in self._end.closed_before
         )
 
     def _feeds(

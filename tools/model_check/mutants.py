@@ -75,21 +75,33 @@ MUTANTS: Final = (
         "a switch promises while a close is on its way",
         Rules(
             attempt=_but(ATTEMPT, (_AS.ORDERED, _AE.ASKED, _AS.PROMISING)),
-            may_promise=lambda is_open, outstanding: is_open,
+            may_promise=lambda is_open, outstanding: True,
         ),
         _WHOLE_TWICE,
         _LOWER,
     ),
     Mutant(
-        "a closed switch promises",
-        Rules(may_promise=lambda is_open, outstanding: not outstanding),
+        "a closed tie that has promised counts as open",
+        Rules(open_only=False),
         _WHOLE_TWICE,
         _TWO_SOURCES,
     ),
     Mutant(
-        "a splitting switch promises before it is open",
-        Rules(may_promise=lambda is_open, outstanding: not outstanding),
+        "a splitting switch still closed counts as isolated",
+        Rules(split_open=False),
         replace(_WHOLE_TWICE, kinds=(_P,), trips=0),
+        _TWO_SOURCES,
+    ),
+    Mutant(
+        "a switch inside the island is not asked",
+        Rules(inner_asked=False, asked=((0, 1), *ASKED[1:])),
+        Setup((_A, _W, _B), crashes=0, trips=0, competitor=False, rating=_AMPLE, split=True),
+        _TWO_SOURCES,
+    ),
+    Mutant(
+        "a part is isolated by a splitting switch that has not promised",
+        Rules(one_promise=False, asked=(ASKED[0], ASKED[1], (0,), (1,))),
+        Setup((_A, _W), crashes=0, trips=0, competitor=False, rating=_AMPLE),
         _TWO_SOURCES,
     ),
     Mutant(
@@ -99,15 +111,9 @@ MUTANTS: Final = (
         _LOWER,
     ),
     Mutant(
-        "a claimant grants with one promise missing",
+        "claimant and tie do with one promise less",
         Rules(fewer=1),
         _WHOLE_TWICE,
-        _TWO_SOURCES,
-    ),
-    Mutant(
-        "a splitting switch is not asked",
-        Rules(needed=(ASKED[0], ASKED[0], *ASKED[2:])),
-        replace(_WHOLE_TWICE, kinds=(_P,)),
         _TWO_SOURCES,
     ),
     Mutant(
@@ -168,21 +174,27 @@ MUTANTS: Final = (
         _OVERLOAD,
     ),
     Mutant(
-        "capacity is freed when one switch obeys a higher claim",
-        Rules(all_higher=lambda rank, promises: any(promise > rank for promise in promises)),
+        "capacity is freed when the tie obeys that very claim",
+        Rules(ends_higher=lambda rank, promise: promise >= rank),
         _WHOLE_FULL,
         _OVERLOAD,
     ),
     Mutant(
-        "capacity is freed when all obey that very claim",
-        Rules(all_higher=lambda rank, promises: all(promise >= rank for promise in promises)),
+        "capacity is freed when the tie, closed under the claim, promises a higher one",
+        Rules(open_higher=False),
         _WHOLE_FULL,
         _OVERLOAD,
     ),
     Mutant(
         "capacity is freed when the claimant requests another tie, though this one is granted",
-        Rules(moved_on=lambda requested, grants, side: requested != side + 1),
+        Rules(asks=lambda requested, grants, side: requested == side + 1),
         Setup((_P,), crashes=0, trips=0),
+        _OVERLOAD,
+    ),
+    Mutant(
+        "capacity is freed when a tie is open that was closed before it promised",
+        Rules(seen_ready=False),
+        Setup((_W, _W), crashes=0, trips=1),
         _OVERLOAD,
     ),
     Mutant(

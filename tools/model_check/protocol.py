@@ -29,7 +29,7 @@ from enum import IntEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ied_agents.dflisr.capacity import all_promised_higher, moved_on, reserved_for
+from ied_agents.dflisr.capacity import asks_for, promised_higher
 from ied_agents.dflisr.closer import higher
 from ied_agents.dflisr.machines import (
     ATTEMPT,
@@ -66,11 +66,31 @@ class Kind(IntEnum):
     PART_B = 3
 
 
-ASKED: Final = ((0, 1), (0, 1, 2, 3), (0, 2), (1, 3))
-"""By kind, the sides that must promise."""
+ASKED: Final = ((0, 1, 2), (0, 1, 2, 3), (0, 2), (1, 3))
+"""By kind, the sides named in the claim; of a switch inside one side, which stands for both while it is closed."""
 GRANTABLE: Final = ((0, 1), (0, 1), (0, 2), (1, 3))
+"""By what is served, the sides that can energise it."""
 MOST_GRANTS: Final = (1, 2, 1, 1)
 UNITS: Final = (2, 1, 1, 1)
+
+S_CLOSED: Final = 1 << 8
+"""Fact of a claim: S has said that it is closed and that both its sides promised the claim."""
+T_CLOSED: Final = (1 << 9, 1 << 10)
+"""The same of T0 and T1."""
+_S_STAGES: Final = 0xF0
+S_OPENED: Final = 1 << 11
+"""Fact of a claim: S has said that it is open after it promised the claim."""
+
+
+_SERVED: Final = (
+    (Kind.WHOLE, Kind.PART_A, Kind.PART_B),
+    (Kind.SPLIT,),
+    (Kind.PART_A,),
+    (Kind.PART_B,),
+)
+"""By kind, what may come to be served: a claim on the whole goes on for a part once S is found open."""
+_PARTS: Final = ((Kind.WHOLE,), (Kind.PART_A, Kind.PART_B), (Kind.PART_A,), (Kind.PART_B,))
+_OPENED: Final = ((), (Kind.PART_A, Kind.PART_B))
 
 
 class Table:
@@ -107,19 +127,19 @@ def _promises(promised: int, asked: int) -> bool:
 
 
 @cache
-def _all_higher(rank: int, promises: tuple[int, ...]) -> bool:
-    """The real rule: can nothing close under a claim any more?"""
-    return all_promised_higher(claim_id(rank), [claim_id(promise) for promise in promises])
+def _higher(rank: int, promise: int) -> bool:
+    """The real rule: does a tie that promised so never close under the claim any more?"""
+    return promised_higher(claim_id(rank), claim_id(promise))
 
 
 @cache
-def _moved_on(requested: int, grants: int, side: int) -> bool:
-    """The real rule: has a claimant left a side, by its request (0 for none, else side + 1) and its grants?"""
+def _asks(requested: int, grants: int, side: int) -> bool:
+    """The real rule: does a claimant ask for a side, by its request (0 for none, else side + 1) and its grants?"""
     bounds = [Bound(SWITCH_OF[k] + 1, k & 1) for k in range(4)]
     tie = 0 if not requested else bounds[requested - 1].switch
     granted = tuple(bounds[k] for k in range(4) if grants >> k & 1)
     claim = Claim(claim_id(1), NO_EVENT, (), Request(tie, 9, 10), granted)
-    return moved_on(claim, Reservation(claim_id(1), bounds[side].switch, 10, whole=True))
+    return asks_for(claim, Reservation(claim_id(1), bounds[side].switch, 10, whole=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,34 +151,44 @@ class Rules:
         promises: (claim promised, claim asking): whether to promise.
         may_promise: (open, a close outstanding): whether the switch may promise at all.
         obeys: (claim promised, claim granted): whether a grant counts.
-        needed: by kind of claim, the sides whose promises are awaited.
-        fewer: promises that a claimant does without.
-        all_higher: (claim, promises of its sides): whether its reservations end.
-        moved_on: (requested, grants, side): whether a reservation for the side ends.
+        asked: by kind of claim, the sides whose promises are awaited.
+        fewer: promises that claimant and tie do without.
+        open_only: a closed tie that has promised does not count as open.
+        split_open: what is to be split is isolated only once the splitting switch is open.
+        inner_asked: what hangs together through S is isolated only if S has promised, closed.
+        one_promise: a part bounded by S is isolated only if S, open, has promised for that side.
+        ends_higher: (claim, promise): whether the claim's reservation for the tie that promised ends.
+        open_higher: the tie must have said so open: what it carries, closed, may not be measured yet.
+        asks: (requested, grants, side): whether a claimant asks for a side.
         heard_request: a request must have been heard since the owner's start before it can be seen moved on.
+        seen_ready: a tie must have been heard open with its promise before its closing counts as its attempt.
         says_again: (open, a close outstanding): whether a restarted switch answers a grant as spent.
         outstanding_after_restart: a restarted switch assumes a close on its way.
-        checks_reservation: who grants waits for the reservation.
-        number_durable: a claimant that restarted uses none of its numbers again.
+        checks_reservation: who grants, and who closes, waits for the reservation.
         counts_all: a reservation counts as soon as it is in the books.
+        apparatus_in_time: an order to close is given up only when the apparatus must have ended.
     """
 
     attempt: Machine[Any, Any] = ATTEMPT
     claim: Machine[Any, Any] = CLAIM
     reservation: Machine[Any, Any] = RESERVATION
     promises: Callable[[int, int], bool] = _promises
-    may_promise: Callable[[bool, bool], bool] = lambda is_open, outstanding: is_open and not outstanding
+    may_promise: Callable[[bool, bool], bool] = lambda is_open, outstanding: not outstanding
     obeys: Callable[[int, int], bool] = lambda promised, granted: promised == granted
-    needed: tuple[tuple[int, ...], ...] = ASKED
+    asked: tuple[tuple[int, ...], ...] = ASKED
     fewer: int = 0
-    all_higher: Callable[[int, tuple[int, ...]], bool] = _all_higher
-    moved_on: Callable[[int, int, int], bool] = _moved_on
-    tie_alone: bool = True
+    open_only: bool = True
+    split_open: bool = True
+    inner_asked: bool = True
+    one_promise: bool = True
+    ends_higher: Callable[[int, int], bool] = _higher
+    open_higher: bool = True
+    asks: Callable[[int, int, int], bool] = _asks
     heard_request: bool = True
+    seen_ready: bool = True
     says_again: Callable[[bool, bool], bool] = lambda is_open, outstanding: is_open and not outstanding
     outstanding_after_restart: bool = True
     checks_reservation: bool = True
-    number_durable: bool = True
     counts_all: bool = True
     apparatus_in_time: bool = True
 
@@ -192,7 +222,7 @@ class Side(NamedTuple):
     Attributes:
         attempt: state by the table.
         promised, disk: rank of the claim promised, in memory and on disk.
-        said: highest rank ever published.
+        said, said_open: highest rank ever published, and published while open.
         tried: a close was ordered under the claim promised.
         again: the promise is that of an earlier process, which may have closed under it.
     """
@@ -201,16 +231,27 @@ class Side(NamedTuple):
     promised: int
     disk: int
     said: int
+    said_open: int
     tried: bool
     again: bool
 
 
 class Switch(NamedTuple):
-    """The apparatus, the order on its way to it (0, else 4 * rank + side), and whether its agent knows of one."""
+    """A switch and its agent.
+
+    Attributes:
+        closed: the apparatus.
+        order: on its way to it: 0, else 4 * rank + side.
+        outstanding: the agent knows of an order.
+        held: open to split the island: not to be closed by a claim.
+        was_closed: it has said so once; kept for the mutant that needs it.
+    """
 
     closed: bool
     order: int
     outstanding: bool
+    held: bool = False
+    was_closed: bool = False
 
 
 class Claimed(NamedTuple):
@@ -221,7 +262,10 @@ class Claimed(NamedTuple):
         state: by the table.
         durable: its number is on disk.
         refused, request, grants: as its claimant remembers them; ``request`` is side + 1, or 0.
-        promises, granted, given, failed: published once: promises to it, its grants, reservations, outcomes.
+        wide: sides that were requested for both sections together.
+        facts: published once: two bits a side, how far it has gone under this claim (0 not ready, 1 open and promised,
+            2 closed after that, 3 open again), and the other facts by name.
+        granted, given, failed: published once: its grants, reservations, outcomes.
         snapshots: (request, grants) as published, in order.
         heard: how many of them the owner of capacity has passed since it started.
         requested: requests that the owner has granted since it started.
@@ -234,7 +278,8 @@ class Claimed(NamedTuple):
     refused: int = 0
     request: int = 0
     grants: int = 0
-    promises: int = 0
+    wide: int = 0
+    facts: int = 0
     granted: int = 0
     given: int = 0
     failed: int = 0
@@ -292,7 +337,7 @@ class Protocol:
         durable = state == C_STORING
         if durable:
             state = self._claim[C_STORING, E_C[ClaimEvent.STORED]]
-        side = Side(A_FREE, 0, 0, 0, False, False)
+        side = Side(A_FREE, 0, 0, 0, 0, False, False)
         is_open = Switch(False, 0, False)
         return State(
             (side, side, side, side),
@@ -330,8 +375,12 @@ class Protocol:
                 continue
             rank = place + 1
             asked = ASKED[claim.kind]
-            if rules.all_higher(rank, tuple(s.sides[k].said for k in asked)) and not any(
-                rules.obeys(promise, rank) for k in asked for promise in (s.sides[k].promised, s.sides[k].disk)
+            if (
+                all(s.sides[k].said > rank for k in asked)
+                and not any(
+                    rules.obeys(promise, rank) for k in asked for promise in (s.sides[k].promised, s.sides[k].disk)
+                )
+                and all(self._promised_higher(s, rank, k) for k in range(4) if claim.books >> 2 * k & 3)
             ):
                 # Nobody obeys it, and its reservations may end at once.
                 claims[place] = OVER
@@ -354,10 +403,9 @@ class Protocol:
                 after = _with_claim(s, rank, anew)._replace(crashes=s.crashes - 1)
                 yield Step(f"{name} crashes, and uses the number again", after)
         target = table.get((me.state, E_C[ClaimEvent.PROMISED]))
-        if target is not None:
-            missing = sum(not me.promises >> k & 1 for k in self._rules.needed[me.kind])
-            if missing <= self._rules.fewer:
-                yield from self._choose(s, rank, me._replace(state=target), f"{name} has all promises")
+        if target is not None and self._gathered(me):
+            served = [kind for kind in _SERVED[me.kind] if all(self._isolated(me, part) for part in _PARTS[kind])]
+            yield from self._choose(s, rank, me._replace(state=target), served, f"{name} has all promises")
         if me.request:
             k = me.request - 1
             if me.given >> k & 1 or not self._rules.checks_reservation:
@@ -365,15 +413,42 @@ class Protocol:
             target = table.get((me.state, E_C[ClaimEvent.REFUSED]))
             if target is not None and not (me.grants and me.state == C_REQUESTING) and self._may_refuse(s, me):
                 refused = me._replace(state=target, refused=me.refused | 1 << k)
-                yield from self._choose(s, rank, refused, f"{name} is refused {SIDES[k]}")
+                # By positions alone; that all is isolated is the tie's business now.
+                served = [kind for kind in _SERVED[me.kind] if kind in (me.kind, *_OPENED[bool(me.facts & S_OPENED)])]
+                yield from self._choose(s, rank, refused, served, f"{name} is refused {SIDES[k]}")
 
-    def _choose(self, s: State, rank: int, me: Claimed, before: str) -> Iterator[Step[State]]:
+    def _gathered(self, me: Claimed) -> bool:
+        """Whether the claimant has heard all promises that it asked for."""
+        closed = (T_CLOSED[0], T_CLOSED[1], S_CLOSED, S_CLOSED)
+        missing = sum(not (_stage(me, k) or me.facts & closed[k]) for k in self._rules.asked[me.kind])
+        return missing <= self._rules.fewer
+
+    def _isolated(self, claim: Claimed, part: Kind) -> bool:
+        """Whether what lies around the sections of a part is known to be isolated under a claim."""
+        rules = self._rules
+        ties = [
+            bool(_stage(claim, k) or (not rules.open_only and claim.facts & T_CLOSED[k])) for k in GRANTABLE[Kind.WHOLE]
+        ]
+        whole = [*ties, bool(claim.facts & S_CLOSED) or not rules.inner_asked]
+        splits = claim.kind == Kind.SPLIT
+        if not (splits and rules.split_open) and whole.count(False) <= rules.fewer and (splits or part == Kind.WHOLE):
+            return True
+        if part == Kind.WHOLE:
+            return False
+        k = part - Kind.PART_A
+        bounds = [ties[k], bool(_stage(claim, 2 + k)) or not rules.one_promise]
+        return bounds.count(False) <= rules.fewer
+
+    def _choose(self, s: State, rank: int, me: Claimed, served: list[Kind], before: str) -> Iterator[Step[State]]:
         target = self._claim.get((me.state, E_C[ClaimEvent.CHOSEN]))
-        if target is not None:
-            for k in GRANTABLE[me.kind]:
-                if not me.refused >> k & 1:
-                    chosen = _published(me._replace(state=target, request=k + 1))
-                    yield Step(f"{before}, requests {SIDES[k]}", _with_claim(s, rank, chosen))
+        if target is None:
+            return
+        for kind in served:
+            for k in GRANTABLE[kind]:
+                if not me.refused >> k & 1 and k in GRANTABLE[me.kind]:
+                    wide = me.wide | (kind == Kind.WHOLE) << k
+                    chosen = _published(me._replace(state=target, request=k + 1, wide=wide))
+                    yield Step(f"{before}, requests {SIDES[k]} for {kind.name}", _with_claim(s, rank, chosen))
 
     def _grant(self, s: State, rank: int, me: Claimed, k: int) -> Iterator[Step[State]]:
         me = me._replace(grants=me.grants | 1 << k)
@@ -408,28 +483,53 @@ class Protocol:
         for rank, claim in enumerate(s.claims, 1):
             if claim is OVER:
                 continue
-            sides, said = list(s.sides), claim.promises
-            for k in _SIDES_OF[j]:
+            named = [k for k in _SIDES_OF[j] if k in ASKED[claim.kind]]
+            sides = list(s.sides)
+            for k in (_SIDES_OF[j] if switch.closed else named) if named else ():
                 side = s.sides[k]
                 target = table.get((side.attempt, E_A[AttemptEvent.ASKED]))
-                if target is None or k not in ASKED[claim.kind] or not rules.promises(side.promised, rank):
+                if target is None or not rules.promises(side.promised, rank):
                     continue
                 disk = side.disk
                 if target == A_PROMISING:
                     target, disk = table[A_PROMISING, E_A[AttemptEvent.STORED]], rank
-                sides[k] = Side(target, rank, disk, max(side.said, rank), False, False)
-                said |= 1 << k
-            if said != claim.promises or tuple(sides) != s.sides:
-                after = _with_claim(
-                    s, rank, claim._replace(promises=said) if claim.state == C_ASKING or not claim.durable else claim
-                )
-                yield Step(f"{SWITCHES[j]} promises {rank}", after._replace(sides=tuple(sides)))
+                sides[k] = side._replace(attempt=target, promised=rank, disk=disk, tried=False, again=False)
+            if tuple(sides) != s.sides:
+                yield Step(f"{SWITCHES[j]} promises {rank}", self._say(s._replace(sides=tuple(sides)), j))
         for k in _SIDES_OF[j]:
             if s.sides[k].disk != s.sides[k].promised:
                 yield Step(
                     f"{SIDES[k]}: the promise reaches the disk",
                     _with_side(s, k, s.sides[k]._replace(disk=s.sides[k].promised)),
                 )
+
+    def _say(self, s: State, j: int) -> State:
+        """What a switch publishes now becomes a fact: its position and its promises, together."""
+        switch, sides, claims = s.switches[j], list(s.sides), list(s.claims)
+        known_open = not switch.closed and not switch.outstanding
+        for k in _SIDES_OF[j]:
+            side = sides[k]
+            said = max(side.said, side.promised)
+            sides[k] = side._replace(said=said, said_open=max(side.said_open, side.promised * known_open))
+        for place, claim in enumerate(claims):
+            if claim is OVER:
+                continue
+            facts = claim.facts
+            ours = [k for k in _SIDES_OF[j] if sides[k].promised == place + 1]
+            if switch.closed and ours == list(_SIDES_OF[j]):
+                facts |= S_CLOSED if j == _SPLITTER else T_CLOSED[j]
+            for k in _SIDES_OF[j]:
+                stage = facts >> 2 * k & 3
+                if (stage == 0 and known_open and k in ours) or (stage == 1 and switch.closed) or (stage == 2 and known_open):
+                    facts += 1 << 2 * k
+            if j == _SPLITTER and known_open and claim.kind == Kind.WHOLE and facts & (S_CLOSED | _S_STAGES):
+                facts |= S_OPENED
+            if facts != claim.facts:
+                claims[place] = claim._replace(facts=facts)
+        s = s._replace(sides=(sides[0], sides[1], sides[2], sides[3]), claims=tuple(claims))
+        if switch.closed and not self._rules.seen_ready:
+            s = _with_switch(s, j, switch._replace(was_closed=True))
+        return s
 
     def _attempt_steps(self, s: State, k: int) -> Iterator[Step[State]]:
         """A switch side that is granted orders its close, or says why not."""
@@ -448,7 +548,7 @@ class Protocol:
                 wrong = "a second attempt under one claim" if side.tried and side.promised == rank else ""
                 wrong = wrong or ("a close under a claim lower than one promised" if side.said > rank else "")
                 after = _with_side(s, k, side._replace(attempt=order, tried=True))
-                after = _with_switch(after, j, Switch(switch.closed, 4 * rank + k, True))
+                after = _with_switch(after, j, switch._replace(order=4 * rank + k, outstanding=True))
                 yield Step(f"{SIDES[k]} orders its close under {rank}", after, wrong)
             if refuse is not None:
                 after = _with_side(failed, k, side._replace(attempt=refuse))
@@ -458,10 +558,13 @@ class Protocol:
                 yield Step(f"{SIDES[k]}, restarted, answers the grant of {rank} as spent", after)
 
     def _guard(self, s: State, k: int, claim: Claimed) -> bool:
-        """What a switch knows for sure: its position, its own sensors, what its supply's owner has published."""
+        """What a switch knows for sure: its own position, hold and sensors, what the others have published."""
         a, b = live(s.switches)
         here, beyond = (a, b) if k in (0, 2) else (b, a)
-        if s.switches[SWITCH_OF[k]].closed:
+        if s.switches[SWITCH_OF[k]].closed or s.switches[SWITCH_OF[k]].held:
+            return False
+        island = (Kind.PART_A if k in (0, 2) else Kind.PART_B, *((Kind.WHOLE,) if SWITCH_OF[k] != _SPLITTER else ()))
+        if not any(self._isolated(claim, part) for part in island):
             return False
         if self._setup.sensors and (here or (k >= 2 and not beyond)):
             return False
@@ -470,7 +573,7 @@ class Protocol:
     def _apparatus_steps(self, s: State, j: int) -> Iterator[Step[State]]:
         switch, name = s.switches[j], SWITCHES[j]
         if switch.order:
-            after = self._ended(_with_switch(s, j, switch._replace(closed=True, order=0)), j)
+            after = self._ended(_with_switch(s, j, switch._replace(closed=True, order=0, held=False)), j)
             rank, k = divmod(switch.order, 4)
             wrong = (
                 "a close under a claim lower than one promised"
@@ -482,12 +585,14 @@ class Protocol:
             if not self._rules.apparatus_in_time and switch.outstanding:
                 yield Step(f"{name}'s agent gives the close up", self._ended(s, j))
         if switch.closed and s.trips:
-            yield Step(f"{name} trips", _with_switch(s, j, switch._replace(closed=False))._replace(trips=s.trips - 1))
+            after = self._say(_with_switch(s, j, switch._replace(closed=False)), j)
+            yield Step(f"{name} trips", after._replace(trips=s.trips - 1))
         if j == _SPLITTER and switch.closed and not any(live(s.switches)):
             highest = max(s.sides[2].promised, s.sides[3].promised)
             for rank, claim in enumerate(s.claims, 1):
                 if claim is not OVER and claim.kind == Kind.SPLIT and rank >= highest:
-                    yield Step(f"{name} opens for {rank}", _with_switch(s, j, switch._replace(closed=False)))
+                    after = self._say(_with_switch(s, j, switch._replace(closed=False, held=True)), j)
+                    yield Step(f"{name} opens for {rank}", after)
         if s.crashes:
             after = self._restarted(s, j)
             if after != s:
@@ -496,7 +601,7 @@ class Protocol:
     def _ended(self, s: State, j: int) -> State:
         """The switch's agent sees that no close is outstanding any more."""
         if not s.switches[j].outstanding:
-            return s
+            return self._say(s, j)
         for k in _SIDES_OF[j]:
             side = s.sides[k]
             target = self._attempt.get((side.attempt, E_A[AttemptEvent.ENDED]))
@@ -505,7 +610,7 @@ class Protocol:
                 claim = s.claims[side.promised - 1]
                 if not s.switches[j].closed and claim is not OVER:
                     s = _with_claim(s, side.promised, claim._replace(failed=claim.failed | 1 << k))
-        return _with_switch(s, j, s.switches[j]._replace(outstanding=False))
+        return self._say(_with_switch(s, j, s.switches[j]._replace(outstanding=False)), j)
 
     def _restarted(self, s: State, j: int) -> State:
         """A switch's agent has lost its memory. It promises what its disk says, once more, and by the table."""
@@ -513,11 +618,11 @@ class Protocol:
             side = s.sides[k]
             disk = side.disk
             attempt = self._attempt[A_PROMISED if disk else A_FREE, E_A[AttemptEvent.RESTARTED]]
-            s = _with_side(s, k, Side(attempt, disk, disk, side.said, side.tried, bool(disk)))
+            s = _with_side(s, k, side._replace(attempt=attempt, promised=disk, again=bool(disk)))
         switch = s.switches[j]
         # An order assumed that is not there runs out, and till then the agent does nothing: as if it had not come yet.
         outstanding = bool(switch.order) and self._rules.outstanding_after_restart
-        return _with_switch(s, j, switch._replace(outstanding=outstanding))
+        return self._say(_with_switch(s, j, switch._replace(outstanding=outstanding)), j)
 
     # -- capacity -------------------------------------------------------------------------------------------------
 
@@ -527,7 +632,7 @@ class Protocol:
             for k in range(4):
                 state = claim.books >> 2 * k & 3
                 if state in (R_HELD, R_GIVEN) or (state == R_STORING and self._rules.counts_all):
-                    units += UNITS[claim.kind]
+                    units += units_for(claim, k)
         return units
 
     def _write(self, s: State) -> State:
@@ -548,13 +653,12 @@ class Protocol:
         return s._replace(claims=tuple(claims), competitor=2 if s.competitor else 0)
 
     def _reserve_steps(self, s: State, rank: int, claim: Claimed) -> Iterator[Step[State]]:
-        """The owner of capacity hears a request, and there is room."""
-        if self._setup.rating - self._reserved(s) < UNITS[claim.kind]:
-            return
+        """The owner of capacity hears a request for a tie open and promised, and there is room."""
+        room = self._setup.rating - self._reserved(s)
         for place in range(claim.heard, len(claim.snapshots)):
             request, grants = claim.snapshots[place]
             k = request - 1
-            if not request or grants >> k & 1:
+            if not request or grants >> k & 1 or not _stage(claim, k) or room < units_for(claim, k):
                 continue
             target = self._reservation.get((claim.books >> 2 * k & 3, E_R[ReservationEvent.REQUESTED]))
             if target is None:
@@ -570,23 +674,29 @@ class Protocol:
     def _end_steps(self, s: State, rank: int, claim: Claimed) -> Iterator[Step[State]]:
         """The owner of capacity hears that a reservation has ended."""
         rules = self._rules
-        higher_ = rules.all_higher(rank, tuple(s.sides[k].said for k in ASKED[claim.kind]))
         for k in range(4):
             if not claim.books >> 2 * k & 3:
                 continue
             for place in range(claim.heard, len(claim.snapshots)):
                 request, grants = claim.snapshots[place]
                 passed = claim.snapshots[claim.heard : place]
-                known = claim.requested >> k & 1 or any(r == k + 1 or g >> k & 1 for r, g in passed)
-                if rules.moved_on(request, grants, k) and (known or not rules.heard_request):
+                known = claim.requested >> k & 1 or any(rules.asks(r, g, k) for r, g in passed)
+                if not rules.asks(request, grants, k) and (known or not rules.heard_request):
                     name = f"owner sees the claimant of {rank} move on from {SIDES[k]}"
                     yield from self._free(s, rank, k, ReservationEvent.MOVED_ON, name, place)
-            if higher_ or (rules.tie_alone and s.sides[k].said > rank):
-                name = f"owner sees all of {rank} obey a higher claim"
+            if self._promised_higher(s, rank, k):
+                name = f"owner sees {SIDES[k]} obey a higher claim than {rank}"
                 yield from self._free(s, rank, k, ReservationEvent.PROMISED_HIGHER, name, claim.heard)
-            if claim.failed >> k & 1:
-                name = f"owner sees that {SIDES[k]} failed under {rank}"
+            switch = s.switches[SWITCH_OF[k]]
+            closed = _stage(claim, k) == 3 if rules.seen_ready else switch.was_closed and bool(_stage(claim, k))
+            if claim.failed >> k & 1 or closed:
+                name = f"owner sees that {SIDES[k]} has spent its attempt under {rank}"
                 yield from self._free(s, rank, k, ReservationEvent.SPENT, name, claim.heard)
+
+    def _promised_higher(self, s: State, rank: int, k: int) -> bool:
+        """Whether a tie has published what ends a reservation of a claim for it."""
+        side = s.sides[k]
+        return self._rules.ends_higher(rank, side.said_open if self._rules.open_higher else side.said)
 
     def _free(
         self, s: State, rank: int, k: int, event: ReservationEvent, name: str, heard: int
@@ -615,11 +725,19 @@ class Protocol:
 
 
 def _published(claim: Claimed) -> Claimed:
-    """A claim with its request and grants published; what its promises were has served its purpose."""
+    """A claim with its request and grants published."""
     snapshot = (claim.request, claim.grants)
     snapshots = claim.snapshots if claim.snapshots[-1] == snapshot else (*claim.snapshots, snapshot)
-    promises = 0 if claim.durable else claim.promises
-    return claim._replace(promises=promises, granted=claim.granted | claim.grants, snapshots=snapshots)
+    return claim._replace(granted=claim.granted | claim.grants, snapshots=snapshots)
+
+
+def _stage(claim: Claimed, k: int) -> int:
+    return claim.facts >> 2 * k & 3
+
+
+def units_for(claim: Claimed, k: int) -> int:
+    """What a claim has requested or would request for a side."""
+    return UNITS[Kind.WHOLE] if claim.wide >> k & 1 else UNITS[Kind.PART_A]
 
 
 def _with_claim(s: State, rank: int, claim: Claimed) -> State:

@@ -186,21 +186,10 @@ MUTANTS: Final = (
         where=_hostile,
     ),
     _mutant(
-        "I1 P",
+        "I1",
         "shots are not counted",
         "A breaker recloses onto a permanent fault again and again.",
         (f"{_RECLOSE}:Recloser.shoot", "self._made += 1", "pass"),
-        where=_reclosing,
-    ),
-    _mutant(
-        "I1 P",
-        "a breaker recloses for a fault that has been declared",
-        "Locks and flags do not end a sequence of shots.",
-        (f"{_AGENT}._reclose", "if any(side.locked for side in self._record.sides) and", "if False and"),
-        (f"{_CONTROL}:refuse_close", "if condition.locked:", "if False:"),
-        (f"{_RECLOSE}:reclosing_is_safe", "if any(situation.flag(section)[0] for section in island.sections):",
-         "if False:"),
-        (f"{_RECLOSE}:Recloser.tripped", "and not final", ""),
         where=_reclosing,
     ),
     _mutant(
@@ -212,21 +201,21 @@ MUTANTS: Final = (
     ),
     # -- I2: never two sources ------------------------------------------------------------------------------------
     _mutant(
-        "I2 P",
+        "I2",
         "one promise may be missing",
         "The last switch on the boundary is not waited for, by claimant and tie alike.",
         (f"{_CLAIMANT}._gather", "for bound in claim.boundary:", "for bound in claim.boundary[:-1]:"),
         (f"{_SITUATION}.isolated", "for bound in island.boundary:", "for bound in island.boundary[:-1]:"),
     ),
     _mutant(
-        "I2 I5 P",
+        "I2 I5",
         "what a silent switch said last is believed",
         "It may have moved since, and promised to somebody else.",
         (f"{_SITUATION}.heard", "not view.alive or", ""),
-        where=_hostile,
+        where=_called("cuts"),
     ),
     _mutant(
-        "I2 P",
+        "I2",
         "promises do not count",
         "A claimant grants, and a tie closes, without the promise of anybody.",
         (f"{_SITUATION}.bound_by", "state.promises[bound.side] == claim", "True"),
@@ -242,7 +231,7 @@ MUTANTS: Final = (
         where=_hostile,
     ),
     _mutant(
-        "I2 P",
+        "I2",
         "switches inside an island are not asked",
         "One that is opened by somebody meanwhile splits the island unnoticed, and two restore it.",
         (f"{_CLAIMANT}._asked", "for island in islands for n in sorted(island.inner)", "for island in () for n in ()"),
@@ -250,14 +239,14 @@ MUTANTS: Final = (
         where=_hostile,
     ),
     _mutant(
-        "I2 P",
+        "I2",
         "a switch obeys a lower claim after a higher one",
         "The one asked last is obeyed: a claim that has been overtaken still closes.",
         ("ied_agents.dflisr.closer:higher", "return max(promised, asked)", "return asked"),
         where=_contested,
     ),
     _mutant(
-        "I2 P",
+        "I2",
         "a switch with a close on its way counts as open",
         "Its promise is believed while it closes.",
         (f"{_SITUATION}.known_open", "and not state.close_outstanding", ""),
@@ -406,7 +395,7 @@ MUTANTS: Final = (
         where=_called("people"),
     ),
     _mutant(
-        "I1 I2 I3 I4 I5 P",
+        "I6",
         "old frames pass for new ones",
         "What was true before a restart, or a moment ago, is believed again.",
         ("ied_agents.goose.subscriber:Subscriber._follow", "if incarnation < self._last_incarnation or "

@@ -270,14 +270,14 @@ def bench():
 def situation():
     """``situation(number)``: what an agent knows that has heard every peer in normal operation."""
 
-    def make(number, **ratings):
-        subscribed = frozenset(SWITCHES) - {number}
-        made = Situation(AgentConfig(number, feeder(**ratings), subscribed), CLOCK_S)
+    def make(number, **changes):
+        network = feeder(**changes)
+        closed = {switch.number: switch.normally_closed for switch in network.switches}
+        made = Situation(AgentConfig(number, network, frozenset(closed) - {number}), CLOCK_S)
         made.own = replace(normal_state(number), incarnation=CLOCK_S)
-        for peer in subscribed:
-            view = made.views[peer]
-            view.state, view.alive = normal_state(peer), True
-            view.load, view.load_alive = LoadState(PEER_INCARNATION, NORMAL_FLOW_A[peer]), True
+        for peer, view in made.views.items():
+            view.state, view.alive = normal_state(peer, closed=closed[peer]), True
+            view.load, view.load_alive = LoadState(PEER_INCARNATION, NORMAL_FLOW_A.get(peer, 0.0)), True
         return made
 
     return make

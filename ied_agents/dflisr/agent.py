@@ -959,6 +959,8 @@ class Agent:
     def _answer_request(self, claim: ClaimId, tie: int, deciamperes: int, answer: Reason) -> None:
         """Note and publish what became of a request for capacity."""
         detail = {"claim": claim, "tie": tie, "amperes": deciamperes / 10}
+        if answer is Reason.PEER_SILENT:
+            self._wake(self._evaluated_at + 0.03)
         if answer is Reason.NONE:
             self._note("reserved", detail)
         elif answer is not Reason.PEER_SILENT and self._outcome[:2] != (claim, tie):

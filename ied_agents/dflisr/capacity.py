@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 FLOW_DEADBAND_A: Final = 1.0
 """A published load current may be this much behind the real one, in A; capacity counts it as load."""
 
+SHORT_CONFIRMED_S: Final = 0.06
+"""A request is refused for lack of capacity when it has been lacking for so long."""
 LOADS_SETTLE_S: Final = 2.5
 """A published load is at the most as old as its longest interval, 2 s, and the time to the next look at it."""
 
@@ -155,6 +157,8 @@ class Ledger:
         self._was_ready: set[tuple[ClaimId, int]] = set()
         """Of which entries the tie was heard open under their claim: what it closes after that is its one attempt."""
         self._was_closed: set[tuple[ClaimId, int]] = set()
+        self._short: dict[tuple[ClaimId, int], float] = {}
+        """Requests for which there is no room, and since when."""
         self._asked: set[tuple[ClaimId, int]] = set()
         """Of which entries this process has heard the request: only then does it know that one has ended."""
 
@@ -284,6 +288,17 @@ class Ledger:
 
     def judge(self, claim: Claim, now: float) -> Reason:
         """Reserve what ``claim`` requests, or say why not; PEER_SILENT if it cannot be known now."""
+        key = (claim.id, claim.request.tie)
+        reason = self._judge(claim, now)
+        if reason is not Reason.NO_CAPACITY:
+            self._short.pop(key, None)
+            return reason
+        # A load may be measured a moment before its tie is heard to have closed.
+        since = self._short.setdefault(key, now)
+        self._short = {other: at for other, at in self._short.items() if now < at + LOADS_SETTLE_S}
+        return reason if now >= since + SHORT_CONFIRMED_S else Reason.PEER_SILENT
+
+    def _judge(self, claim: Claim, now: float) -> Reason:
         situation, request, me = self._now, claim.request, self._now.me.number
         bounds = [b for b in claim.boundary if b.switch == request.tie]
         if not bounds or request.tie not in situation.feeder.by_number:
@@ -327,6 +342,7 @@ class Ledger:
         reservation = Reservation(claim.id, request.tie, request.deciamperes, whole)
         self.entries = (*others, Entry(reservation, claim.event, bound.side, tuple(path)))
         self._asked.add((claim.id, request.tie))
+        self._was_ready.add((claim.id, request.tie))
         return Reason.NONE
 
     def _shared_room(self, head: int, others: tuple[Entry, ...], wanted: float, now: float) -> Reason:
@@ -370,11 +386,10 @@ class Ledger:
             made = entry.reservation
             outstanding = self._outstanding(entry)
             since = self._closed_since.get((made.claim, made.tie))
-            if since is not None and now >= since + LOADS_SETTLE_S:
+            if since is None or now >= since + LOADS_SETTLE_S:
                 least += outstanding
                 most += outstanding
             else:
-                # It may carry already what is measured, whether its tie has been heard to have closed or not.
                 most += made.deciamperes / 10 if entry in uncertain else outstanding
         if least > spare:
             return Reason.NO_CAPACITY

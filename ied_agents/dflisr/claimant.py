@@ -87,6 +87,7 @@ class Campaign:
         served: of those, what is live again.
         excluded: ties not to be asked again, and why.
         whole: inner switches that cannot split.
+        stale: the island is not what it was when it was claimed: the claim goes no further.
         short: why something of ``sections`` stays dark.
     """
 
@@ -102,6 +103,7 @@ class Campaign:
     served: frozenset[int] = frozenset()
     excluded: dict[int, Reason] = field(default_factory=dict)
     whole: set[int] = field(default_factory=set)
+    stale: bool = False
     short: Reason = Reason.NONE
     claimed_at: float = float("-inf")
     requested_at: float = float("-inf")
@@ -205,8 +207,10 @@ class Claimant:
             if self._overtaken(campaign.claim):
                 campaign.to(ClaimEvent.OVERTAKEN)
                 campaign.claim = EMPTY_CLAIM
-            elif set(boundary) == set(campaign.claim.boundary):
-                return None
+            else:
+                campaign.stale = set(boundary) != set(campaign.claim.boundary)
+                if not campaign.stale:
+                    return None
         split = bool(campaign.splits) and campaign.state is ClaimState.SPENT
         if not split and now < campaign.claimed_at + CLAIM_PAUSE_S * min(campaign.claims_made, 5):
             return None
@@ -216,7 +220,7 @@ class Claimant:
         campaign.to(ClaimEvent.CLAIMED)
         identity = ClaimId(purpose.epoch, number, self._now.me.number)
         campaign.claim = Claim(identity, purpose.event, boundary, NO_REQUEST, (), purpose.kind)
-        campaign.claimed_at = now
+        campaign.claimed_at, campaign.stale = now, False
         campaign.claims_made += 1
         if not split:
             campaign.parts = ()
@@ -331,6 +335,8 @@ class Claimant:
             if stored.claims[side] != campaign.claim.id:
                 return Reason.PEER_SILENT
             campaign.to(ClaimEvent.STORED)
+        if campaign.stale and not campaign.claim.grants:
+            return Reason.PEER_SILENT
         if campaign.state is ClaimState.ASKING:
             missing = self._gather(campaign, stored)
             if missing is not Reason.NONE:
@@ -370,7 +376,7 @@ class Claimant:
             island = situation.island(min(sections), me)
             if any(bound.switch == me for bound in island.boundary) and not situation.known_open(me):
                 return Reason.ISOLATION_NOT_CONFIRMED
-            missing = situation.isolated(island, claim, me)
+            missing = situation.isolated(island, claim)
             if missing is not Reason.NONE:
                 return missing
         campaign.to(ClaimEvent.PROMISED)

@@ -132,7 +132,7 @@ class Closer:
             now: s.
         """
         me = self._now.me.number
-        for claimant, claim in [*self._now.claims(), *((me, c) for c in own if c.id != NO_CLAIM)]:
+        for claim in (*(claim for _, claim in self._now.claims()), *(c for c in own if c.id != NO_CLAIM)):
             for bound in claim.grants:
                 if bound.switch != me:
                     continue
@@ -146,7 +146,7 @@ class Closer:
                     return CloseOrder(claim.id, side, Reason.SPENT), float("inf")
                 if self._state[side] is not AttemptState.PROMISED or self._promised[side] != claim.id:
                     continue
-                refusal = self._guard(side, claim, claimant, now)
+                refusal = self._guard(side, claim, now)
                 since = self._granted_at.setdefault((claim.id, side), now)
                 if refusal is not Reason.NONE and now < since + PATIENCE_S:
                     return None, since + PATIENCE_S
@@ -167,7 +167,7 @@ class Closer:
             if self._state[side] is AttemptState.ORDERED:
                 self._state[side] = ATTEMPT.step(self._state[side], AttemptEvent.ENDED)
 
-    def _guard(self, side: int, claim: Claim, claimant: int, now: float) -> Reason:
+    def _guard(self, side: int, claim: Claim, now: float) -> Reason:
         """Every close that can energise: island dead, isolated and promised; supply live, healthy and reserved."""
         situation, me = self._now, self._now.me
         if claim.event in situation.cleared:
@@ -175,7 +175,7 @@ class Closer:
         if situation.own.held and claim.kind in (ClaimKind.RESTORE, ClaimKind.TRANSFER):
             return Reason.HELD
         island = situation.island(me.sides[side], me.number)
-        missing = situation.isolated(island, claim, claimant)
+        missing = situation.isolated(island, claim)
         if missing is not Reason.NONE:
             return missing
         inputs = situation.inputs

@@ -294,7 +294,7 @@ class Situation:
         """What hangs together on the other side of a switch side, through switches that say they are closed."""
         return self.feeder.island(self.other_side(bound), lambda n: n != bound.switch and self.known_closed(n))
 
-    def isolated(self, island: Island, claim: Claim, claimant: int) -> Reason:
+    def isolated(self, island: Island, claim: Claim) -> Reason:
         """Whether the island is dead for sure under ``claim``: NONE, or what is missing.
 
         Every switch on its boundary is open and either promised to the claim or durably locked; every one inside is
@@ -308,7 +308,7 @@ class Situation:
         if self.feeder.has_source(island.sections):
             return Reason.ISLAND_NOT_DEAD
         for bound in island.boundary:
-            if bound.switch != claimant and not self.bound_by(bound, claim.id):
+            if not self.bound_by(bound, claim.id):
                 return Reason.PEER_SILENT
         for number in island.inner:
             if {Bound(number, 0), Bound(number, 1)} <= set(claim.boundary):

@@ -20,33 +20,36 @@ if TYPE_CHECKING:
 app = App(name="check-protocol", help="The restoration protocol of the agents in a small world, exhaustively.")
 
 MOST_STATES: Final = 4_000_000
-_W, _P = Kind.WHOLE, Kind.SPLIT
+_W, _P, _A, _B = Kind
 SCARCE: Final = {"competitor": True, "rating": 2}
 """Capacity for the island, or for a part of it and for X."""
 AMPLE: Final = {"competitor": False, "rating": 9}
 """Capacity never stands in the way of a second source."""
-SMALL: Final = tuple(
-    Setup(kinds, crashes=1, trips=1, **capacity)
-    for capacity in (SCARCE, AMPLE)
-    for kinds in ((_W, _W, _W), (_W, _P), (_P, _P))
+SMALL: Final = (
+    *(Setup(kinds, crashes=1, trips=1, **SCARCE) for kinds in ((_W, _W), (_P,), (_W, _A))),
+    *(Setup(kinds, crashes=0, trips=1, **AMPLE) for kinds in ((_W, _P), (_P, _P), (_W, _W, _W))),
+    *(Setup((_A, _W, _B), crashes=0, trips=0, split=True, **capacity) for capacity in (SCARCE, AMPLE)),
 )
 LARGE: Final = (
     *(
-        Setup(kinds, crashes=2, trips=1, **capacity)
+        Setup(kinds, crashes=1, trips=1, **capacity)
         for capacity in (SCARCE, AMPLE)
         for kinds in product((_W, _P), repeat=2)
     ),
+    *(Setup(kinds, crashes=0, trips=1, **SCARCE) for kinds in product((_W, _P), repeat=3)),
     *(
-        Setup(kinds, crashes=1, trips=1, **capacity)
+        Setup(kinds, crashes=0, trips=1, split=True, **capacity)
         for capacity in (SCARCE, AMPLE)
-        for kinds in product((_W, _P), repeat=3)
+        for kinds in ((_A, _B), (_A, _W, _B), (_W, _A, _B))
     ),
-    Setup((_W, _W, _W, _W), crashes=2, trips=1, **SCARCE),
 )
-ALIVE: Final = tuple(
-    Setup(kinds, crashes=1, trips=1, sensors=True, **capacity)
-    for capacity in (SCARCE, AMPLE)
-    for kinds in ((_W,), (_P,), (_W, _W))
+ALIVE: Final = (
+    *(
+        Setup(kinds, crashes=1, trips=1, sensors=True, **capacity)
+        for capacity in (SCARCE, AMPLE)
+        for kinds in ((_W,), (_P,))
+    ),
+    Setup((_W, _W), crashes=0, trips=0, sensors=True, **SCARCE),
 )
 
 
@@ -125,4 +128,5 @@ def _row(check: str, what: str, expected: str, run: Any) -> dict[str, Any]:
 
 def _name(setup: Setup) -> str:
     kinds = ", ".join(kind.name.lower() for kind in setup.kinds)
-    return f"claims {kinds}; {setup.crashes} crashes, {setup.trips} trips, capacity {setup.rating}"
+    split = ", S open" if setup.split else ""
+    return f"claims {kinds}{split}; {setup.crashes} crashes, {setup.trips} trips, capacity {setup.rating}"

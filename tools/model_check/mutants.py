@@ -94,7 +94,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a switch inside the island is not asked",
-        Rules(inner_asked=False, asked=((0, 1), *ASKED[1:])),
+        Rules(inner_asked=False, asked=((0, 1), *ASKED[1:]), checks_reservation=False),
         Setup((_A, _W, _B), crashes=0, trips=0, competitor=False, rating=_AMPLE, split=True),
         _TWO_SOURCES,
     ),
@@ -113,7 +113,7 @@ MUTANTS: Final = (
     Mutant(
         "claimant and tie do with one promise less",
         Rules(fewer=1),
-        _WHOLE_TWICE,
+        replace(_WHOLE_TWICE, kinds=(_P,), crashes=0),
         _TWO_SOURCES,
     ),
     Mutant(

@@ -10,21 +10,30 @@ whatever it is promised, one more than there is. Claimants are interchangeable, 
 claimant may take any number not yet used: that covers every order of authority epoch, number and switch, and claimants
 that have not seen each other's claims.
 
-Frames are facts that stay true once they were published: "T0 has promised claim 2". A receiver may act on any of them
-at any time or never, so loss, delay, duplication, reordering and replay need no steps of their own. Only where an old
-frame could say what a newer one takes back, the requests of a claimant as its owner hears them, their order is kept,
-and forgotten when the receiver restarts.
+Frames are facts that stay true once they were published: "T0, open, has promised claim 2", "S, closed, has promised it
+on both sides". A receiver may act on any of them at any time or never, so loss, delay, duplication, reordering and
+replay need no steps of their own. Only where an old frame could say what a newer one takes back, the requests of a
+claimant and the positions of a tie as the owner of capacity hears them, their order is kept, and forgotten when the
+receiver restarts.
 
 A record that was handed to the disk and has not arrived there when its agent crashes was never published; the run is
 then the same as one in which the step before it was not taken. Steps that make something durable are therefore one with
 the writing, as long as the tables keep it so; a table that does not leaves the disk behind.
 
-Clocks appear nowhere, save in one assumption: an apparatus moves within its longest operating time or not at all.
+Clocks appear nowhere, save in one assumption: an apparatus moves within its longest operating time or not at all. So
+measured loads may be of any age here, and what a tie carries counts by its reservation alone.
+
+What it does not model: fault current and flags, locks, tags, modes and tests, returns to normal and transfers; a
+reservation that ends because its event is cleared (CARRIED: a matter of time); an owner of what is shared beside the
+head, so neither HELD nor its refusals; a person who closes a switch by hand; what amounts are made of. Authority epochs
+are in the ranks: of all orders in which claims can stand, every one is run.
+
+Longer than most: the world is one thing, and its steps read side by side.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -164,7 +173,7 @@ class Rules:
         seen_ready: a tie must have been heard open with its promise before its closing counts as its attempt.
         says_again: (open, a close outstanding): whether a restarted switch answers a grant as spent.
         outstanding_after_restart: a restarted switch assumes a close on its way.
-        checks_reservation: who grants, and who closes, waits for the reservation.
+        checks_reservation: who grants, and who closes, waits for the reservation; else nobody reserves but X.
         counts_all: a reservation counts as soon as it is in the books.
         apparatus_in_time: an order to close is given up only when the apparatus must have ended.
     """
@@ -520,7 +529,11 @@ class Protocol:
                 facts |= S_CLOSED if j == _SPLITTER else T_CLOSED[j]
             for k in _SIDES_OF[j]:
                 stage = facts >> 2 * k & 3
-                if (stage == 0 and known_open and k in ours) or (stage == 1 and switch.closed) or (stage == 2 and known_open):
+                if (
+                    (stage == 0 and known_open and k in ours)
+                    or (stage == 1 and switch.closed)
+                    or (stage == 2 and known_open)
+                ):
                     facts += 1 << 2 * k
             if j == _SPLITTER and known_open and claim.kind == Kind.WHOLE and facts & (S_CLOSED | _S_STAGES):
                 facts |= S_OPENED
@@ -654,6 +667,8 @@ class Protocol:
 
     def _reserve_steps(self, s: State, rank: int, claim: Claimed) -> Iterator[Step[State]]:
         """The owner of capacity hears a request for a tie open and promised, and there is room."""
+        if not self._rules.checks_reservation:
+            return
         room = self._setup.rating - self._reserved(s)
         for place in range(claim.heard, len(claim.snapshots)):
             request, grants = claim.snapshots[place]

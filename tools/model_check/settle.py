@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ied_agents.dflisr.machines import ClaimEvent
+from tools.model_check.explore import Step
 from tools.model_check.protocol import (
     C_ASKING,
-    E_C,
     GRANTABLE,
     MOST_GRANTS,
     OVER,
@@ -21,7 +20,6 @@ from tools.model_check.protocol import (
     State,
     live,
 )
-from tools.model_check.explore import Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

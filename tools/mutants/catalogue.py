@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ied_agents.control.decision import HOT_LINE_TAG, WORK_TAG, Authority
 from ied_agents.dflisr.reclose import RECLAIM_S
-from tools.campaign.occurrences import Control, Crash, Fallback, Forge, Occurrence, Request, Tag
+from tools.campaign.occurrences import Control, Crash, Fallback, Fault, Forge, Occurrence, Request, Tag
 from tools.mutants.change import Change
 
 if TYPE_CHECKING:
@@ -81,14 +81,6 @@ def _reclosing(scenario: Scenario) -> Scenario | None:
     return _added(scenario, (), RECLAIM_S)
 
 
-def _restarted(scenario: Scenario) -> Scenario | None:
-    """All agents are started anew before anything happens, and serve as well after."""
-    if not scenario.alive:
-        return None
-    crashes = (Occurrence(_BEFORE_S, Crash(number, None, 0.1)) for number in sorted(scenario.system.agents))
-    return replace(_added(scenario, crashes, 2.0), alive=True)
-
-
 def _all_down(scenario: Scenario) -> Scenario | None:
     """All agents end together once the fault is isolated; when they are back, people close what they can."""
     if not scenario.alive:
@@ -97,6 +89,26 @@ def _all_down(scenario: Scenario) -> Scenario | None:
     crashes = (Occurrence(1.0, Crash(number, None, 0.1), "locked") for number in switches)
     closes = (Occurrence(4.0, Request(number, "close"), "locked") for number in switches)
     return _added(scenario, (*crashes, *closes))
+
+
+def _in_vain(scenario: Scenario) -> Scenario | None:
+    """Ties do not close; each agent that has ordered it ends at once, and comes back."""
+    ties = frozenset(switch.number for switch in scenario.system.feeder.switches if not switch.normally_closed)
+    if not ties or not scenario.alive:
+        return None
+    crashes = (Occurrence(0.0, Crash(0, None, down_s), "close ordered") for down_s in (0.01, 0.3))
+    return replace(_added(scenario, crashes), plant=replace(scenario.plant, fail_to_close=ties))
+
+
+def _anew(scenario: Scenario) -> Scenario | None:
+    """After the return to normal all agents are started anew; then there is another fault."""
+    if scenario.name != "return to normal":
+        return None
+    switches = sorted(scenario.system.agents)
+    loads = [section.index for section in scenario.system.feeder.sections if not section.is_source]
+    fault = Fault(random.Random(scenario.seed).choice(loads))
+    crashes = (Occurrence(scenario.last_s + 8.0, Crash(number, None, 0.1)) for number in switches)
+    return replace(_added(scenario, (*crashes, Occurrence(scenario.last_s + 11.0, fault))), alive=True)
 
 
 def _contested(scenario: Scenario) -> Scenario | None:
@@ -427,7 +439,7 @@ MUTANTS: Final = (
         "promises are forgotten by a restart",
         "The switch may promise a lower claim than before.",
         (f"{_STORED}.started", "clean=False,", "clean=False, promises=(NO_CLAIM, NO_CLAIM),"),
-        where=_CRASHING,
+        where=_in_vain,
     ),
     _mutant(
         "I6",
@@ -436,7 +448,7 @@ MUTANTS: Final = (
         (f"{_CLOSER}.__init__", "ATTEMPT.step(AttemptState.FREE if promise == NO_CLAIM else AttemptState.PROMISED, "
          "AttemptEvent.RESTARTED)", "AttemptState.FREE if promise == NO_CLAIM else AttemptState.PROMISED"),
         (f"{_CLOSER}.__init__", "self._restarted_with = record.promises", "self._restarted_with = (NO_CLAIM, NO_CLAIM)"),
-        where=_CRASHING,
+        where=_in_vain,
     ),
     _mutant(
         "I6",
@@ -462,7 +474,7 @@ MUTANTS: Final = (
         "Nobody hears the new process, or takes an old frame for one of its own.",
         (f"{_STORED}.started", "incarnation=max(self.incarnation + 1, min(clock_s, CLOCK_LIMIT_S))",
          "incarnation=max(self.incarnation, 1)"),
-        where=_restarted,
+        where=_anew,
     ),
     _mutant(
         "I6",

@@ -196,7 +196,14 @@ FAST: Final[tuple[Member, ...]] = (
         Attribute("whole", "BOOLEAN"),
         count=RESERVATIONS,
     ),
-    _struct("Out", "st", *_CLAIM_ID, Attribute("tie", "INT16U"), Attribute("reason", "Enum", REASON)),
+    _struct(
+        "Out",
+        "st",
+        *_CLAIM_ID,
+        Attribute("tie", "INT16U"),
+        Attribute("reason", "Enum", REASON),
+        Attribute("deciA", "INT32U"),
+    ),
     _struct("Prg", "st", Attribute("prg", "Enum", PROGRESS), Attribute("reason", "Enum", REASON), *_EVENT),
 )
 """The fast data set: every step of locating, isolating and restoring, as state. AFSR attributes by data
@@ -208,7 +215,7 @@ answers to peers' pickups, by switch, incarnation and pickup id; Evt last event 
 SideA/SideB section state, lock, clear request; Rec reclosing shots left, and one in progress; Clr event ids
 cleared; Hold held open, for which claim; Rtn event whose return to normal is under way; ClmA/ClmB claims;
 PrmA/PrmB promises; Rsv reservations given as owner of capacity, whole once owners of what is shared agree; Out
-claim refused or failed, for which tie and why; Prg how far this agent is with which event.
+claim refused or failed, for which tie, why, and what could be had instead; Prg how far this agent is with which event.
 """
 
 SLOW: Final[tuple[Member, ...]] = (

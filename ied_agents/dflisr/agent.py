@@ -46,7 +46,6 @@ from ied_agents.dflisr.records import (
     NO_EVENT,
     NO_OUTCOME,
     AgentState,
-    ClaimId,
     ClaimKind,
     EventId,
     LoadState,
@@ -936,8 +935,8 @@ class Agent:
         """As owner of capacity: judge what is asked, drop what has ended."""
         ledger, me = self._ledger, self.situation.me.number
         ledger.follow(now)
-        for made, answer in [*ledger.forwarded(now), *ledger.refused_elsewhere()]:
-            self._answer_request(made.claim, made.tie, made.deciamperes, answer)
+        for answer in (*ledger.forwarded(now), *ledger.refused_elsewhere()):
+            self._answer_request(answer)
         for _, claim in [*self.situation.claims(), *((me, c) for c in self._claimant.claims())]:
             request = claim.request
             if claim.id == NO_CLAIM or request.owner != me:
@@ -945,7 +944,7 @@ class Agent:
             if any(bound.switch == request.tie for bound in claim.grants):
                 continue
             if ledger.find(claim.id, request.tie, request.deciamperes) is None:
-                self._answer_request(claim.id, request.tie, request.deciamperes, ledger.judge(claim, now))
+                self._answer_request(ledger.judge(claim, now))
         if ledger.entries != self._record.reservations:
             self._record = replace(self._record, reservations=ledger.entries)
         outcome = self._outcome
@@ -956,16 +955,18 @@ class Agent:
             # What was refused once is reserved now.
             self._outcome = NO_OUTCOME
 
-    def _answer_request(self, claim: ClaimId, tie: int, deciamperes: int, answer: Reason) -> None:
+    def _answer_request(self, answer: Outcome) -> None:
         """Note and publish what became of a request for capacity."""
-        detail = {"claim": claim, "tie": tie, "amperes": deciamperes / 10}
-        if answer is Reason.PEER_SILENT:
+        detail = {"claim": answer.claim, "tie": answer.tie}
+        if answer.reason is Reason.PEER_SILENT:
             self._wake(self._evaluated_at + 0.03)
-        if answer is Reason.NONE:
+        elif answer.reason is Reason.NONE:
             self._note("reserved", detail)
-        elif answer is not Reason.PEER_SILENT and self._outcome[:2] != (claim, tie):
-            self._outcome = Outcome(claim, tie, answer)
-            self._note("capacity refused", {**detail, "reason": answer.name})
+        elif self._outcome != answer:
+            self._outcome = answer
+            self._note(
+                "capacity refused", {**detail, "reason": answer.reason.name, "possible_a": answer.deciamperes / 10}
+            )
 
     # -- what is published ----------------------------------------------------------------------------------------
 

@@ -9,12 +9,13 @@ in amperes here and in tenths of an ampere on the wire.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from ied_agents.control.decision import Reason
 from ied_agents.dflisr.machines import RESERVATION, ReservationEvent, ReservationState
-from ied_agents.dflisr.records import NO_CLAIM, NO_EVENT, Bound, Claim, ClaimId, EventId, Reservation
+from ied_agents.dflisr.records import NO_CLAIM, NO_EVENT, Bound, Claim, ClaimId, EventId, Outcome, Reservation
 from scl.agent_model import RESERVATIONS
 
 if TYPE_CHECKING:
@@ -157,6 +158,8 @@ class Ledger:
         self._was_ready: set[tuple[ClaimId, int]] = set()
         """Of which entries the tie was heard open under their claim: what it closes after that is its one attempt."""
         self._was_closed: set[tuple[ClaimId, int]] = set()
+        self._missing_a = 0.0
+        """By how much the last request that was refused was too large."""
         self._short: dict[tuple[ClaimId, int], float] = {}
         """Requests for which there is no room, and since when."""
         self._asked: set[tuple[ClaimId, int]] = set()
@@ -231,8 +234,13 @@ class Ledger:
                 return ReservationEvent.MOVED_ON
         if tie is not None and (tie.outcome.claim, tie.outcome.tie) == (made.claim, made.tie):
             return ReservationEvent.SPENT
-        if (made.claim, made.tie) in self._was_closed and situation.known_open(made.tie):
+        key = made.claim, made.tie
+        if key in self._was_closed and situation.known_open(made.tie):
             # It has closed and opened again: its one attempt is over.
+            return ReservationEvent.SPENT
+        own = made.tie == made.claim.switch and key in self._was_ready and situation.known_open(made.tie)
+        if own and tie is not None and all(claim.id != made.claim for claim in tie.claims):
+            # It would close under a claim of its own, and has given that up.
             return ReservationEvent.SPENT
         # The one attempt has been made, and what it carries must have been measured.
         since = self._closed_since.get((made.claim, made.tie))
@@ -240,7 +248,7 @@ class Ledger:
             return ReservationEvent.CARRIED
         if made.whole:
             return None
-        if self._shared_refusal(made) is not Reason.NONE:
+        if self._shared_refusal(made) is not None:
             return ReservationEvent.REFUSED
         others = [situation.heard(element.owner) for element in shared_by(situation, head) if element.owner != head]
         confirmed = all(
@@ -249,22 +257,21 @@ class Ledger:
         )
         return ReservationEvent.CONFIRMED if confirmed else None
 
-    def _shared_refusal(self, made: Reservation) -> Reason:
-        """Why an owner of what this head shares refuses a reservation; NONE if none does."""
+    def _shared_refusal(self, made: Reservation) -> Outcome | None:
+        """The refusal of a reservation by an owner of what this head shares; None if none refuses."""
         me = self._now.me.number
         for element in shared_by(self._now, me):
             owner = self._now.heard(element.owner) if element.owner != me else None
             if owner is not None and (owner.outcome.claim, owner.outcome.tie) == (made.claim, made.tie):
-                return owner.outcome.reason
-        return Reason.NONE
+                return owner.outcome
+        return None
 
-    def refused_elsewhere(self) -> list[tuple[Reservation, Reason]]:
-        """Own reservations that wait for an owner of what is shared who refuses them, and why."""
+    def refused_elsewhere(self) -> list[Outcome]:
+        """What owners of what is shared refuse of own reservations that wait for them."""
         waiting = [entry.reservation for entry in self.entries if not entry.reservation.whole]
-        answers = [(made, self._shared_refusal(made)) for made in waiting]
-        return [(made, reason) for made, reason in answers if reason is not Reason.NONE]
+        return [refusal for made in waiting if (refusal := self._shared_refusal(made)) is not None]
 
-    def forwarded(self, now: float) -> list[tuple[Reservation, Reason]]:
+    def forwarded(self, now: float) -> list[Outcome]:
         """As owner of what is shared: reserve what other heads have reserved; says what was new, and the answer."""
         situation, me = self._now, self._now.me.number
         answers = []
@@ -277,17 +284,26 @@ class Ledger:
                     others = self._others(made.claim, made.tie)
                     reason = self._shared_room(head, others, made.deciamperes / 10, now)
                     if reason is Reason.NONE and len(others) == RESERVATIONS:
-                        reason = Reason.NO_CAPACITY
+                        reason, self._missing_a = Reason.NO_CAPACITY, made.deciamperes / 10
                     if reason is Reason.NONE:
                         self.entries = (*others, Entry(made._replace(whole=True), NO_EVENT, 0, (head,)))
-                    answers.append((made, reason))
+                    answers.append(self._answer(made.claim, made.tie, made.deciamperes, reason))
         return answers
 
     def _others(self, claim: ClaimId, tie: int) -> tuple[Entry, ...]:
         return tuple(e for e in self.entries if (e.reservation.claim, e.reservation.tie) != (claim, tie))
 
-    def judge(self, claim: Claim, now: float) -> Reason:
+    def judge(self, claim: Claim, now: float) -> Outcome:
         """Reserve what ``claim`` requests, or say why not; PEER_SILENT if it cannot be known now."""
+        request = claim.request
+        return self._answer(claim.id, request.tie, request.deciamperes, self._confirmed(claim, now))
+
+    def _answer(self, claim: ClaimId, tie: int, deciamperes: int, reason: Reason) -> Outcome:
+        short = reason is Reason.NO_CAPACITY
+        possible = max(0, deciamperes - math.ceil(self._missing_a * 10)) if short else 0
+        return Outcome(claim, tie, reason, possible)
+
+    def _confirmed(self, claim: Claim, now: float) -> Reason:
         key = (claim.id, claim.request.tie)
         reason = self._judge(claim, now)
         if reason is not Reason.NO_CAPACITY:
@@ -337,6 +353,7 @@ class Ledger:
         if reason is not Reason.NONE:
             return reason
         if len(others) == RESERVATIONS:
+            self._missing_a = wanted
             return Reason.NO_CAPACITY
         whole = all(element.owner == me for element in shared)
         reservation = Reservation(claim.id, request.tie, request.deciamperes, whole)
@@ -392,6 +409,7 @@ class Ledger:
             else:
                 most += made.deciamperes / 10 if entry in uncertain else outstanding
         if least > spare:
+            self._missing_a = least - spare
             return Reason.NO_CAPACITY
         return Reason.NONE if most <= spare or least <= sure else Reason.PEER_SILENT
 

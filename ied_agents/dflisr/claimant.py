@@ -86,6 +86,7 @@ class Campaign:
         sections: all that was to be served when ties were chosen.
         served: of those, what is live again.
         excluded: ties not to be asked again, and why.
+        limits: what owners have said that a tie can have at the most, in A.
         whole: inner switches that cannot split.
         stale: the island is not what it was when it was claimed: the claim goes no further.
         short: why something of ``sections`` stays dark.
@@ -102,6 +103,7 @@ class Campaign:
     sections: frozenset[int] = frozenset()
     served: frozenset[int] = frozenset()
     excluded: dict[int, Reason] = field(default_factory=dict)
+    limits: dict[int, float] = field(default_factory=dict)
     whole: set[int] = field(default_factory=set)
     stale: bool = False
     short: Reason = Reason.NONE
@@ -518,6 +520,8 @@ class Claimant:
             if elements is None:
                 missing = Reason.SUPPLY_NOT_LIVE if missing is Reason.NO_SUPPLY else missing
                 continue
+            if bound.switch in campaign.limits:
+                elements = (*elements, (bound.switch, campaign.limits[bound.switch]))
             offers.append(Offer(bound, situation.feeder.section(bound), elements, own))
         return offers, missing
 
@@ -584,7 +588,9 @@ class Claimant:
                     # It may not hear this switch, or wait for another tie that will never close.
                     return self._refused(side, campaign, purpose, tie, Reason.PEER_SILENT)
                 elif head is not None and (head.outcome.claim, head.outcome.tie) == (claim.id, tie):
-                    return self._refused(side, campaign, purpose, tie, head.outcome.reason)
+                    return self._refused(
+                        side, campaign, purpose, tie, head.outcome.reason, head.outcome.deciamperes / 10
+                    )
                 return Reason.PEER_SILENT
             campaign.claim = claim._replace(grants=(*claim.grants, part.bound))
             if len(campaign.claim.grants) == len(campaign.parts):
@@ -592,7 +598,9 @@ class Claimant:
                 return Reason.NONE
             campaign.to(ClaimEvent.RESERVED)
 
-    def _refused(self, side: int, campaign: Campaign, purpose: Purpose, tie: int, reason: Reason) -> Reason:
+    def _refused(
+        self, side: int, campaign: Campaign, purpose: Purpose, tie: int, reason: Reason, possible_a: float = 0.0
+    ) -> Reason:
         """A tie cannot have its capacity: do without it. Where nothing else is left, the request stands."""
         if campaign.claim.grants:
             granted = len(campaign.claim.grants)
@@ -601,12 +609,20 @@ class Claimant:
             if granted == len(campaign.parts):
                 campaign.to(ClaimEvent.GRANTED)
             return Reason.NONE
-        campaign.excluded[tie] = reason
+        # What could be had instead may do for a part of the island; else the tie is out.
+        limit = campaign.limits.get(tie)
+        if possible_a:
+            campaign.limits[tie] = possible_a
+        else:
+            campaign.excluded[tie] = reason
         chosen, splits = campaign.parts, campaign.splits
         if splits:
             self._start_over(campaign)
         if not self._best(side, campaign, purpose)[0].parts and not splits:
-            del campaign.excluded[tie]
+            campaign.excluded.pop(tie, None)
+            campaign.limits.pop(tie, None)
+            if limit is not None:
+                campaign.limits[tie] = limit
             campaign.parts = chosen
             return reason
         campaign.parts = ()

@@ -113,11 +113,15 @@ class Reservation(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """A refusal or failure of what ``claim`` asked for at ``tie``."""
+    """A refusal or failure of what ``claim`` asked for at ``tie``.
+
+    ``deciamperes`` is what could be had instead where capacity is short, in tenths of an ampere.
+    """
 
     claim: ClaimId
     tie: int
     reason: Reason
+    deciamperes: int = 0
 
 
 class Progress(NamedTuple):

@@ -307,6 +307,7 @@ def _result_leaves(fields: tuple[Any, ...]) -> tuple[int, ...]:
         *outcome.claim,
         outcome.tie,
         outcome.reason,
+        outcome.deciamperes,
         progress.stage,
         progress.reason,
         *progress.event,
@@ -317,7 +318,7 @@ def _read_result(leaves: tuple[Any, ...], switch: int) -> tuple[Any, ...]:
     take = _Taker(leaves, switch)
     number = take.number
     return (
-        Outcome(take.claim_id(), number(), _REASON[number()]),
+        Outcome(take.claim_id(), number(), _REASON[number()], number()),
         Progress(_STAGE[number()], _REASON[number()], take.event()),
     )
 

@@ -145,11 +145,11 @@ class _Inquiry:
         self._heard = heard
         self._live_at_end = truth.reach(end.live_sources, end.conducting)
         self._isolated = (end.conducting - end.restoring.keys()) | end.split
+        self._dark = truth.load_a.keys() - truth.reach(end.live_sources, self._isolated)
 
     def run(self) -> Service:
         truth, end = self._truth, self._end
-        dark = truth.load_a.keys() - truth.reach(end.live_sources, self._isolated)
-        islands = truth.islands(sorted(dark), self._isolated)
+        islands = truth.islands(sorted(self._dark), self._isolated)
         healthy = [i for i in islands if not i & (end.out | truth.sources) and any(truth.load_a[s] for s in i)]
         conducting = set(self._isolated)
         served = could = 0.0
@@ -266,7 +266,9 @@ class _Inquiry:
         carried: dict[int, float] = {}
         below: dict[int, float] = {}
         for section in reversed(list(ways)):
-            net = below.get(section, 0.0) + self._truth.load_a[section] - self._end.generation_a.get(section, 0.0)
+            # What has been dark may lose its generation; its reservation covers that.
+            generation = 0.0 if section in self._dark else self._end.generation_a.get(section, 0.0)
+            net = below.get(section, 0.0) + self._truth.load_a[section] - generation
             step = ways[section]
             if step is not None:
                 number, above = step

@@ -556,15 +556,21 @@ class Claimant:
                 load = shared_load_a(situation, element)
                 if load is not None:
                     spare[-1 - place] = element.rating_a - load - self._reserved(element.owner, claim)
-        spare[head] -= self._reserved(head, claim)
+        # The head may keep reservations of other heads too, for what they share: those of its own feeder count here.
+        own = situation.feeder.island(
+            situation.other_side(bound), lambda n: n not in (head, bound.switch) and situation.known_closed(n)
+        )
+        on_feeder = own.inner | {b.switch for b in own.boundary}
+        spare[head] -= self._reserved(head, claim, on_feeder)
         return tuple(spare.items())
 
-    def _reserved(self, owner: int, claim: ClaimId) -> float:
+    def _reserved(self, owner: int, claim: ClaimId, ties: frozenset[int] | None = None) -> float:
+        """What an owner has reserved for other claims, in A; with ``ties``, for those."""
         state = self._now.heard(owner)
         return sum(
             outstanding_a(self._now, made.tie, made.deciamperes)
             for made in (() if state is None else state.reservations)
-            if made.claim != claim
+            if made.claim != claim and (ties is None or made.tie in ties)
         )
 
     def _request(self, side: int, campaign: Campaign, purpose: Purpose, now: float) -> Reason:

@@ -1,1 +1,1 @@
-"""The restoration protocol, checked exhaustively: every interleaving, delay, loss, replay and crash of a small world."""
+"""The restoration protocol, exhaustively: every interleaving, delay, loss, replay and crash of a small world."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -11,7 +12,7 @@ from cyclopts import App, Parameter
 
 from tools.model_check.explore import Found, circle, explore, reachable
 from tools.model_check.mutants import MUTANTS, Mutant
-from tools.model_check.protocol import Kind, Protocol, Rules, Setup
+from tools.model_check.protocol import REAL, Kind, Protocol, Rules, Setup
 from tools.model_check.settle import Settling
 
 if TYPE_CHECKING:
@@ -21,39 +22,32 @@ app = App(name="check-protocol", help="The restoration protocol of the agents in
 
 MOST_STATES: Final = 4_000_000
 _W, _P, _A, _B = Kind
-SCARCE: Final = {"competitor": True, "rating": 2}
+SCARCE: Final = Setup((), crashes=0, trips=1)
 """Capacity for the island, or for a part of it and for X."""
-AMPLE: Final = {"competitor": False, "rating": 9}
+AMPLE: Final = Setup((), crashes=0, trips=1, competitor=False, rating=9)
 """Capacity never stands in the way of a second source."""
 SMALL: Final = (
-    *(Setup(kinds, crashes=1, trips=1, **SCARCE) for kinds in ((_W, _W), (_P,), (_W, _A))),
-    *(Setup(kinds, crashes=0, trips=1, **AMPLE) for kinds in ((_W, _P), (_P, _P), (_W, _W, _W))),
-    *(Setup((_A, _W, _B), crashes=0, trips=0, split=True, **capacity) for capacity in (SCARCE, AMPLE)),
+    *(replace(SCARCE, kinds=kinds, crashes=1) for kinds in ((_W, _W), (_P,))),
+    *(replace(AMPLE, kinds=kinds) for kinds in ((_W, _P), (_P, _P), (_W, _A))),
+    replace(SCARCE, kinds=(_A, _W, _B), trips=0, split=True),
 )
 LARGE: Final = (
-    *(
-        Setup(kinds, crashes=1, trips=1, **capacity)
-        for capacity in (SCARCE, AMPLE)
-        for kinds in product((_W, _P), repeat=2)
-    ),
-    *(Setup(kinds, crashes=0, trips=1, **SCARCE) for kinds in product((_W, _P), repeat=3)),
-    *(
-        Setup(kinds, crashes=0, trips=1, split=True, **capacity)
-        for capacity in (SCARCE, AMPLE)
-        for kinds in ((_A, _B), (_A, _W, _B), (_W, _A, _B))
-    ),
+    *(replace(world, kinds=kinds, crashes=1) for world in (SCARCE, AMPLE) for kinds in product((_W, _P), repeat=2)),
+    *(replace(world, kinds=(_W, _A), crashes=1) for world in (SCARCE, AMPLE)),
+    *(replace(world, kinds=(_W, _W, _W)) for world in (SCARCE, AMPLE)),
+    *(replace(world, kinds=kinds, split=True) for world in (SCARCE, AMPLE) for kinds in ((_A, _B), (_A, _W, _B))),
 )
 ALIVE: Final = (
-    *(
-        Setup(kinds, crashes=1, trips=1, sensors=True, **capacity)
-        for capacity in (SCARCE, AMPLE)
-        for kinds in ((_W,), (_P,))
-    ),
-    Setup((_W, _W), crashes=0, trips=0, sensors=True, **SCARCE),
+    replace(SCARCE, kinds=(_W,), sensors=True),
+    replace(SCARCE, kinds=(_W,), crashes=1, trips=0, sensors=True),
+    replace(SCARCE, kinds=(_P,), trips=0, sensors=True),
+)
+LARGE_ALIVE: Final = tuple(
+    replace(world, kinds=(kind,), crashes=1, sensors=True) for world in (SCARCE, AMPLE) for kind in (_W, _P)
 )
 
 
-def safety(setup: Setup, rules: Rules = Rules()) -> Found:
+def safety(setup: Setup, rules: Rules = REAL) -> Found:
     """Look at every state of a world for something that must never be.
 
     Raises:
@@ -63,7 +57,7 @@ def safety(setup: Setup, rules: Rules = Rules()) -> Found:
     return explore([world.initial()], world.successors, lambda _: "", MOST_STATES)
 
 
-def liveness(setup: Setup, rules: Rules = Rules()) -> Found:
+def liveness(setup: Setup, rules: Rules = REAL) -> Found:
     """From every state of a world, see to what end all benign runs come.
 
     Raises:
@@ -105,7 +99,7 @@ def check(
 def _rows(*, full: bool) -> Iterator[dict[str, Any]]:
     for setup in (*SMALL, *(LARGE if full else ())):
         yield _row("safety", _name(setup), "", lambda setup=setup: safety(setup))
-    for setup in ALIVE:
+    for setup in (*ALIVE, *(LARGE_ALIVE if full else ())):
         yield _row("liveness", _name(setup), "", lambda setup=setup: liveness(setup))
     for mutant in MUTANTS:
         yield _row("mutant", mutant.name, mutant.harm, lambda mutant=mutant: killed(mutant))

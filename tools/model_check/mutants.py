@@ -75,7 +75,7 @@ MUTANTS: Final = (
         "a switch promises while a close is on its way",
         Rules(
             attempt=_but(ATTEMPT, (_AS.ORDERED, _AE.ASKED, _AS.PROMISING)),
-            may_promise=lambda is_open, outstanding: True,
+            may_promise=lambda _: True,
         ),
         _WHOLE_TWICE,
         _LOWER,
@@ -187,7 +187,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "capacity is freed when the claimant requests another tie, though this one is granted",
-        Rules(asks=lambda requested, grants, side: requested == side + 1),
+        Rules(asks=lambda requested, _, side: requested == side + 1),
         Setup((_P,), crashes=0, trips=0),
         _OVERLOAD,
     ),
@@ -205,13 +205,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a restarted switch says that its attempt is spent while its close may be on its way",
-        Rules(says_again=lambda is_open, outstanding: is_open),
+        Rules(says_again=lambda is_open, _: is_open),
         _WHOLE_FULL,
         _OVERLOAD,
     ),
     Mutant(
         "a restarted switch says that its attempt is spent while it is closed",
-        Rules(says_again=lambda is_open, outstanding: not outstanding),
+        Rules(says_again=lambda _, outstanding: not outstanding),
         _WHOLE_FULL,
         _OVERLOAD,
     ),

@@ -56,7 +56,7 @@ from ied_agents.dflisr.records import NO_CLAIM, NO_EVENT, Bound, Claim, ClaimId,
 from tools.model_check.explore import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 SWITCHES: Final = ("T0", "T1", "S")
 SIDES: Final = ("T0", "T1", "S towards a", "S towards b")
@@ -105,7 +105,7 @@ _OPENED: Final = ((), (Kind.PART_A, Kind.PART_B))
 class Table:
     """A machine of :mod:`ied_agents.dflisr.machines` with states and events as small integers."""
 
-    def __init__(self, machine: Machine[Any, Any], states: type[Any], events: type[Any]) -> None:
+    def __init__(self, machine: Machine[Any, Any], states: Iterable[Any], events: Iterable[Any]) -> None:
         number = {state: place for place, state in enumerate(states)}
         self.step = {
             (number[state], place): number[machine.step(state, event)]
@@ -158,7 +158,7 @@ class Rules:
     Attributes:
         attempt, claim, reservation: tables.
         promises: (claim promised, claim asking): whether to promise.
-        may_promise: (open, a close outstanding): whether the switch may promise at all.
+        may_promise: (a close outstanding): whether the switch, open or closed, may promise at all.
         obeys: (claim promised, claim granted): whether a grant counts.
         asked: by kind of claim, the sides whose promises are awaited.
         fewer: promises that claimant and tie do without.
@@ -167,7 +167,8 @@ class Rules:
         inner_asked: what hangs together through S is isolated only if S has promised, closed.
         one_promise: a part bounded by S is isolated only if S, open, has promised for that side.
         ends_higher: (claim, promise): whether the claim's reservation for the tie that promised ends.
-        open_higher: the tie must have said so open: what it carries, closed, may not be measured yet.
+        open_higher: the tie must have said so open: what it carries, closed, may not be measured yet. The one default
+            that the agents do not have yet: ``Ledger`` frees by the promise alone.
         asks: (requested, grants, side): whether a claimant asks for a side.
         heard_request: a request must have been heard since the owner's start before it can be seen moved on.
         seen_ready: a tie must have been heard open with its promise before its closing counts as its attempt.
@@ -182,7 +183,7 @@ class Rules:
     claim: Machine[Any, Any] = CLAIM
     reservation: Machine[Any, Any] = RESERVATION
     promises: Callable[[int, int], bool] = _promises
-    may_promise: Callable[[bool, bool], bool] = lambda is_open, outstanding: not outstanding
+    may_promise: Callable[[bool], bool] = lambda outstanding: not outstanding
     obeys: Callable[[int, int], bool] = lambda promised, granted: promised == granted
     asked: tuple[tuple[int, ...], ...] = ASKED
     fewer: int = 0
@@ -200,6 +201,9 @@ class Rules:
     checks_reservation: bool = True
     counts_all: bool = True
     apparatus_in_time: bool = True
+
+
+REAL: Final = Rules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,8 +310,8 @@ OVER: Final = Claimed(0, -1, True)
 class State(NamedTuple):
     """Everything. ``competitor`` is what X has: 0 nothing, 1 in the books, 2 on disk, so that it may close."""
 
-    sides: tuple[Side, Side, Side, Side]
-    switches: tuple[Switch, Switch, Switch]
+    sides: tuple[Side, ...]
+    switches: tuple[Switch, ...]
     claims: tuple[Claimed, ...]
     competitor: int
     crashes: int
@@ -333,7 +337,7 @@ def broken(s: State, rating: int) -> str:
 class Protocol:
     """All steps of a world under certain rules."""
 
-    def __init__(self, setup: Setup, rules: Rules = Rules()) -> None:
+    def __init__(self, setup: Setup, rules: Rules = REAL) -> None:
         self._setup = setup
         self._rules = rules
         self._attempt = Table(rules.attempt, AttemptState, AttemptEvent).step
@@ -474,11 +478,11 @@ class Protocol:
                         f"claimant of {rank} grants {SIDES[k]}, requests {SIDES[other]}", _with_claim(s, rank, granted)
                     )
 
-    def _may_refuse(self, s: State, me: Claimed) -> bool:
+    def _may_refuse(self, s: State, me: Claimed) -> bool:  # noqa: ARG002 - the benign world looks at them
         """Whether the present request may be refused: here always, by an owner on the way that is not modelled."""
         return True
 
-    def _may_finish(self, s: State, me: Claimed) -> bool:
+    def _may_finish(self, s: State, me: Claimed) -> bool:  # noqa: ARG002 - the benign world looks at them
         """Whether a claimant may be content with what it has granted: here always."""
         return True
 
@@ -487,7 +491,7 @@ class Protocol:
     def _promise_steps(self, s: State, j: int) -> Iterator[Step[State]]:
         """A switch promises, with all the sides that are asked, and with that on disk."""
         switch, table, rules = s.switches[j], self._attempt, self._rules
-        if not rules.may_promise(not switch.closed, switch.outstanding):
+        if not rules.may_promise(switch.outstanding):
             return
         for rank, claim in enumerate(s.claims, 1):
             if claim is OVER:
@@ -539,7 +543,7 @@ class Protocol:
                 facts |= S_OPENED
             if facts != claim.facts:
                 claims[place] = claim._replace(facts=facts)
-        s = s._replace(sides=(sides[0], sides[1], sides[2], sides[3]), claims=tuple(claims))
+        s = s._replace(sides=tuple(sides), claims=tuple(claims))
         if switch.closed and not self._rules.seen_ready:
             s = _with_switch(s, j, switch._replace(was_closed=True))
         return s

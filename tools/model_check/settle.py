@@ -10,6 +10,7 @@ from tools.model_check.protocol import (
     GRANTABLE,
     MOST_GRANTS,
     OVER,
+    REAL,
     SWITCH_OF,
     UNITS,
     Claimed,
@@ -35,7 +36,7 @@ class Settling(Protocol):
     claimant sees the switches as they are.
     """
 
-    def __init__(self, setup: Setup, rules: Rules = Rules()) -> None:
+    def __init__(self, setup: Setup, rules: Rules = REAL) -> None:
         super().__init__(setup, rules)
         self._before = len(setup.kinds)
 
@@ -67,7 +68,7 @@ class Settling(Protocol):
 
     @staticmethod
     def _is_over(s: State, newest: Claimed, wanted: Kind) -> bool:
-        """Whether the newest claim cannot do what is wanted: it was made for something else, or its ties have closed."""
+        """Whether the newest claim cannot do what is wanted: made for something else, or its ties have closed."""
         if newest is OVER:
             return True
         if not newest.granted:

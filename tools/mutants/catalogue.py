@@ -101,14 +101,17 @@ def _in_vain(scenario: Scenario) -> Scenario | None:
 
 
 def _anew(scenario: Scenario) -> Scenario | None:
-    """After the return to normal all agents are started anew; then there is another fault."""
+    """After the return to normal every second agent is started anew, one by one; then there is another fault."""
     if scenario.name != "return to normal":
         return None
-    switches = sorted(scenario.system.agents)
+    at = scenario.last_s + 8.0
+    crashes = []
+    for number in sorted(scenario.system.agents)[::2]:
+        crashes.append(Occurrence(at, Crash(number, None, 0.1)))
+        at += 0.5
     loads = [section.index for section in scenario.system.feeder.sections if not section.is_source]
-    fault = Fault(random.Random(scenario.seed).choice(loads))
-    crashes = (Occurrence(scenario.last_s + 8.0, Crash(number, None, 0.1)) for number in switches)
-    return replace(_added(scenario, (*crashes, Occurrence(scenario.last_s + 11.0, fault))), alive=True)
+    fault = Occurrence(at + 3.0, Fault(random.Random(scenario.seed).choice(loads)))
+    return replace(_added(scenario, (*crashes, fault)), alive=True)
 
 
 def _contested(scenario: Scenario) -> Scenario | None:
@@ -135,6 +138,7 @@ class Mutant:
         why: what goes wrong with it.
         changes: what is changed.
         where: makes of a scenario one that has what it takes to show it; None where that cannot be.
+        model: the mutant of the model check that lacks the same rule of the protocol; "" if it has none.
     """
 
     name: str
@@ -142,6 +146,7 @@ class Mutant:
     why: str
     changes: tuple[Change, ...]
     where: Arrangement = _any
+    model: str = ""
 
 
 _AGENT: Final = "ied_agents.dflisr.agent:Agent"
@@ -163,9 +168,9 @@ _CRASHING: Final = _with(
 
 
 def _mutant(
-    attacks: str, name: str, why: str, *changes: tuple[str, str, str], where: Arrangement = _any
+    attacks: str, name: str, why: str, *changes: tuple[str, str, str], where: Arrangement = _any, model: str = ""
 ) -> Mutant:
-    return Mutant(name, frozenset(attacks.split()), why, tuple(Change(*change) for change in changes), where)
+    return Mutant(name, frozenset(attacks.split()), why, tuple(Change(*change) for change in changes), where, model)
 
 
 MUTANTS: Final = (
@@ -183,8 +188,11 @@ MUTANTS: Final = (
         "I1",
         "a suspect section counts as healthy",
         "What could not be told to be healthy is isolated by nobody and energised.",
-        (f"{_SITUATION}.flag", "if side.section is SectionState.NONE or", "if side.section is SectionState.SUSPECT or "
-         "side.section is SectionState.NONE or"),
+        (
+            f"{_SITUATION}.flag",
+            "if side.section is SectionState.NONE or",
+            "if side.section is SectionState.SUSPECT or side.section is SectionState.NONE or",
+        ),
         where=_hostile,
     ),
     _mutant(
@@ -256,6 +264,7 @@ MUTANTS: Final = (
         "The one asked last is obeyed: a claim that has been overtaken still closes.",
         ("ied_agents.dflisr.closer:higher", "return max(promised, asked)", "return asked"),
         where=_contested,
+        model="a switch promises a lower claim",
     ),
     _mutant(
         "I2",
@@ -265,8 +274,13 @@ MUTANTS: Final = (
         (f"{_AGENT}._restore", "and not condition.close_outstanding", ""),
         (f"{_CONTROL}:refuse_close", "or condition.close_outstanding", ""),
         (f"{_CLOSER}.promise", "if ATTEMPT.can(self._state[side], AttemptEvent.ASKED):", "if True:"),
-        (f"{_CLOSER}.follow", "and ATTEMPT.can(self._state[side], AttemptEvent.ASKED)",
-         "and (self._state[side] is not AttemptState.ORDERED or not self._state.__setitem__(side, AttemptState.SPENT))"),
+        (f"{_CLOSER}.follow", "and ATTEMPT.can(self._state[side], AttemptEvent.ASKED)", ""),
+        (
+            f"{_CLOSER}.follow",
+            "self._state[side] = ATTEMPT.step(self._state[side], AttemptEvent.ASKED)",
+            "self._state[side] = AttemptState.PROMISING",
+        ),
+        model="a switch promises while a close is on its way",
     ),
     # -- I3: nothing locked, tagged, held ... is closed -----------------------------------------------------------
     _mutant(
@@ -323,6 +337,7 @@ MUTANTS: Final = (
         "reservations of others do not count",
         "Capacity is handed out twice.",
         (f"{_CAPACITY}:Ledger._room", "for entry in entries:", "for entry in ():"),
+        (f"{_CLAIMANT}._reserved", "() if state is None else state.reservations", "()"),
         where=_alive,
     ),
     _mutant(
@@ -330,6 +345,7 @@ MUTANTS: Final = (
         "what several heads share is not looked at",
         "Each head has room, their transformer has not.",
         (f"{_CAPACITY}:Ledger._shared_room", "if element.owner != me:", "if True:"),
+        (f"{_CLAIMANT}._elements", "if element in shared_by(situation, head):", "if False:"),
         where=_shared,
     ),
     _mutant(
@@ -362,8 +378,11 @@ MUTANTS: Final = (
         "I4",
         "a reservation ends when its tie is closed",
         "What the tie carries has not been measured yet when the next one asks.",
-        (f"{_CAPACITY}:Ledger._happened", "if entry.event in situation.cleared and since is not None and "
-         "now >= since + LOADS_SETTLE_S:", "if since is not None:"),
+        (
+            f"{_CAPACITY}:Ledger._happened",
+            "if entry.event in situation.cleared and since is not None and now >= since + LOADS_SETTLE_S:",
+            "if since is not None:",
+        ),
         (f"{_CAPACITY}:Ledger.judge", "sure = spare if number == me else", "sure = spare if True else"),
         where=_alive,
     ),
@@ -410,10 +429,16 @@ MUTANTS: Final = (
         "I6",
         "old frames pass for new ones",
         "What was true before a restart, or a moment ago, is believed again.",
-        ("ied_agents.goose.subscriber:Subscriber._follow", "if incarnation < self._last_incarnation or "
-         "(incarnation == self._last_incarnation and restarted):", "if False:"),
-        ("tools.campaign.light_station:LightSubscriber.take", "if incarnation < self._incarnation or "
-         "(incarnation == self._incarnation and restarted):", "if False:"),
+        (
+            "ied_agents.goose.subscriber:Subscriber._follow",
+            "if incarnation < self._last_incarnation or (incarnation == self._last_incarnation and restarted):",
+            "if False:",
+        ),
+        (
+            "tools.campaign.light_station:LightSubscriber.take",
+            "if incarnation < self._incarnation or (incarnation == self._incarnation and restarted):",
+            "if False:",
+        ),
         where=_called("bad network"),
     ),
     _mutant(
@@ -433,6 +458,7 @@ MUTANTS: Final = (
         (f"{_CLOSER}.stored", "and promises[side] == self._promised[side]", ""),
         (f"{_CLAIMANT}._gather", "if stored.promises[bound.side] != claim.id:", "if False:"),
         where=_CRASHING,
+        model="a promise is published before it is on disk",
     ),
     _mutant(
         "I6",
@@ -445,21 +471,35 @@ MUTANTS: Final = (
         "I6",
         "an attempt is not spent by a restart",
         "The switch tries twice under one claim; the second close meets whatever has come since.",
-        (f"{_CLOSER}.__init__", "ATTEMPT.step(AttemptState.FREE if promise == NO_CLAIM else AttemptState.PROMISED, "
-         "AttemptEvent.RESTARTED)", "AttemptState.FREE if promise == NO_CLAIM else AttemptState.PROMISED"),
-        (f"{_CLOSER}.__init__", "self._restarted_with = record.promises", "self._restarted_with = (NO_CLAIM, NO_CLAIM)"),
+        (
+            f"{_CLOSER}.__init__",
+            "ATTEMPT.step(AttemptState.FREE if promise == NO_CLAIM else AttemptState.PROMISED, AttemptEvent.RESTARTED)",
+            "AttemptState.FREE if promise == NO_CLAIM else AttemptState.PROMISED",
+        ),
+        (
+            f"{_CLOSER}.__init__",
+            "self._restarted_with = record.promises",
+            "self._restarted_with = (NO_CLAIM, NO_CLAIM)",
+        ),
         where=_in_vain,
     ),
     _mutant(
         "I6",
         "claims are published before they are on disk",
         "After a crash another claim gets the same number.",
-        (f"{_PUBLISH}:agent_state", "claims[0] if claims[0].id in (NO_CLAIM, stored.claims[0]) else own.claims[0]",
-         "claims[0]"),
-        (f"{_PUBLISH}:agent_state", "claims[1] if claims[1].id in (NO_CLAIM, stored.claims[1]) else own.claims[1]",
-         "claims[1]"),
+        (
+            f"{_PUBLISH}:agent_state",
+            "claims[0] if claims[0].id in (NO_CLAIM, stored.claims[0]) else own.claims[0]",
+            "claims[0]",
+        ),
+        (
+            f"{_PUBLISH}:agent_state",
+            "claims[1] if claims[1].id in (NO_CLAIM, stored.claims[1]) else own.claims[1]",
+            "claims[1]",
+        ),
         (f"{_CLAIMANT}._advance", "if stored.claims[side] != campaign.claim.id:", "if False:"),
         where=_CRASHING,
+        model="a claim is published before its number is on disk",
     ),
     _mutant(
         "I6",
@@ -472,8 +512,11 @@ MUTANTS: Final = (
         "I6",
         "the incarnation is not raised by a restart",
         "Nobody hears the new process, or takes an old frame for one of its own.",
-        (f"{_STORED}.started", "incarnation=max(self.incarnation + 1, min(clock_s, CLOCK_LIMIT_S))",
-         "incarnation=max(self.incarnation, 1)"),
+        (
+            f"{_STORED}.started",
+            "incarnation=max(self.incarnation + 1, min(clock_s, CLOCK_LIMIT_S))",
+            "incarnation=max(self.incarnation, 1)",
+        ),
         where=_anew,
     ),
     _mutant(
@@ -482,6 +525,7 @@ MUTANTS: Final = (
         "Capacity that is granted is handed out again.",
         (f"{_STORED}.started", "clean=False,", "clean=False, reservations=(),"),
         where=_CRASHING,
+        model="capacity is given before it is on disk",
     ),
     _mutant(
         "I6",
@@ -496,6 +540,7 @@ MUTANTS: Final = (
         "The switch promises while the order of its former life is on its way.",
         ("ied_agents.dflisr.orders:Orders.__init__", "now + me.operating_time_s", "math.inf"),
         where=_CRASHING,
+        model="a restarted switch assumes no close on its way",
     ),
     # -- I7: what can be served is served -------------------------------------------------------------------------
     _mutant(
@@ -509,8 +554,11 @@ MUTANTS: Final = (
         "I7",
         "silence is an answer",
         "Sections are declared that pass the fault current on.",
-        (f"{_LOCATOR}.judge", "kind in (AnswerKind.NOT_SEEN, AnswerKind.ENTERS_TOO)",
-         "kind in (AnswerKind.NONE, AnswerKind.NOT_SEEN, AnswerKind.ENTERS_TOO)"),
+        (
+            f"{_LOCATOR}.judge",
+            "kind in (AnswerKind.NOT_SEEN, AnswerKind.ENTERS_TOO)",
+            "kind in (AnswerKind.NONE, AnswerKind.NOT_SEEN, AnswerKind.ENTERS_TOO)",
+        ),
         where=_alive,
     ),
     _mutant(
@@ -532,8 +580,11 @@ MUTANTS: Final = (
         "I7",
         "capacity is never freed",
         "What was asked for and not used stands in the way of the next.",
-        (f"{_CAPACITY}:Ledger.follow", "event = self._happened(entry, now)",
-         "event = self._happened(entry, now)\n        event = event if event is ReservationEvent.CONFIRMED else None"),
+        (
+            f"{_CAPACITY}:Ledger.follow",
+            "event = self._happened(entry, now)",
+            "event = ReservationEvent.CONFIRMED if self._happened(entry, now) is ReservationEvent.CONFIRMED else None",
+        ),
         where=_alive,
     ),
     _mutant(
@@ -547,8 +598,11 @@ MUTANTS: Final = (
         "I7",
         "a tie that was refused once is never asked for anything else",
         "The island is not split for what capacity there is.",
-        (f"{_CLAIMANT}._offers", "if bound.switch in campaign.excluded:",
-         "if bound.switch in campaign.excluded or self._now.state(bound.switch).outcome.tie:"),
+        (
+            f"{_CLAIMANT}._offers",
+            "if bound.switch in campaign.excluded:",
+            "if bound.switch in campaign.excluded or self._now.state(bound.switch).outcome.tie:",
+        ),
         where=_alive,
     ),
 )

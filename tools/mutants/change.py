@@ -6,7 +6,6 @@ exchanged, not the name: whoever has imported the function runs the changed one 
 """
 
 from __future__ import annotations
-
 import __future__
 
 import ast

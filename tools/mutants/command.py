@@ -18,6 +18,8 @@ from cyclopts import App, Parameter
 from tools.campaign.judge import Violation
 from tools.campaign.plans import plan
 from tools.campaign.scenario import run_scenario
+from tools.model_check.command import killed
+from tools.model_check.mutants import MUTANTS as MODEL_MUTANTS
 from tools.mutants.catalogue import MUTANTS
 from tools.mutants.change import made
 
@@ -48,6 +50,8 @@ class Found:
         attacked_number: of that scenario.
         what: the first words of the judge on that, or else on the first.
         scenarios: run in all.
+        model: what the model check says of the same rule taken away; "" unless it was asked, the campaign having
+            found nothing.
         seconds: it took.
     """
 
@@ -60,7 +64,13 @@ class Found:
     attacked_number: int
     what: str
     scenarios: int
+    model: str
     seconds: float
+
+    @property
+    def killed(self) -> bool:
+        """Whether the campaign or the model check has found it."""
+        return bool(self.killed_after or self.model)
 
 
 def aims(mutant: Mutant) -> frozenset[str]:
@@ -106,6 +116,7 @@ def hunt(mutant: Mutant, seed: int, limit: int) -> Found:
         attacked_number=number_attacked,
         what=what,
         scenarios=run,
+        model="" if killed_after or not mutant.model else _in_model_check(mutant.model),
         seconds=round(time.monotonic() - began, 1),
     )
 
@@ -119,6 +130,10 @@ def _violations(scenario: Scenario) -> tuple[Violation, ...]:
         return (Violation("defect", 0.0, f"{type(error).__name__}: {error}"),)
     finally:
         gc.collect()
+
+
+def _in_model_check(name: str) -> str:
+    return killed(next(mutant for mutant in MODEL_MUTANTS if mutant.name == name)).wrong
 
 
 def hunt_all(mutants: tuple[Mutant, ...], seed: int, limit: int, workers: int) -> Iterator[Found]:
@@ -150,14 +165,14 @@ def mutants(
         rows.append(found)
         if not as_json:
             _show(found)
-    survivors = [found.name for found in rows if not found.killed_after]
-    killed: Counter[str] = Counter(invariant for found in rows for invariant in found.by)
+    survivors = [found.name for found in rows if not found.killed]
+    by = Counter(invariant for found in rows for invariant in found.by or ("model check",) if found.killed)
     if as_json:
         summary: dict[str, Any] = {
             "mutants": len(rows),
             "killed": len(rows) - len(survivors),
             "survivors": survivors,
-            "killed_by": dict(sorted(killed.items())),
+            "killed_by": dict(sorted(by.items())),
             "seed": seed,
             "limit": limit,
             "found": [asdict(found) for found in rows],
@@ -171,6 +186,9 @@ def mutants(
 
 def _show(found: Found) -> None:
     name = f"{'/'.join(found.attacks):12} {found.name}"
+    if found.model:
+        print(f"{name}: killed by the model check ({found.model}), not in {found.scenarios} scenarios")
+        return
     if not found.killed_after:
         print(f"{name}: SURVIVES {found.scenarios} scenarios, {found.seconds} s")
         return

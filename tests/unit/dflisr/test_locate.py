@@ -198,12 +198,39 @@ def test_a_breaker_that_passes_the_fault_on_trips_after_its_own_delay_and_suspec
 
 
 @pytest.mark.parametrize(("direction", "trusted"), [(Direction.UNKNOWN, True), (Direction.FORWARD, False)])
-def test_a_breaker_without_trusted_direction_trips_after_its_own_delay(bench, direction, trusted):
+def test_a_breaker_without_trusted_direction_trips_after_its_own_delay_and_suspects_both_sides(
+    bench, direction, trusted
+):
     agent = bench(3).quiet()
     agent.pick_up(direction, trusted)
     agent.turn()
-    assert agent.turn(after=0.0995).orders == []
+    turned = agent.turn(after=0.0995)
+    assert turned.orders == []
+    assert [side.section for side in turned.fast.sides] == [SectionState.NONE] * 2
     turned = agent.turn(after=0.0006)
+    assert turned.orders == ["open"]
+    assert [side.section for side in turned.fast.sides] == [SectionState.SUSPECT] * 2
+    assert [side.lock for side in turned.fast.sides] == [LockState.DURABLE] * 2
+    a, b = (side.section_event for side in turned.fast.sides)
+    assert a.switch == b.switch == 3
+    assert a != b
+
+
+def test_a_breaker_without_trusted_direction_at_a_source_suspects_what_it_feeds(bench):
+    """Q1 between the busbar and section 1: what is on the busbar is for the busbar's protection."""
+    agent = bench(1).quiet()
+    agent.pick_up(Direction.UNKNOWN, trusted=False)
+    agent.turn()
+    turned = agent.turn(after=0.301)
+    assert turned.orders == ["open"]
+    assert [side.section for side in turned.fast.sides] == [SectionState.NONE, SectionState.SUSPECT]
+
+
+def test_a_breaker_with_shots_left_suspects_nothing_yet(bench):
+    agent = bench(3, shots={3: (0.5,)}).quiet()
+    agent.pick_up(Direction.UNKNOWN, trusted=False)
+    agent.turn()
+    turned = agent.turn(after=0.101)
     assert turned.orders == ["open"]
     assert [side.section for side in turned.fast.sides] == [SectionState.NONE] * 2
 

@@ -24,7 +24,7 @@ from ied_agents.dflisr.records import (
     SectionState,
     Stage,
 )
-from ied_agents.dflisr.stored import Record, StoredSide
+from ied_agents.dflisr.stored import COMMISSIONED, Record, StoredSide
 from ied_agents.dflisr.tasks import RETURN_TOLD_S
 from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.process.inputs import Direction, Voltage
@@ -159,6 +159,8 @@ def test_an_operators_close_ends_with_its_first_refusal(tie):
     (Authority.REMOTE, Origin.STATION), (Authority.REMOTE, Origin.BAY),
 ])  # fmt: skip
 def test_who_has_not_the_authority_operates_nothing(tie, network, authority, origin):
+    tie.hear(2, cleared=(network.event,))
+    tie.turn(after=0.01)
     tie.agent.set_authority(authority)
     assert tie.agent.request_close(origin, tie.now) is Reason.LOCAL
     assert tie.agent.request_open(origin) is Reason.LOCAL
@@ -334,8 +336,17 @@ def test_a_later_event_overtakes_the_return(returning, network):
     assert turned.orders == []
 
 
-def test_an_operator_may_order_it_anywhere_and_it_is_published_durably(bench, network):
+KNOWN = {
+    "its lock heard": lambda a, n: a.hear(3, sides=(n.flagged(), n.flagged(SectionState.NONE, lock=LockState.NONE))),
+    "cleared": lambda a, n: a.hear(3, cleared=(n.event,)),
+}
+
+
+@pytest.mark.parametrize("how", KNOWN)
+def test_an_operator_may_order_it_wherever_its_event_is_known_and_it_is_published_durably(bench, network, how):
     agent = bench(2).quiet()
+    KNOWN[how](agent, network)
+    agent.turn(after=0.01)
     agent.disk_works = False
     assert agent.agent.request_return(network.event, Origin.STATION) is Reason.NONE
     turned = agent.turn()
@@ -345,6 +356,22 @@ def test_an_operator_may_order_it_anywhere_and_it_is_published_durably(bench, ne
     state = agent.turn(after=0.01).fast
     assert state.returning == network.event
     assert network.event in state.cleared
+
+
+def test_it_may_be_ordered_where_nothing_is_left_of_the_event_but_a_hold(bench, network):
+    agent = bench(3, replace(COMMISSIONED, hold_claim=ClaimId(0, 7, 1), hold_event=network.event)).quiet()
+    assert agent.agent.request_return(network.event, Origin.STATION) is Reason.NONE
+    assert agent.turn(after=0.01).fast.returning == network.event
+
+
+@pytest.mark.parametrize("event", [EventId(2, 65), NO_EVENT], ids=["never heard of", "none"])
+def test_a_return_of_an_event_that_nobody_knows_is_a_mistake_and_leaves_nothing(bench, event):
+    agent = bench(2).quiet()
+    with pytest.raises(ValueError, match="not known here"):
+        agent.agent.request_return(event, Origin.STATION)
+    state = agent.turn(after=0.01).fast
+    assert state.returning == NO_EVENT
+    assert state.cleared == ()
 
 
 # -- the tie that gives back: T9 -----------------------------------------------------------------------------

@@ -18,7 +18,7 @@ def systems(count=300):
 
 def test_sizes_reach_from_3_to_60_and_a_fifth_is_over_30():
     rng = random.Random(1)
-    sizes = [random_size(rng) for _ in range(5000)]
+    sizes = [random_size(rng) for _ in range(50_000)]
     assert min(sizes) == 3
     assert max(sizes) == MOST_SWITCHES == 60
     assert sum(size > 30 for size in sizes) > 0.2 * len(sizes)

@@ -49,7 +49,8 @@ def test_everything_that_can_happen_does(scenarios):
 def test_shares(scenarios):
     assert sum(scenario.alive for scenario in scenarios) == 360
     assert sum(scenario.real_frames for scenario in scenarios) >= 0.04 * 600
-    assert sum(len(scenario.system.agents) > 30 for scenario in scenarios) >= 0.2 * 600
+    # A fifth and more, see random_size; of 600 a few fewer by chance.
+    assert sum(len(scenario.system.agents) > 30 for scenario in scenarios) >= 0.17 * 600
     faults = [sum(isinstance(o.action, Fault) for o in s.occurrences) for s in scenarios]
     assert {0, 1, 2, 3} <= set(faults)
 

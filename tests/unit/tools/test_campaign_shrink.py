@@ -68,5 +68,6 @@ def test_another_failure_is_not_taken_for_the_same():
 
 def test_effort_is_bounded():
     runner = Runner(lambda _: False)
-    shrink(hostile(Fault, Crash), {"I1"}, runs=17, run=runner)
+    scenario = hostile(Fault, Crash)
+    shrink(replace(scenario, occurrences=scenario.occurrences * 9), {"I1"}, runs=17, run=runner)
     assert runner.runs == 17

@@ -10,6 +10,7 @@ command and the record that belong to it leave together.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -125,6 +126,7 @@ class Agent:
         self._tasks = Tasks(self.situation)
         self._shot_side: int | None = None
         self._breaker_failure = False
+        self._released: deque[EventId] = deque(maxlen=8)
         self._ledger = Ledger(self.situation, record.reservations)
         self._unproven = unclean
         self._orders = Orders(self.situation.me, now)
@@ -502,7 +504,10 @@ class Agent:
                     self._clear(event)
 
     def _moved_for(self, event: EventId) -> bool:
-        """Whether this switch holds something for an event, on disk."""
+        """Whether this switch holds something for an event, or has just released it."""
+        if event in self._released:
+            # That the event is cleared may be heard before the order to return.
+            return True
         return event == self._record.hold_event or any(side.event == event for side in self._record.sides)
 
     def _clear(self, event: EventId) -> None:
@@ -702,6 +707,7 @@ class Agent:
     def _follow_duty(self, side: int, duty: SideDuty) -> None:
         known = self._record.sides[side]
         if known.section is not SectionState.NONE and known.event in self.situation.cleared:
+            self._released.append(known.event)
             known = StoredSide(clear_event=known.clear_event)
             self._set_side(side, known)
             self._note("lock released", {"section": self._section(side)})

@@ -87,8 +87,8 @@ def test_a_change_is_taken_back_when_its_mutant_ends_in_a_defect():
 
 def test_several_changes_of_one_function_go_together_and_properties_can_be_changed():
     changes = (
-        Change("ied_agents.dflisr.stored:Record.all_tags", "(WORK_TAG if", "(4 if"),
-        Change("ied_agents.dflisr.stored:Record.all_tags", "(HOT_LINE_TAG if", "(8 if"),
+        Change("ied_agents.dflisr.stored:Record.all_tags", "WORK_TAG if", "4 if"),
+        Change("ied_agents.dflisr.stored:Record.all_tags", "HOT_LINE_TAG if", "8 if"),
     )
     from ied_agents.dflisr.stored import Record
 

@@ -352,9 +352,13 @@ MUTANTS: Final = (
         "I4",
         "only the head's rating counts",
         "A switch between the head and the tie carries more than it may.",
-        (f"{_CAPACITY}:Ledger.judge", "for number in (*path, request.tie):", "for number in (me,):"),
-        (f"{_CLAIMANT}._elements", "for number in path:", "for number in (head,):"),
+        (f"{_CAPACITY}:Ledger._judge", "for number in (*path, request.tie):", "for number in (me,):"),
         (f"{_CLOSER}._guard", "if spare_a(situation, side) < reserved / 10:", "if False:"),
+        (
+            f"{_CLAIMANT}._elements",
+            "if load is None: return None spare[number] =",
+            "if load is None:\n            return None\n        if number == head:\n            spare[number] =",
+        ),
         where=_alive,
     ),
     _mutant(
@@ -383,7 +387,7 @@ MUTANTS: Final = (
             "if entry.event in situation.cleared and since is not None and now >= since + LOADS_SETTLE_S:",
             "if since is not None:",
         ),
-        (f"{_CAPACITY}:Ledger.judge", "sure = spare if number == me else", "sure = spare if True else"),
+        (f"{_CAPACITY}:Ledger._judge", "sure = spare if number == me else", "sure = spare if True else"),
         where=_alive,
     ),
     # -- I4': no load-break switch opens on what it cannot break --------------------------------------------------

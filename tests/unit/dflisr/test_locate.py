@@ -226,15 +226,6 @@ def test_a_breaker_without_trusted_direction_at_a_source_suspects_what_it_feeds(
     assert [side.section for side in turned.fast.sides] == [SectionState.NONE, SectionState.SUSPECT]
 
 
-def test_a_breaker_with_shots_left_suspects_nothing_yet(bench):
-    agent = bench(3, shots={3: (0.5,)}).quiet()
-    agent.pick_up(Direction.UNKNOWN, trusted=False)
-    agent.turn()
-    turned = agent.turn(after=0.101)
-    assert turned.orders == ["open"]
-    assert [side.section for side in turned.fast.sides] == [SectionState.NONE] * 2
-
-
 def test_a_breaker_whose_pickup_resets_in_time_does_not_trip(bench):
     agent = bench(3).quiet()
     agent.pick_up()

@@ -179,12 +179,25 @@ def test_a_restart_in_the_dead_time_does_not_reclose(tripped, bench):
     assert again.turns(6.0).orders == []
 
 
-def test_a_breaker_that_trips_by_its_own_delay_recloses_too(breaker):
+def test_a_breaker_that_trips_by_its_own_delay_recloses_too_and_suspects_only_after_its_last_shot(breaker):
     breaker.pick_up(Direction.UNKNOWN, trusted=False)
     breaker.turn()
-    assert breaker.turn(after=0.31).orders == ["open"]
+    turned = breaker.turn(after=0.31)
+    assert turned.orders == ["open"]
+    assert nothing_held(turned)
     breaker.open((LIVE, DARK))
-    assert breaker.turns(0.7).orders == ["close"]
+    turned = breaker.turns(0.7)
+    assert turned.orders == ["close"]
+    assert nothing_held(turned)
+    breaker.feed(position=Dbpos.ON, voltage=(LIVE, LIVE))
+    breaker.turn(after=0.01)
+    breaker.pick_up(Direction.UNKNOWN, trusted=False)
+    breaker.turn(after=0.01)
+    turned = breaker.turn(after=0.31)
+    assert turned.orders == ["open"]
+    assert [side.section for side in turned.fast.sides] == [SectionState.NONE, SectionState.SUSPECT]
+    breaker.open((LIVE, DARK))
+    assert breaker.turns(2.0).orders == []
 
 
 def test_an_opening_by_an_operator_is_not_followed_by_a_shot(breaker):

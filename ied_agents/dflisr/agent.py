@@ -468,6 +468,8 @@ class Agent:
         claim, reason = self._orders.closed(known, self.situation.inputs_at)
         if claim is not None or not self._orders.close_outstanding:
             self._closer.ended()
+        if closed_again:
+            self._closer.closed_otherwise()
         if claim == NO_CLAIM:
             if reason is not Reason.NONE:
                 self._recloser.give_up()

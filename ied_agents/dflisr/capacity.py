@@ -224,7 +224,11 @@ class Ledger:
                 return None
             return ReservationEvent.MOVED_ON if (made.claim, made.tie) in self._asked else None
         tie = situation.heard(made.tie)
-        if tie is not None and promised_higher(made.claim, tie.promises[entry.side]):
+        closed_since = self._closed_since.get((made.claim, made.tie))
+        measured = closed_since is not None and now >= closed_since + LOADS_SETTLE_S
+        # Closed, it carries under this claim, and must be measured before its reservation goes.
+        at_rest = situation.known_open(made.tie) or measured
+        if tie is not None and at_rest and promised_higher(made.claim, tie.promises[entry.side]):
             return ReservationEvent.PROMISED_HIGHER
         claimant = situation.heard(made.claim.switch)
         for claim in () if claimant is None else claimant.claims:
@@ -232,7 +236,8 @@ class Ledger:
                 self._asked.add((made.claim, made.tie))
             elif claim.id == made.claim and (made.claim, made.tie) in self._asked:
                 return ReservationEvent.MOVED_ON
-        if tie is not None and (tie.outcome.claim, tie.outcome.tie) == (made.claim, made.tie):
+        # What is not whole has never been granted; then the outcome of a head that is its own tie is a refusal.
+        if tie is not None and made.whole and (tie.outcome.claim, tie.outcome.tie) == (made.claim, made.tie):
             return ReservationEvent.SPENT
         key = made.claim, made.tie
         if key in self._was_closed and situation.known_open(made.tie):
@@ -243,8 +248,7 @@ class Ledger:
             # It would close under a claim of its own, and has given that up.
             return ReservationEvent.SPENT
         # The one attempt has been made, and what it carries must have been measured.
-        since = self._closed_since.get((made.claim, made.tie))
-        if entry.event in situation.cleared and since is not None and now >= since + LOADS_SETTLE_S:
+        if entry.event in situation.cleared and measured:
             return ReservationEvent.CARRIED
         if made.whole:
             return None

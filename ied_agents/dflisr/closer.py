@@ -161,6 +161,12 @@ class Closer:
             event = AttemptEvent.ORDER if ordered else AttemptEvent.REFUSE
             self._state[order.side] = ATTEMPT.step(self._state[order.side], event)
 
+    def closed_otherwise(self) -> None:
+        """The switch has closed; what was promised and not ordered is spent, for nobody knows what closed it."""
+        for side in (0, 1):
+            if self._state[side] is AttemptState.PROMISED:
+                self._state[side] = ATTEMPT.step(self._state[side], AttemptEvent.REFUSE)
+
     def ended(self) -> None:
         """No close is outstanding any more."""
         for side in (0, 1):

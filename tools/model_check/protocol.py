@@ -167,8 +167,7 @@ class Rules:
         inner_asked: what hangs together through S is isolated only if S has promised, closed.
         one_promise: a part bounded by S is isolated only if S, open, has promised for that side.
         ends_higher: (claim, promise): whether the claim's reservation for the tie that promised ends.
-        open_higher: the tie must have said so open: what it carries, closed, may not be measured yet. The one default
-            that the agents do not have yet: ``Ledger`` frees by the promise alone.
+        open_higher: the tie must have said so open: what it carries, closed, may not be measured yet.
         asks: (requested, grants, side): whether a claimant asks for a side.
         heard_request: a request must have been heard since the owner's start before it can be seen moved on.
         seen_ready: a tie must have been heard open with its promise before its closing counts as its attempt.

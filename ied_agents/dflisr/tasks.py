@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ied_agents.control.decision import Reason
+from ied_agents.dflisr.capacity import FLOW_DEADBAND_A
 from ied_agents.dflisr.claimant import AGENT_EPOCH, Purpose
 from ied_agents.dflisr.records import NO_EVENT, ClaimKind, EventId, SectionState, Stage
 from ied_agents.process.inputs import Voltage
@@ -92,6 +93,8 @@ class Tasks:
         if inputs.pickup:
             self._last_pickup = now
         dark = inputs.voltage == (Voltage.ABSENT, Voltage.ABSENT) and self._now.inputs_valid(now)
+        # A sensor may be wrong: no current may flow, and nobody around may see voltage.
+        dark = dark and inputs.current_a < FLOW_DEADBAND_A and not self._anybody_sees_voltage()
         if not dark or not closed or any(self._now.flag(section)[0] for section in me.sides):
             self._dark_since = math.inf
             return False
@@ -100,6 +103,15 @@ class Tasks:
             return False
         self.deadline = self._dark_since + me.transfer_after_s
         return now >= self.deadline
+
+    def _anybody_sees_voltage(self) -> bool:
+        situation = self._now
+        for section in situation.me.sides:
+            for bound in situation.feeder.peers(situation.me.number, section):
+                state = situation.heard(bound.switch)
+                if state is not None and state.voltage[bound.side] is Voltage.PRESENT:
+                    return True
+        return False
 
     def follow_return(
         self, returning: EventId, now: float, *, is_open: bool, is_locked: bool, frozen: Callable[[], Frozen]

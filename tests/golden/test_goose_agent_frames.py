@@ -96,7 +96,7 @@ VALUES = {
         {"epoch": 170 + n, "num": 180 + n, "sw": 190 + n, "tie": 200 + n, "deciA": 70_000 + n, "whole": n % 2 == 1}
         for n in range(agent_model.RESERVATIONS)
     ],
-    "Out.st": {"epoch": 163, "num": 164, "sw": 165, "tie": 166, "reason": 12},
+    "Out.st": {"epoch": 163, "num": 164, "sw": 165, "tie": 166, "reason": 12, "deciA": 70_009},
     "Prg.st": {"prg": 4, "reason": 1, "evSw": 167, "evCnt": 168},
 }
 STATE = AgentState(
@@ -151,7 +151,7 @@ STATE = AgentState(
         Reservation(ClaimId(170 + n, 180 + n, 190 + n), 200 + n, 70_000 + n, n % 2 == 1)
         for n in range(agent_model.RESERVATIONS)
     ),
-    outcome=Outcome(ClaimId(163, 164, 165), 166, Reason.DID_NOT_CLOSE),
+    outcome=Outcome(ClaimId(163, 164, 165), 166, Reason.DID_NOT_CLOSE, 70_009),
     progress=Progress(Stage.FINISHED, Reason.NO_SUPPLY, EventId(167, 168)),
 )
 SLOW_VALUES = {

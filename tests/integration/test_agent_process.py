@@ -409,12 +409,18 @@ def test_a_mode_is_in_force_at_once_and_outlives_a_kill(stage):
 
 
 def test_only_who_has_the_authority_operates_and_it_outlives_a_kill(stage):
-    settled(stage, NEIGHBOUR)
+    record = replace(COMMISSIONED, cleared=(EventId(3, 65),))
+    stage.commission(NEIGHBOUR, record=record)
+    stage.start(NEIGHBOUR)
+    stage.until(NEIGHBOUR, ready=True)
     refused = {"done": False, "why": "LOCAL"}
     assert stage.ask(NEIGHBOUR, request="open", origin="remote") == refused
     assert stage.ask(NEIGHBOUR, request="authority", authority="local") == {"done": True}
     assert stage.ask(NEIGHBOUR, request="open") == refused
     assert stage.ask(NEIGHBOUR, request="return", event=[3, 65]) == refused
+    unknown = stage.ask(NEIGHBOUR, request="return", event=[3, 66])
+    assert not unknown["done"]
+    assert "event 66 of switch 3 is not known here" in unknown["why"]
     stage.end(NEIGHBOUR, signal.SIGKILL)
     stage.start(NEIGHBOUR)
     stage.until(NEIGHBOUR, position="ON")

@@ -118,8 +118,9 @@ def _contested(scenario: Scenario) -> Scenario | None:
     """The control centre claims, with more authority, what agents are claiming."""
     if not scenario.alive:
         return None
-    sides = [(number, side) for number in sorted(scenario.system.agents) for side in (0, 1)]
-    return _added(scenario, (Occurrence(0.01, Fallback(number, side, 2), "promised") for number, side in sides))
+    switch = random.Random(scenario.seed).choice(sorted(scenario.system.agents))
+    claims = (Occurrence(0.01, Fallback(switch, side, 2), step) for side in (0, 1) for step in ("claimed", "promised"))
+    return _added(scenario, claims)
 
 
 def _added(scenario: Scenario, occurrences: Iterable[Occurrence], later_s: float = 0.0) -> Scenario:
@@ -384,8 +385,8 @@ MUTANTS: Final = (
         "What the tie carries has not been measured yet when the next one asks.",
         (
             f"{_CAPACITY}:Ledger._happened",
-            "if entry.event in situation.cleared and since is not None and now >= since + LOADS_SETTLE_S:",
-            "if since is not None:",
+            "measured = closed_since is not None and now >= closed_since + LOADS_SETTLE_S",
+            "measured = closed_since is not None",
         ),
         (f"{_CAPACITY}:Ledger._judge", "sure = spare if number == me else", "sure = spare if True else"),
         where=_alive,

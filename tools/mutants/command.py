@@ -10,7 +10,6 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import count
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import App, Parameter
@@ -33,23 +32,19 @@ app = App(name="mutants", help="The agents' logic with one rule bent each: does 
 
 LARGEST: Final = 15
 """Switches of the largest network that is tried: small ones show as much, and sooner."""
-_SAFETY: Final = frozenset(("I1", "I2", "I3", "I4", "I4'", "I5", "P"))
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the campaign saw of one mutant.
+    """What was seen of one mutant.
 
     Attributes:
         name: of the mutant.
         attacks: invariants that its rule is there for.
-        killed_after: scenarios until something was broken; 0 if nothing was.
-        by: what was broken then, and in which scenario.
-        number: of that scenario.
-        attacked_after: scenarios until one of those was broken that it attacks; 0 if none was.
-        attacked_number: of that scenario.
-        what: the first words of the judge on that, or else on the first.
-        scenarios: run in all.
+        scenarios: of the campaign that were run until something was broken, or in all.
+        by: what was broken; empty if the campaign has found nothing.
+        number: of that scenario; -1 if there is none.
+        what: the first words of the judge on it.
         model: what the model check says of the same rule taken away; "" unless it was asked, the campaign having
             found nothing.
         seconds: it took.
@@ -57,66 +52,46 @@ class Found:
 
     name: str
     attacks: tuple[str, ...]
-    killed_after: int
+    scenarios: int
     by: tuple[str, ...]
     number: int
-    attacked_after: int
-    attacked_number: int
     what: str
-    scenarios: int
     model: str
     seconds: float
 
     @property
     def killed(self) -> bool:
         """Whether the campaign or the model check has found it."""
-        return bool(self.killed_after or self.model)
-
-
-def aims(mutant: Mutant) -> frozenset[str]:
-    """What the judge calls the invariants that a mutant attacks; I6 is any of the others, under crash and replay."""
-    return (mutant.attacks - {"I6"}) | (_SAFETY if "I6" in mutant.attacks else frozenset())
+        return bool(self.by or self.model)
 
 
 def hunt(mutant: Mutant, seed: int, limit: int) -> Found:
-    """Run scenarios with a mutant until one of the invariants that it attacks is broken, or ``limit`` were run.
+    """Run scenarios with a mutant until something is broken, or ``limit`` were run.
 
     A scenario that breaks something without the mutant too does not count.
     """
     began = time.monotonic()
-    killed_after = number_killed = attacked_after = number_attacked = run = 0
-    by: tuple[str, ...] = ()
-    what = ""
-    for number in count():
-        if run == limit or attacked_after:
-            break
+    violations: tuple[Violation, ...] = ()
+    run = 0
+    number = -1
+    while run < limit and not violations:
+        number += 1
         scenario = mutant.where(plan(seed, number))
         if scenario is None or len(scenario.system.agents) > LARGEST:
             continue
         run += 1
         with made(mutant.changes):
             violations = _violations(scenario)
-        broken = {violation.invariant for violation in violations}
-        hit = bool(broken & aims(mutant))
-        if not violations or (killed_after and not hit) or _violations(scenario):
-            continue
-        told = next(v for v in violations if not hit or v.invariant in aims(mutant))
-        what = f"{told.invariant}: {told.what}"
-        if not killed_after:
-            killed_after, number_killed, by = run, number, tuple(sorted(broken))
-        if hit:
-            attacked_after, number_attacked = run, number
+        if violations and _violations(scenario):
+            violations = ()
     return Found(
         name=mutant.name,
         attacks=tuple(sorted(mutant.attacks)),
-        killed_after=killed_after,
-        by=by,
-        number=number_killed,
-        attacked_after=attacked_after,
-        attacked_number=number_attacked,
-        what=what,
         scenarios=run,
-        model="" if killed_after or not mutant.model else _in_model_check(mutant.model),
+        by=tuple(sorted({violation.invariant for violation in violations})),
+        number=number if violations else -1,
+        what=violations[0].what if violations else "",
+        model="" if violations or not mutant.model else _in_model_check(mutant.model),
         seconds=round(time.monotonic() - began, 1),
     )
 
@@ -185,16 +160,10 @@ def mutants(
 
 
 def _show(found: Found) -> None:
-    name = f"{'/'.join(found.attacks):12} {found.name}"
-    if found.model:
-        print(f"{name}: killed by the model check ({found.model}), not in {found.scenarios} scenarios")
-        return
-    if not found.killed_after:
-        print(f"{name}: SURVIVES {found.scenarios} scenarios, {found.seconds} s")
-        return
-    how = f"killed by {', '.join(found.by)} after {found.killed_after}"
-    if not found.attacked_after:
-        how += f" ({' '.join(found.attacks)} not seen in {found.scenarios})"
-    elif found.attacked_after != found.killed_after:
-        how += f", as aimed after {found.attacked_after}"
-    print(f"{name}: {how}, {found.seconds} s\n             {found.what}")
+    name = f"{' '.join(found.attacks):9} {found.name}"
+    if found.by:
+        print(f"{name}: {', '.join(found.by)} after {found.scenarios}, {found.seconds} s\n          {found.what}")
+    elif found.model:
+        print(f"{name}: not in {found.scenarios}; model check: {found.model}, {found.seconds} s")
+    else:
+        print(f"{name}: SURVIVES {found.scenarios}, {found.seconds} s")

@@ -664,7 +664,9 @@ def test_an_owner_gives_nothing_on_what_it_cannot_know(owner, what):
     else:
         owner.views[5].load_alive = False
     ledger = Ledger(owner)
-    assert [answer.reason for answer in ledger.forwarded(NOW)] == ([Reason.PEER_SILENT] if what != "head silent" else [])
+    assert [answer.reason for answer in ledger.forwarded(NOW)] == (
+        [Reason.PEER_SILENT] if what != "head silent" else []
+    )
     assert ledger.entries == ()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ied_agents.control.decision import Behaviour
-from ied_agents.dflisr.records import EventId, LockState, SectionState
+from ied_agents.dflisr.records import AnswerKind, EventId, LockState, SectionState
 from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.process.inputs import Direction, Voltage
 
@@ -341,13 +341,18 @@ def test_a_switch_closed_again_by_people_has_opened_for_nothing(bench, declared,
 
 
 def test_tries_used_up_for_one_fault_are_there_again_for_the_next(bench):
+    """L2 passes it on, and Q1 trips by its own delay: it holds nothing, so all its orders are for the one fault."""
     agent = bench(1).quiet()
     for fault in range(2):
-        agent.pick_up(direction=Direction.UNKNOWN, trusted=False)
+        agent.pick_up()
+        agent.turn()
+        agent.hear(2, pickup=True)
+        agent.answer(2, AnswerKind.PASSES_ON)
         ordered = []
         for _ in range(40):
             ordered += agent.turn(after=0.1).orders
-            agent.pick_up(direction=Direction.UNKNOWN, trusted=False)
+            agent.pick_up()
+        agent.hear(2, pickup=False)
         assert ordered == ["open"] * 3, f"fault {fault}"
         agent.feed(**NO_FAULT, current_a=0.0)
         agent.turn(after=0.5)

@@ -106,7 +106,7 @@ FULL = AgentState(
     reservations=tuple(
         Reservation(ClaimId(6, 40 + n, 510 + n), 700 + n, 5000 + n, n % 2 == 1) for n in range(agent_model.RESERVATIONS)
     ),
-    outcome=Outcome(ClaimId(7, 36, 503), 710, Reason.OVERTAKEN),
+    outcome=Outcome(ClaimId(7, 36, 503), 710, Reason.OVERTAKEN, 70_007),
     progress=Progress(Stage.STOPPED, Reason.DID_NOT_OPEN, EventId(310, 19)),
 )
 
@@ -158,7 +158,7 @@ EXPECTED = {
         Structure((U(6), U(40 + n), U(510 + n), U(700 + n), U(5000 + n), n % 2 == 1))
         for n in range(agent_model.RESERVATIONS)
     ),
-    "AFSR1.Out.st": Structure((U(7), U(36), U(503), U(710), 15)),
+    "AFSR1.Out.st": Structure((U(7), U(36), U(503), U(710), 15, U(70_007))),
     "AFSR1.Prg.st": Structure((5, 13, U(310), U(19))),
 }
 
@@ -272,7 +272,7 @@ states = st.builds(
     claims=st.tuples(claims, claims),
     promises=st.tuples(claim_ids, claim_ids),
     reservations=lists(st.builds(Reservation, claim_ids, switches, u32, st.booleans()), agent_model.RESERVATIONS),
-    outcome=st.builds(Outcome, claim_ids, u16, st.sampled_from(Reason)),
+    outcome=st.builds(Outcome, claim_ids, u16, st.sampled_from(Reason), u32),
     progress=st.builds(Progress, st.sampled_from(Stage), st.sampled_from(Reason), events),
 )
 

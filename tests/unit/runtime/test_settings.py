@@ -181,3 +181,21 @@ def test_a_member_that_nobody_knows_is_refused_by_name(settings):
 def test_what_is_no_settings_document_is_refused(text):
     with pytest.raises(AgentSettingsError):
         AgentProcessSettings.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("number", "near"),
+    [
+        (1, {2, 3, 10}),  # Q1 breaker: beyond L2 it clears for the open tie T10 too, and R3 trips for itself
+        (3, {1, 2, 4, 9, 10}),  # R3 breaker: beyond L4 the tie T9, beyond L2 the head Q1
+        (4, {3, 9}),  # L4 clears for nobody: its neighbours alone
+        (9, {4, 8}),
+    ],
+)
+def test_a_breaker_is_woken_by_every_switch_that_it_may_have_to_clear_for(agents, number, near):
+    streams = agents[number].peers
+    prompt, others = agents[number].addresses()
+    assert set(prompt) == {bytes.fromhex(streams[n].fast.mac) for n in near}
+    every = {bytes.fromhex(s.mac) for peer in streams.values() for s in (peer.fast, peer.slow)}
+    assert set(others) == every - set(prompt)
+    assert len(prompt) + len(others) == len(every)

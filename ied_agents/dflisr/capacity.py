@@ -304,7 +304,7 @@ class Ledger:
 
     def _answer(self, claim: ClaimId, tie: int, deciamperes: int, reason: Reason) -> Outcome:
         short = reason is Reason.NO_CAPACITY
-        possible = max(0, deciamperes - math.ceil(self._missing_a * 10)) if short else 0
+        possible = max(0, deciamperes - math.ceil(round(self._missing_a * 10, 6))) if short else 0
         return Outcome(claim, tie, reason, possible)
 
     def _confirmed(self, claim: Claim, now: float) -> Reason:

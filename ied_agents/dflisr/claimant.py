@@ -327,7 +327,9 @@ class Claimant:
         if campaign.state is ClaimState.DONE:
             stage = Stage.FINISHED if campaign.short is Reason.NONE else Stage.STOPPED
             return Progress(stage, campaign.short, purpose.event)
-        asked = campaign.state is ClaimState.REQUESTING and reason is Reason.PEER_SILENT  # has a patience of its own
+        # An owner that is asked has a patience of its own.
+        waits = now < campaign.requested_at + REQUEST_PATIENCE_S
+        asked = waits and campaign.state is ClaimState.REQUESTING and reason is Reason.PEER_SILENT
         if reason is not Reason.NONE and not asked and (reason in _FINAL or now >= campaign.since + PATIENCE_S):
             return Progress(Stage.STOPPED, reason, purpose.event)
         return Progress(Stage.RESTORING, Reason.NONE, purpose.event)
@@ -590,13 +592,13 @@ class Claimant:
                 if claim.request != wanted:
                     campaign.claim = claim._replace(request=wanted)
                     campaign.requested_at = now
-                elif now >= campaign.requested_at + REQUEST_PATIENCE_S:
-                    # It may not hear this switch, or wait for another tie that will never close.
-                    return self._refused(side, campaign, purpose, tie, Reason.PEER_SILENT)
                 elif head is not None and (head.outcome.claim, head.outcome.tie) == (claim.id, tie):
                     return self._refused(
                         side, campaign, purpose, tie, head.outcome.reason, head.outcome.deciamperes / 10
                     )
+                elif now >= campaign.requested_at + REQUEST_PATIENCE_S:
+                    # It may not hear this switch, or wait for another tie that will never close.
+                    return self._refused(side, campaign, purpose, tie, Reason.PEER_SILENT)
                 return Reason.PEER_SILENT
             campaign.claim = claim._replace(grants=(*claim.grants, part.bound))
             if len(campaign.claim.grants) == len(campaign.parts):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ied_agents.control.decision import Reason
+from ied_agents.dflisr.claimant import REQUEST_PATIENCE_S
 from ied_agents.dflisr.records import (
     EMPTY_CLAIM,
     NO_CLAIM,
@@ -213,6 +214,33 @@ def test_after_a_refusal_of_capacity_the_next_tie_is_asked_and_then_none_is_left
     assert asks_of(turned) == Request(10, 11, 400), "the last request stands, in case capacity frees"
     claimant.hear(11, reservations=(Reservation(claimant.claim.id, 10, 400, whole=True),))
     assert claimant.turn(after=0.01).fast.claims[1].grants == (Bound(10, 0),)
+
+
+def test_an_owner_that_does_not_answer_is_not_waited_for_where_there_is_another_way(claimant):
+    all_promised(claimant)
+    assert asks_of(claimant.turns(REQUEST_PATIENCE_S - 0.1)) == Request(9, 5, 400)
+    assert asks_of(claimant.turns(0.2)) == Request(10, 11, 400)
+    claimant.hear(11, reservations=(Reservation(claimant.claim.id, 10, 400, whole=True),))
+    assert claimant.turn(after=0.01).fast.claims[1].grants == (Bound(10, 0),)
+
+
+def test_where_there_is_no_other_way_a_request_without_an_answer_stands(claimant):
+    claimant.load(11, flow_a=399.0)
+    all_promised(claimant)
+    turned = claimant.turns(3 * REQUEST_PATIENCE_S)
+    assert asks_of(turned) == Request(9, 5, 400)
+    assert turned.fast.progress[:2] == (Stage.STOPPED, Reason.PEER_SILENT)
+    claimant.hear(5, reservations=(Reservation(claimant.claim.id, 9, 400, whole=True),))
+    assert claimant.turn(after=0.01).fast.claims[1].grants == (Bound(9, 0),)
+
+
+def test_a_refused_request_that_stands_is_reported_as_refused_however_long(claimant):
+    claimant.load(11, flow_a=399.0)
+    all_promised(claimant)
+    refuse(claimant, 5, 9)
+    turned = claimant.turns(3 * REQUEST_PATIENCE_S)
+    assert asks_of(turned) == Request(9, 5, 400)
+    assert turned.fast.progress[:2] == (Stage.STOPPED, Reason.NO_CAPACITY)
 
 
 def test_a_refusal_of_another_claim_or_tie_is_not_ours(claimant):

@@ -517,6 +517,10 @@ class Agent:
         self._record = replace(self._record, cleared=cleared)
         self.situation.cleared = cleared
         self.situation.changed()
+        pickup = self._locator.pickup
+        if pickup is not None and pickup.until is None:
+            # Fault current that still flows is no matter of what has been cleared.
+            pickup.settled = False
 
     def _prove(self) -> None:
         """Locks are proven when every peer of both sections has seen this start and its flags have been adopted."""
@@ -577,7 +581,8 @@ class Agent:
                 self._wake(pickup.since + SHOT_PATIENCE_S)
         elif (verdict.declare or verdict.suspect) and pickup is not None:
             state = SectionState.FAULTED if verdict.declare else SectionState.SUSPECT
-            held = self._record.sides[verdict.side].section
+            side = self._record.sides[verdict.side]
+            held = SectionState.NONE if side.event in self.situation.cleared else side.section
             # After a restart the fault may still stand; it needs no second name.
             new = held is SectionState.NONE or (held is SectionState.SUSPECT and verdict.declare)
             pickup.settled = not new or self._declare(verdict.side, state)

@@ -899,7 +899,7 @@ class Agent:
         before = claimant.claims()[side]
         pickup = self._locator.pickup
         # As long as it is not known where the own fault current went, nothing is claimed.
-        located = pickup is None or pickup.settled or pickup.entered is None
+        located = (pickup is None or pickup.settled or pickup.entered is None) and not self._recloser.reclosing
         new = claimant.claim(side, self._purpose(side), self._record, now) if ready and located else None
         if new is not None:
             claims, duties = list(self._record.claims), list(self._record.duties)

@@ -147,14 +147,21 @@ class Claimant:
         if situation.flag(situation.me.sides[side])[0] is not SectionState.NONE:
             return NO_EVENT
         active = situation.active_events()
-        mine = [
-            (frozen.at, event)
-            for event, frozen in situation.frozen.items()
-            if event in active
-            and (self._holds(event) or (tripped_at is not None and tripped_at >= frozen.at))
-            and self._fed_island(side, event)
-        ]
+        mine = []
+        for event, frozen in situation.frozen.items():
+            if event not in active or not self._fed_island(side, event):
+                continue
+            tripped = tripped_at is not None and tripped_at >= frozen.at and self._beyond(side, event)
+            if tripped or self._holds(event):
+                mine.append((frozen.at, event))
         return max(mine)[1] if mine else NO_EVENT
+
+    def _beyond(self, side: int, event: EventId) -> bool:
+        """Whether an event's section was fed through this switch: only then did it trip because of it."""
+        situation, me = self._now, self._now.me
+        closed = situation.frozen[event].closed
+        fed = situation.feeder.island(me.sides[side], lambda n: n != me.number and n in closed).sections
+        return any(situation.flag(section)[1] == event for section in fed)
 
     def _holds(self, event: EventId) -> bool:
         return any(side.lock and side.lock_event == event for side in self._now.own.sides)

@@ -192,7 +192,8 @@ class Books:
         said = self._said[number]
         for side in (0, 1):
             claim = said.state.promises[side]
-            if claim in self._grants.get((number, side), ()):
+            # Under a claim it has used a switch closes no more: if it does all the same, nothing permits it.
+            if claim in self._grants.get((number, side), ()) and (claim, number) not in self._attempts:
                 return Permission(self.claims[claim], side)
         return None
 

@@ -22,7 +22,7 @@ LOCKED = SwitchCondition(
     tags=0,
 )
 SOON = {
-    "a suspect section counts as healthy": "I1",
+    "shots are not counted": "I1",
     "promises do not count": "P",
     "a tag does not keep a switch from closing": "I3",
     "only the head's rating counts": "I4",

@@ -217,7 +217,7 @@ MUTANTS: Final = (
         "I1",
         "an island is claimed and promised before it is known where the fault is",
         "Fault current that is still being located does not keep anybody from restoring what it flows in.",
-        (f"{_AGENT}._claim", "located = pickup is None or pickup.settled or pickup.entered is None", "located = True"),
+        (f"{_AGENT}._claim", "located = (pickup is None", "located = (True or pickup is None"),
         (f"{_LOCATOR}.resolved", "return pickup is None or (", "return True or ("),
     ),
     # -- I2: never two sources ------------------------------------------------------------------------------------

@@ -134,7 +134,6 @@ class Agent:
         self._picture = Picture(self.situation)
         self._outcome = NO_OUTCOME
         self._progress = IDLE
-        self._published_flow = 0.0
         self._deadline = self._evaluated_at = now
         self._stop_requested = False
         self._notes: list[Note] = []

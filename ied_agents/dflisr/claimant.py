@@ -2,6 +2,7 @@
 
 Design section 4, step 3. Everything is judged anew from the present situation at every call, so that frames may be
 lost, repeated or reordered without harm; what must be remembered is the claim itself and what was refused.
+Longer than most files: what an island needs and which offer serves it are judged together.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The part of a switch that may close: promises, the one attempt each, and the guard before every close.
 
-Design section 4, step 3. A switch promises a claim once it is open with no close outstanding, and never obeys a lower
-one after; a claim permits one attempt per switch, ever, also across restarts.
+Design section 4, step 3. A switch whose position is known promises a claim while no close is outstanding, and never
+obeys a lower one after; a claim permits one attempt per switch, ever, also across restarts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 PATIENCE_S: Final = 2.0
 """So long a granted switch waits for what is missing before it refuses."""
-
 
 SUPPLY_STEADY_S: Final = 1.5
 """A supply that has come back counts when the loads it carries must have been heard: they are repeated every second."""
@@ -214,5 +213,5 @@ class Closer:
 
 
 def higher(promised: ClaimId, asked: ClaimId) -> ClaimId:
-    """What a switch that is open promises: the higher claim; it never obeys a lower one again."""
+    """What a switch promises, open or closed: the higher claim; it never obeys a lower one again."""
     return max(promised, asked)

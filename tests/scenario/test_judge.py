@@ -1,6 +1,7 @@
 """The judge must be able to fail: for each clause a world in which it is broken, and one like it that is legal.
 
 The plant is the real one. What the agents say and order is put into their mouths, so that they can do wrong.
+Longer than most files: each clause has a pair of worlds.
 """
 
 from __future__ import annotations

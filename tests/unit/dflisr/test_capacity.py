@@ -1,6 +1,7 @@
 """Capacity: what a tie offers, and the ledger of the head switch that hands it out.
 
 A published load may be 1 A behind the real one; every element counts that 1 A as load.
+Longer than most files: offer and ledger are tried on the same feeders.
 """
 
 from __future__ import annotations

@@ -38,9 +38,10 @@ from ied_agents.dflisr.isolate import (
     side_duties,
 )
 from ied_agents.dflisr.locate import Locator
+from ied_agents.dflisr.machines import ReclosingState
 from ied_agents.dflisr.orders import Orders
 from ied_agents.dflisr.picture import FREEZE_AGE_S, Picture
-from ied_agents.dflisr.reclose import SHOT_PATIENCE_S, Recloser, reclosing_is_safe, shots_come_first
+from ied_agents.dflisr.reclose import SHOT_PATIENCE_S, Recloser, reclosing_is_safe, shots_before
 from ied_agents.dflisr.records import (
     IDLE,
     NO_CLAIM,
@@ -570,14 +571,13 @@ class Agent:
         self._shot_side = None
         shot = self._shot_first(verdict.side, now) if verdict.declare or verdict.suspect else False
         if shot and pickup is not None:
-            pickup.settled = pickup.until is not None
             if self.situation.me.breaker and (verdict.declare or verdict.trip):
                 if self._position(now) != (Dbpos.OFF, 0) and self._open(NO_EVENT, now):
                     self._recloser.tripped(now, final=False)
+                    self._remember_shot(verdict.side)
                     self._note("trips for a shot", {"section": self._section(verdict.side)})
             elif verdict.declare and pickup.until is None:
                 self._shot_side = infeed_side(pickup, verdict.side)
-                self._wake(pickup.since + SHOT_PATIENCE_S)
         elif (verdict.declare or verdict.suspect) and pickup is not None:
             state = SectionState.FAULTED if verdict.declare else SectionState.SUSPECT
             side = self._record.sides[verdict.side]
@@ -589,22 +589,50 @@ class Agent:
             self._note("own delay has run out", {"delay_s": self.situation.me.trip_delay_s})
             self._orders.tripped_by_delay = True
             self._recloser.tripped(now, final=any(side.locked for side in self._record.sides))
-            if pickup is not None and pickup.entered is None and not self._recloser.reclosing:
-                self._doubt_what_is_near()
+            # Without a direction to rely on the fault may be on either side.
+            sides = (0, 1) if pickup is None or pickup.entered is None else (pickup.entered,)
+            if self._recloser.reclosing:
+                self._remember_shot(*sides)
+            elif len(sides) == 2:
+                self._doubt(*sides)
+        if self._recloser.state is not ReclosingState.DEAD_TIME and any(self._record.shot_for):
+            self._give_up_shot(now)
 
-    def _doubt_what_is_near(self) -> None:
-        """Tripped by the own delay on a current without a direction to rely on: the fault may be on either side."""
-        for side in (0, 1):
+    def _doubt(self, *sides: int) -> bool:
+        """Hold what lies at these sides for suspect, if nothing else; False while there is no id for it."""
+        done = True
+        for side in sides:
             source = self.situation.feeder.is_source(self.situation.me.sides[side])
             if not source and self._record.sides[side].section is SectionState.NONE:
-                self._declare(side, SectionState.SUSPECT)
+                done = self._declare(side, SectionState.SUSPECT) and done
+        return done
+
+    def _remember_shot(self, *sides: int) -> None:
+        """What it has opened for is not declared: it must outlast a restart in the dead time."""
+        self._record = replace(self._record, shot_for=(0 in sides, 1 in sides))
+
+    def _give_up_shot(self, now: float) -> None:
+        """No shot will show whether the fault is still there, given up or forgotten by a restart as it was."""
+        if not self.situation.inputs_valid(now):
+            return
+        doubtful = [side for side in (0, 1) if self._record.shot_for[side]]
+        if self._position(now) == (Dbpos.ON, 0) or self._doubt(*doubtful):
+            self._remember_shot()
 
     def _shot_first(self, side: int, now: float) -> bool:
-        """Whether the breaker that would clear the fault has shots left, and is not given up on."""
+        """Whether a fault is not declared yet, because the breaker that clears it recloses first."""
         pickup = self._locator.pickup
-        if pickup is None or (pickup.until is None and now >= pickup.since + SHOT_PATIENCE_S):
+        if pickup is None:
             return False
-        return shots_come_first(self.situation, side, self._recloser)
+        shots, reclosing = shots_before(self.situation, side, self._recloser)
+        if pickup.until is not None and not shots and reclosing and pickup.awaits_shot:
+            pickup.settled = True  # the last shot is on its way: what it meets is another pickup
+            return True
+        patient_until = (pickup.since if pickup.until is None else pickup.until) + SHOT_PATIENCE_S
+        pickup.awaits_shot = shots and (now < patient_until or (reclosing and pickup.until is not None))
+        if pickup.awaits_shot and now < patient_until:
+            self._wake(patient_until)
+        return pickup.awaits_shot
 
     def _new_event(self) -> EventId:
         """An event id that no one has ever seen; NO_EVENT while the disk has not taken the last counters."""
@@ -784,7 +812,7 @@ class Agent:
     def _reclose(self, now: float) -> None:
         """A shot, once the dead time is over and nothing speaks against it."""
         if any(side.locked for side in self._record.sides) and self._recloser.reclosing:
-            self._recloser.give_up()
+            self._give_up_shots(now)
         if not self._recloser.due(now):
             return
         condition = self._condition(now)
@@ -792,13 +820,21 @@ class Agent:
         safe = reclosing_is_safe(self.situation) and not claimed
         refusal = refuse_close(condition, Reason.NONE if safe else Reason.ISLAND_NOT_DEAD)
         if refusal is not Reason.NONE:
-            self._recloser.give_up()
+            self._give_up_shots(now)
             self._note("may not reclose", {"reason": refusal.name})
             return
         self._recloser.shoot()
+        self._remember_shot()
+        if self._locator.pickup is not None:
+            self._locator.pickup.settled = True
         self._turn.commands.append(self._orders.close(NO_CLAIM, now))
         self._wake(self._orders.deadline(now))
         self._note("reclose ordered", {})
+
+    def _give_up_shots(self, now: float) -> None:
+        self._recloser.give_up()
+        if any(self._record.shot_for):
+            self._wake(now + 1e-3)  # to declare what it has tripped for
 
     def _restore(self, event: EventId, now: float) -> None:
         self._progress = self._isolation_progress(event, now)
@@ -821,7 +857,7 @@ class Agent:
                     self._note("promised", {"claim": due[side], "side": "AB"[side]})
             if due != self._record.promises:
                 # Whoever has promised closes under that claim or not at all.
-                self._recloser.give_up()
+                self._give_up_shots(now)
                 self._record = replace(self._record, promises=due)
         if ready:
             self._serve_requests(now)

@@ -40,6 +40,7 @@ class Pickup:
         settled: nothing more will come of it: declared, passed on, or judged harmless.
         confirmed: peers were asked once more when the own delay ran out.
         passed_until: when the last peer that passed it on saw it end, s.
+        awaits_shot: a breaker reclosing on it will show whether there still is a fault.
     """
 
     id: int
@@ -50,6 +51,7 @@ class Pickup:
     settled: bool = False
     confirmed: bool = False
     passed_until: float = math.inf
+    awaits_shot: bool = False
 
     @property
     def entered(self) -> int | None:
@@ -107,7 +109,7 @@ class Locator:
             if self._still_enters(pickup, now) or self._trips_unsure(pickup, now):
                 # Whoever passed the fault on has cleared it, and current still enters: there is another one before.
                 self._count += 1
-                self.pickup = replace(pickup, id=self._count, settled=False, passed_until=math.inf)
+                self.pickup = replace(pickup, id=self._count, settled=False, passed_until=math.inf, awaits_shot=False)
                 return self.pickup
         elif pickup is not None and pickup.until is None:
             pickup.until = now
@@ -213,8 +215,8 @@ class Locator:
         ]
 
     def _received(self, section: int) -> dict[int, AnswerKind]:
-        assert self.pickup is not None
-        me, key = self._now.me.number, (self._now.me.number, self._now.incarnation, self.pickup.id)
+        pickup_id = 0 if self.pickup is None else self.pickup.id
+        me, key = self._now.me.number, (self._now.me.number, self._now.incarnation, pickup_id)
         kinds: dict[int, AnswerKind] = {}
         for bound in self._now.feeder.peers(me, section):
             state = self._now.state(bound.switch)

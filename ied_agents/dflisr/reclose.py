@@ -1,7 +1,8 @@
 """Reclosing shots of a breaker (design section 4, step 4).
 
 While a breaker has shots left, a located fault only selects the breaker that trips: nothing is declared or locked. It
-says so in what it publishes before it makes its last shot, so the location after that one counts.
+says so in what it publishes before it makes its last shot, so the location after that one counts. Shots that are given
+up leave the fault where it was located: it is declared then.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 RECLAIM_S: Final = 5.0
 """Without fault current for so long after a close, all shots are there again."""
 SHOT_PATIENCE_S: Final = 0.5
-"""A fault that still flows so long after its breaker was asked to trip is declared, shots or not."""
+"""A fault is declared, shots or not, whose breaker has not tripped for it so long after it was asked to, or after the
+current has gone."""
 
 
 class Recloser:
@@ -88,24 +90,21 @@ class Recloser:
             self._made = 0
 
 
-def shots_come_first(situation: Situation, side: int, own: Recloser) -> bool:
-    """Whether a breaker that would clear a fault beyond ``side`` of this switch says that it still has shots.
+def shots_before(situation: Situation, side: int, own: Recloser) -> tuple[bool, bool]:
+    """Whether a breaker that would clear a fault beyond ``side`` of this switch has shots left, and is reclosing.
 
     That breaker is this switch itself, or any next breaker on the infeed side.
     """
     me, feeder = situation.me, situation.feeder
     if me.breaker:
-        return own.armed
+        return own.armed, own.reclosing
 
     def conducts(n: int) -> bool:
         return n != me.number and not feeder.by_number[n].breaker and situation.last_closed(n)
 
     area = feeder.island(me.sides[1 - side], conducts)
-    for bound in area.boundary:
-        state = situation.heard(bound.switch)
-        if bound.switch != me.number and state is not None and state.shots:
-            return True
-    return False
+    heard = [situation.heard(bound.switch) for bound in area.boundary if bound.switch != me.number]
+    return any(s.shots for s in heard if s is not None), any(s.reclosing for s in heard if s is not None)
 
 
 def reclosing_is_safe(situation: Situation) -> bool:

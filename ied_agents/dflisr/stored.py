@@ -33,7 +33,7 @@ CLEARED_KEPT: Final = 128
 """So many cleared event ids are remembered; the newest few are published."""
 TAG_OWNERS: Final = 16
 """So many may have tags on one switch at a time."""
-_VERSION: Final = 2
+_VERSION: Final = 3
 CLOCK_LIMIT_S: Final = 0xF000_0000
 """A clock beyond the year 2097 is wrong; incarnations and counters must fit 32 bits."""
 
@@ -73,6 +73,7 @@ class Record:
         returning: event whose return to normal was ordered last.
         duties: per side, the event after which this switch must see the island there served, while it is open.
         island_loads: per side, what that island drew, in tenths of an ampere.
+        shot_for: per side, whether this breaker has opened for a fault there that it is to reclose on.
         behaviour: mode that an operator set.
         authority: who may operate the switch.
         tags: by owner, ``WORK_TAG`` and ``HOT_LINE_TAG`` of ``control.decision``.
@@ -93,6 +94,7 @@ class Record:
     returning: EventId = NO_EVENT
     duties: tuple[EventId, EventId] = (NO_EVENT, NO_EVENT)
     island_loads: tuple[int, int] = (0, 0)
+    shot_for: tuple[bool, bool] = (False, False)
     behaviour: Behaviour = Behaviour.ON
     authority: Authority = Authority.STATION
     tags: tuple[tuple[str, int], ...] = ()
@@ -163,6 +165,7 @@ def to_json(record: Record) -> dict[str, Any]:
         "returning": list(record.returning),
         "duties": [list(event) for event in record.duties],
         "island_loads": list(record.island_loads),
+        "shot_for": [int(side) for side in record.shot_for],
         "behaviour": int(record.behaviour),
         "authority": int(record.authority),
         "tags": [{"owner": owner, "tags": tags} for owner, tags in record.tags],
@@ -202,6 +205,7 @@ def from_json(data: Any) -> Record:
         returning=EventId(*root.integers("returning", _EVENT)),
         duties=(duties[0], duties[1]),
         island_loads=_pair(root.integers("island_loads", (_UINT32, _UINT32))),
+        shot_for=_flags(root.integers("shot_for", (1, 1))),
         behaviour=Behaviour(root.integer("behaviour", low=min(Behaviour), high=max(Behaviour))),
         authority=Authority(root.integer("authority", low=min(Authority), high=max(Authority))),
         tags=tuple(_tag(tag) for tag in root.objects("tags")),
@@ -214,12 +218,14 @@ def from_json(data: Any) -> Record:
 
 
 def _migrated(data: Any) -> Any:
-    """A record of version 1, which had no version, as one of version 2."""
-    if not isinstance(data, dict) or "version" in data:
+    """A record of version 2, or of version 1, which had no version, as one of this version."""
+    if not isinstance(data, dict) or data.get("version", 2) != 2:
         return data
     empty = to_json(Record())
-    added = ("version", "hold_claim", "hold_event", "returning", "duties", "island_loads", "behaviour", "authority")
-    root = {name: empty[name] for name in added} | data
+    if "version" in data:
+        return {"shot_for": empty["shot_for"]} | data | {"version": _VERSION}
+    added = ("version", "hold_claim", "hold_event", "returning", "duties", "island_loads", "shot_for")
+    root = {name: empty[name] for name in (*added, "behaviour", "authority")} | data
     if isinstance(data.get("tags"), int):
         root["tags"] = [{"owner": "operator", "tags": data["tags"]}] if data["tags"] else []
     if isinstance(data.get("sides"), list):
@@ -240,6 +246,10 @@ def _migrated_entry(entry: Any) -> Any:
 
 def _pair(values: list[int]) -> tuple[int, int]:
     return values[0], values[1]
+
+
+def _flags(values: list[int]) -> tuple[bool, bool]:
+    return bool(values[0]), bool(values[1])
 
 
 def _tag(tag: JsonObject) -> tuple[str, int]:

@@ -98,6 +98,11 @@ class Books:
         if state.promises != before.promises:
             for side in (0, 1):
                 said.promised[side].add(state.promises[side])
+        outcome = state.outcome
+        if outcome != before.outcome and outcome.tie == number:
+            for side in (0, 1):
+                if outcome.claim in self._grants.get((number, side), ()):
+                    self._attempts.add((outcome.claim, number))  # granted, and refused by the switch itself
         if state.cleared != before.cleared:
             self.cleared.update(event for event in state.cleared if event.switch == number)
         undeclared: list[EventId] = []

@@ -37,7 +37,7 @@ from ied_agents.process.plant_events import (
     SourceLost,
 )
 from tools.campaign.books import Books
-from tools.campaign.network_truth import NetworkTruth, way_back
+from tools.campaign.network_truth import NetworkTruth
 from tools.campaign.service import Restoring, Service, Standing, judge_service
 from tools.campaign.world import PROCESS_DELAY_S
 
@@ -284,6 +284,8 @@ class Judge:
         used = max((self._shots[switch, fault] for fault in tripped_for), default=0)
         if allowed and tripped_for and used < allowed:
             self._shots.update((switch, fault) for fault in tripped_for)
+            # What has shown itself must show itself anew: it may be gone, and nothing was declared before a shot.
+            self._exposed -= {section for section, fault in self._faults.items() if fault in tripped_for}
             return tripped_for
         why = "it tripped for no fault" if allowed and not tripped_for else f"{used} of {allowed} shots are spent"
         self._break(world, "P", f"switch {switch} is ordered to close without a grant; {why}")
@@ -313,7 +315,9 @@ class Judge:
             if order is not None and not order.by_hand:
                 by_agents[switch] = order
         for switch in self._conducting - conducting:
-            self._opening.pop(switch, None)
+            if self._opening.pop(switch, None) is not None:
+                # Fault current may have come while it was opening.
+                self._tripped_for[switch] = self._tripped_for.get(switch, frozenset()) | self._fed_through(switch)
             self._restoring.pop(switch, None)
         for switch, order in by_agents.items():
             self._note_restoring(switch, order, world.now)
@@ -420,15 +424,13 @@ class Judge:
     def _fed_through(self, switch: int) -> frozenset[int]:
         """Appearances of faults whose current flows, or has just flowed, through a switch."""
         assert self._flow is not None
-        if switch not in self._flow.fault:
+        direction = self._flow.fault.get(switch)
+        if direction is None:
             return frozenset()
-        roots = {*self.truth.sources & self._flow.source.keys(), *self._flow.island.values()}
-        ways = self.truth.ways(roots, self._conducting)
-        return frozenset(
-            appearance
-            for section, appearance in self._faults.items()
-            if section in ways and switch in way_back(ways, section)
-        )
+        a, b = self.truth.sides[switch]
+        into = {b} if direction is Direction.FORWARD else {a} if direction is Direction.BACKWARD else {a, b}
+        beyond = self.truth.reach(into, self._conducting - {switch})
+        return frozenset(appearance for section, appearance in self._faults.items() if section in beyond)
 
     # -- in the end -----------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Final
 
 from ied_agents.control.decision import HOT_LINE_TAG, WORK_TAG, Authority, Behaviour
+from ied_agents.dflisr.reclose import RECLAIM_S
 from ied_agents.process.inputs import Operation, Voltage
 from ied_agents.process.plant import PlantSettings
 from ied_agents.runtime.memory_link import Disturbance
@@ -46,6 +47,8 @@ SETTLED_S: Final = 0.6
 """By then every agent has heard every other, and the flows are older than any picture of them must be."""
 QUIET: Final = Disturbance(min_delay_s=0.0001, max_delay_s=0.0004)
 REAL_FRAMES_SHARE: Final = 0.06
+SHOTS_SHARE: Final = 0.35
+"""Of the scenarios with reclosing breakers, those in which they are ready to reclose when the first fault comes."""
 STEPS: Final = (
     "picked up",
     "declared faulted",
@@ -117,6 +120,8 @@ class _Draft:
         self._switches = sorted(system.agents)
         self._rng = rng
         self._start = SETTLED_S + rng.uniform(0.0, 0.3)
+        if any(switch.shots for switch in system.feeder.switches) and rng.random() < SHOTS_SHARE:
+            self._start += RECLAIM_S  # a breaker that has just started has no shots before
 
     # -- alive ----------------------------------------------------------------------------------------------------
 

@@ -156,6 +156,7 @@ def test_each_of_these_alone_forbids_the_shot(tripped, network, what):
     turned = tripped.turns(6.0)
     assert "close" not in turned.orders
     assert not turned.fast.reclosing
+    assert turned.fast.sides[1].section is not SectionState.NONE, "what it has tripped for"
 
 
 def test_a_request_to_clear_for_a_shot_does_not_forbid_it(tripped, network):
@@ -176,7 +177,9 @@ def test_a_restart_in_the_dead_time_does_not_reclose(tripped, bench):
     for number in again.peers:
         again.hear(number)
     again.open((LIVE, DARK))
-    assert again.turns(6.0).orders == []
+    turned = again.turns(6.0)
+    assert turned.orders == []
+    assert [side.section for side in turned.fast.sides] == [SectionState.NONE, SectionState.SUSPECT]
 
 
 def test_a_breaker_that_trips_by_its_own_delay_recloses_too_and_suspects_only_after_its_last_shot(breaker):
@@ -232,10 +235,44 @@ def test_it_asks_the_breaker_to_trip_without_an_event_and_declares_nothing(locat
     assert (asked.clear, asked.clear_event) == (True, EventId(2, 0))
     assert not turned.fast.sides[1].clear
     assert turned.orders == []
-    locating.feed(**RESET, current_a=0.0, flow_a=0.0, voltage=(DARK, DARK))
+    dark(locating, reclosing=True)
     turned = locating.turn(after=0.05)
     assert not any(side.clear for side in turned.fast.sides)
     assert nothing_held(locating.turns(2.0))
+    locating.hear(1, shots=False, reclosing=True)
+    assert nothing_held(locating.turns(0.1))
+    locating.feed(voltage=(LIVE, LIVE))
+    locating.turn(after=0.01)
+    locating.hear(1, reclosing=False)
+    locating.feed(voltage=(DARK, DARK))
+    assert nothing_held(locating.turns(2.0))
+
+
+def dark(locating, **breaker):
+    """The breaker has tripped, and says so."""
+    locating.hear(1, **breaker)
+    locating.feed(**RESET, current_a=0.0, flow_a=0.0, voltage=(DARK, DARK))
+
+
+@pytest.mark.parametrize("what", ["gives up", "is silent"])
+def test_a_fault_on_which_the_breaker_does_not_reclose_is_declared(locating, what):
+    locating.turn(after=0.004)
+    dark(locating, reclosing=True)
+    assert nothing_held(locating.turn(after=0.05))
+    if what == "gives up":
+        locating.hear(1, shots=False, reclosing=False)
+    else:
+        locating.agent.peer_lost(1, fast=True)
+    side = locating.turn(after=0.01).fast.sides[1]
+    assert (side.section, side.lock) == (SectionState.FAULTED, LockState.DURABLE)
+
+
+def test_a_fault_for_which_the_breaker_does_not_trip_is_declared(locating):
+    """Another one has cleared it."""
+    locating.turn(after=0.004)
+    dark(locating)
+    assert nothing_held(locating.turns(SHOT_PATIENCE_S - 0.01))
+    assert locating.turns(0.1).fast.sides[1].section is SectionState.FAULTED
 
 
 def test_a_fault_that_the_breaker_does_not_clear_in_time_is_declared_all_the_same(locating):

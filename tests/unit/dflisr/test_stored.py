@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 
 import hypothesis.strategies as st
 import pytest
@@ -50,6 +51,7 @@ records = st.builds(
     hold_event=events,
     returning=events,
     island_loads=st.tuples(numbers, numbers),
+    shot_for=st.tuples(st.booleans(), st.booleans()),
     behaviour=st.sampled_from(Behaviour),
     authority=st.sampled_from(Authority),
     tags=tags,
@@ -70,6 +72,7 @@ FULL = Record(
     hold_event=EventId(2, 66),
     returning=EventId(2, 64),
     island_loads=(1200, 35),
+    shot_for=(False, True),
     behaviour=Behaviour.BLOCKED,
     authority=Authority.REMOTE,
     tags=(("crew 7", 1), ("dispatcher", 2)),
@@ -252,9 +255,14 @@ def test_a_wrong_value_in_the_first_version_is_refused_by_name(member, wrong):
         from_json(FIRST_VERSION | {member: wrong})
 
 
+def test_a_record_of_the_second_version_keeps_all_that_stood_in_it():
+    written = {name: value for name, value in to_json(FULL).items() if name != "shot_for"} | {"version": 2}
+    assert from_json(written) == replace(FULL, shot_for=(False, False))
+
+
 def test_a_record_written_by_a_newer_program_is_refused_with_both_versions():
-    with pytest.raises(StoredRecordError, match=r"version: 3.*newer program.*up to 2"):
-        from_json(to_json(FULL) | {"version": 3, "more": "members that nobody knows"})
+    with pytest.raises(StoredRecordError, match=r"version: 4.*newer program.*up to 3"):
+        from_json(to_json(FULL) | {"version": 4, "more": "members that nobody knows"})
 
 
 @pytest.mark.parametrize("version", [0, 1, -1, "2", None, 2.5])

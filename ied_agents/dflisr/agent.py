@@ -37,7 +37,7 @@ from ied_agents.dflisr.isolate import (
     infeed_side,
     side_duties,
 )
-from ied_agents.dflisr.locate import Locator
+from ied_agents.dflisr.locate import Locator, forgotten
 from ied_agents.dflisr.machines import ReclosingState
 from ied_agents.dflisr.orders import Orders
 from ied_agents.dflisr.picture import FREEZE_AGE_S, Picture
@@ -527,16 +527,19 @@ class Agent:
         if not self._unproven:
             return
         situation = self.situation
-        me = situation.me.number
-        for section in situation.me.sides:
-            for bound in situation.feeder.peers(me, section):
+        me = situation.me
+        for section in me.sides:
+            for bound in situation.feeder.peers(me.number, section):
                 state = situation.heard(bound.switch)
                 if (
                     state is None
                     or state.unproven
-                    or not any(a[:2] == (me, situation.incarnation) for a in state.answers)
+                    or not any(a[:2] == (me.number, situation.incarnation) for a in state.answers)
                 ):
                     return
+        # A fault current that went on through this switch while it died may have been declared by it alone.
+        if me.normally_closed and not all(self._doubt(1 - side) for side in (0, 1) if forgotten(situation, side)):
+            return
         self._unproven = False
         self._note("locks proven", {"by": "peers"})
 

@@ -275,3 +275,25 @@ class Locator:
             pickup.settled = True
             return NOTHING, wake
         return NOTHING, min(wake, pickup.until + RESET_PATIENCE_S)
+
+
+def forgotten(situation: Situation, side: int) -> bool:
+    """Whether fault current entered the section at ``side`` of this switch, and nobody says where it went.
+
+    To be asked after a restart, in which this switch may have forgotten that it went on through itself.
+    """
+    me, feeder = situation.me, situation.feeder
+    section = me.sides[side]
+    if situation.inputs is not None and situation.inputs.voltage[side] is Voltage.PRESENT:
+        return False
+    for bound in feeder.peers(me.number, section):
+        state = situation.heard(bound.switch)
+        if state is None or not state.pickup_id:
+            continue
+        if state.direction_trusted and entered_side(state.direction) != bound.side:
+            continue
+        area = feeder.island(section, lambda n, asking=bound.switch: n != asking and situation.last_closed(n))
+        beyond = {situation.other_side(other) for other in area.boundary if other.switch != bound.switch}
+        if not any(situation.flag(s)[0] for s in area.sections | beyond):
+            return True
+    return False

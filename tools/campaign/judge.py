@@ -399,20 +399,21 @@ class Judge:
             began, _ = self._fault_current[switch]
             self._fault_current[switch] = (began, now)
         self._settle_exposure(world, now)
-        showing = self._show(flow) if flow.fault else ()
+        showing = self._show(world, flow) if flow.fault else ()
         self._showing = {section: self._showing.get(section, now) for section in showing}
 
-    def _show(self, flow: PlantFlow) -> set[int]:
-        """Faulted sections that fault current enters through a switch and leaves through none."""
+    def _show(self, world: World, flow: PlantFlow) -> set[int]:
+        """Faulted sections that fault current enters through a switch whose agent runs, and leaves through none."""
         entered: set[int] = set()
         left: set[int] = set()
         for switch, direction in flow.fault.items():
             a, b = self.truth.sides[switch]
+            alive = world.hosts[switch].station is not None
             if direction is not Direction.BACKWARD:
-                entered.add(b)
+                entered.update({b} if alive else ())
                 left.add(a)
             if direction is not Direction.FORWARD:
-                entered.add(a)
+                entered.update({a} if alive else ())
                 left.add(b)
         return (entered - left) & self._faults.keys() - self.truth.sources
 

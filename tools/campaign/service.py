@@ -256,7 +256,9 @@ class _Inquiry:
             for element in shared:
                 load = sum(abs(carried.get(head, 0.0)) + MARGIN_A for head in element.heads)
                 spare[element.name] = element.rating_a - load
-            assured = abs(end.flow_before_a.get(number, 0.0)) if number in end.closed_before else 0.0
+            # What it carried into the island before, by the same way, it may carry again.
+            before = end.flow_before_a.get(number, 0.0) * (1 if side == 1 else -1)
+            assured = max(before, 0.0) if end.closed_before.issuperset(path) else 0.0
             elements = (*(element.name for element in shared), *path)
             feeds.append(Feed(number, truth.sides[number][side], elements, assured))
         return tuple(feeds), spare

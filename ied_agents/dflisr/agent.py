@@ -500,6 +500,8 @@ class Agent:
             ordered = state.returning
             if ordered not in (NO_EVENT, self._record.returning) and self._moved_for(ordered):
                 self._record = replace(self._record, returning=ordered)
+                if ordered in self._released:
+                    self._released.remove(ordered)  # ordered once, it is done once
                 self._note("return to normal", {"event": ordered})
             for event in state.cleared if state.behaviour in IN_OPERATION else ():
                 if event not in self._record.cleared:

@@ -7,6 +7,7 @@ Longer than most files: what an island needs and which offer serves it are judge
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -91,6 +92,7 @@ class Campaign:
         whole: inner switches that cannot split.
         stale: the island is not what it was when it was claimed: the claim goes no further.
         short: why something of ``sections`` stays dark.
+        refused_in_part: after a grant another part was refused; what is left is claimed anew once the first is served.
     """
 
     purpose: Purpose | None = None
@@ -111,6 +113,16 @@ class Campaign:
     claimed_at: float = float("-inf")
     requested_at: float = float("-inf")
     claims_made: int = 0
+    refused_in_part: bool = False
+
+    @property
+    def whole_until(self) -> float:
+        """Until when nothing is split or left dark, s.
+
+        What is dark before it returns to normal stays so until its normal supply can take it as a whole.
+        """
+        returning = self.purpose is not None and self.purpose.kind is ClaimKind.RETURN
+        return math.inf if returning and not self.opening else self.since + SPLIT_PATIENCE_S
 
     def to(self, event: ClaimEvent) -> None:
         """Step through the table of claims."""
@@ -152,17 +164,21 @@ class Claimant:
         for event, frozen in situation.frozen.items():
             if event not in active or not self._fed_island(side, event):
                 continue
-            tripped = tripped_at is not None and tripped_at >= frozen.at and self._beyond(side, event)
+            tripped = tripped_at is not None and tripped_at >= frozen.at and self._near(event)
             if tripped or self._holds(event):
                 mine.append((frozen.at, event))
         return max(mine)[1] if mine else NO_EVENT
 
-    def _beyond(self, side: int, event: EventId) -> bool:
-        """Whether an event's section was fed through this switch: only then did it trip because of it."""
-        situation, me = self._now, self._now.me
+    def _near(self, event: EventId) -> bool:
+        """Whether an event's section was on this switch's feeder: only then did it trip because of it."""
+        situation, me, feeder = self._now, self._now.me, self._now.feeder
         closed = situation.frozen[event].closed
-        fed = situation.feeder.island(me.sides[side], lambda n: n != me.number and n in closed).sections
-        return any(situation.flag(section)[1] == event for section in fed)
+
+        def conducted(n: int) -> bool:
+            return n in closed and not any(feeder.is_source(section) for section in feeder.by_number[n].sides)
+
+        ours = [feeder.island(section, conducted).sections for section in me.sides if not feeder.is_source(section)]
+        return any(situation.flag(section)[1] == event for sections in ours for section in sections)
 
     def _holds(self, event: EventId) -> bool:
         return any(side.lock and side.lock_event == event for side in self._now.own.sides)
@@ -411,8 +427,7 @@ class Claimant:
             if not choice.parts:
                 return reason
             left_out = dark - frozenset[int]().union(*(part.sections for part in choice.parts))
-            if (choice.splits or left_out) and now < campaign.since + SPLIT_PATIENCE_S:
-                # What lies before the fault is coming back just now, and may supply this too.
+            if (choice.splits or left_out) and now < campaign.whole_until:
                 return Reason.PEER_SILENT
             campaign.parts = choice.parts
             campaign.sections |= dark
@@ -621,10 +636,16 @@ class Claimant:
         if campaign.claim.grants:
             granted = len(campaign.claim.grants)
             campaign.parts = (*campaign.parts[:granted], *campaign.parts[granted + 1 :])
-            campaign.short = reason
+            campaign.short, campaign.refused_in_part = reason, True
+            if possible_a:
+                campaign.limits[tie] = possible_a
+            else:
+                campaign.excluded[tie] = reason
             if granted == len(campaign.parts):
                 campaign.to(ClaimEvent.GRANTED)
             return Reason.NONE
+        if campaign.whole_until == math.inf:
+            return reason
         # What could be had instead may do for a part of the island; else the tie is out.
         limit = campaign.limits.get(tie)
         if possible_a:
@@ -664,10 +685,11 @@ class Claimant:
             ):
                 return Reason.DID_NOT_CLOSE
             campaign.served |= part.sections
-        if not failed:
+        if not failed and not campaign.refused_in_part:
             campaign.to(ClaimEvent.SERVED)
             return Reason.NONE
         campaign.excluded |= failed
+        campaign.refused_in_part = False
         self._start_over(campaign)
         campaign.to(ClaimEvent.FAILED)
-        return max(failed.values())
+        return max(failed.values(), default=campaign.short)

@@ -115,6 +115,8 @@ class Closer:
                 continue
             if any(claim.id < promise for promise in self._promised):
                 continue
+            if any(bound.switch == me.number for bound in claim.grants):
+                continue  # nobody else can serve what it fed
             dead = inputs is not None and inputs.voltage == (Voltage.ABSENT, Voltage.ABSENT) and not inputs.pickup
             back = claim.kind is ClaimKind.RETURN and not me.normally_closed
             if dead or back:

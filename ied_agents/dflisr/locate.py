@@ -83,6 +83,10 @@ class Locator:
         self._neighbours = {b.switch for section in me.sides for b in feeder.peers(me.number, section)}
         self.pickup: Pickup | None = None
         self._count = 0
+        self._carries_since = math.inf
+        """Since when the own switch has carried fault current without a break, whatever its direction, s."""
+        self._flows_since: dict[int, float] = {}
+        """The same of the peers that carry some, as heard."""
         self._asked: dict[tuple[int, int, int], float] = {}
         self._answers: dict[int, Answer] = {}
 
@@ -97,6 +101,7 @@ class Locator:
         if inputs is None:
             return None
         pickup = self.pickup
+        self._carries_since = min(self._carries_since, now) if inputs.pickup else math.inf
         if inputs.pickup and self._now.inputs_valid(now):
             if (
                 pickup is None
@@ -151,7 +156,9 @@ class Locator:
         for number, view in situation.views.items():
             state = view.state
             if state is None or not (state.pickup or state.unproven) or situation.heard(number) is None:
+                self._flows_since.pop(number, None)
                 continue
+            flows_since = self._flows_since.setdefault(number, now)
             if (
                 state.unproven
                 and number in self._neighbours
@@ -174,7 +181,7 @@ class Locator:
             given = self._answers.get(number)
             if given is not None and given[:3] == key and given.kind is not AnswerKind.NOT_SEEN:
                 continue
-            kind = self._judge(section, heard_at, now)
+            kind = self._judge(section, heard_at, flows_since, now)
             if kind is AnswerKind.NONE:
                 wake = min(wake, heard_at + situation.config.detection_time_s)
             elif given != (*key, kind):
@@ -188,7 +195,7 @@ class Locator:
             del self._answers[next(iter(self._answers))]
         return answer
 
-    def _judge(self, section: int, heard_at: float, now: float) -> AnswerKind:
+    def _judge(self, section: int, heard_at: float, flows_since: float, now: float) -> AnswerKind:
         detection = self._now.config.detection_time_s
         if not self._now.inputs_valid(now):
             return AnswerKind.UNSURE
@@ -198,8 +205,11 @@ class Locator:
         if pickup is not None and same and (pickup.until is None or pickup.until >= heard_at - detection):
             if pickup.entered is None:
                 return AnswerKind.UNSURE
-            entered = self._now.me.sides[pickup.entered]
-            return AnswerKind.ENTERS_TOO if entered == section else AnswerKind.PASSES_ON
+            if self._now.me.sides[pickup.entered] == section:
+                return AnswerKind.ENTERS_TOO
+            # It did not pass on what flowed before it began to flow here: there may be another fault in the section.
+            late = pickup.until is None and self._carries_since > flows_since + LATE_FACTOR * detection
+            return AnswerKind.UNSURE if late else AnswerKind.PASSES_ON
         return AnswerKind.NOT_SEEN if now >= heard_at + detection else AnswerKind.NONE
 
     @property

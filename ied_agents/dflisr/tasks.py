@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ied_agents.control.decision import Reason
-from ied_agents.dflisr.capacity import FLOW_DEADBAND_A
+from ied_agents.dflisr.capacity import FLOW_DEADBAND_A, LOADS_SETTLE_S
 from ied_agents.dflisr.claimant import AGENT_EPOCH, Purpose
 from ied_agents.dflisr.records import NO_EVENT, ClaimKind, EventId, SectionState, Stage
 from ied_agents.process.inputs import Voltage
@@ -130,9 +130,14 @@ class Tasks:
             return told
         inputs = situation.inputs
         # Who is fed through others waits until they have closed.
-        live = inputs is not None and inputs.voltage[1 - side] is Voltage.PRESENT
-        if live and self._tasks[side] is None:
+        if inputs is None or inputs.voltage[1 - side] is not Voltage.PRESENT or self._tasks[side] is not None:
+            return False
+        # What a tie feeds is cut off for the return: first it must be known what the supply can carry.
+        settled = situation.live_since[1 - side] + LOADS_SETTLE_S
+        if inputs.voltage[side] is Voltage.ABSENT or now >= settled:
             self._tasks[side] = _Task(ClaimKind.RETURN, frozen())
+        else:
+            self.deadline = min(self.deadline, settled)
         return False
 
     # -- as claims ------------------------------------------------------------------------------------------------

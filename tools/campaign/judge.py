@@ -54,6 +54,10 @@ if TYPE_CHECKING:
 
 
 TOLERANCE_A: Final = 0.2
+JUST_S: Final = 0.5
+"""Who trips so long after a fault current has ended trips because of it."""
+SAME_FAULT: Final = 4
+"""Pickups that follow each other within so many detection times are of one fault, as far as anybody can tell."""
 _NEVER: Final = float("inf")
 
 
@@ -124,6 +128,8 @@ class Judge:
         self._appearances = 0
         self._showing: dict[int, float] = {}
         self._exposed: set[int] = set()
+        self._just_fed: dict[int, tuple[float, frozenset[int]]] = {}
+        """By switch when fault current ended that flowed through it, s, and which appearances of faults it fed."""
         self._fault_current: dict[int, tuple[float, float]] = {}
         """By switch when fault current began to flow through it, and when it ended, s."""
         # Reclosing: what a breaker tripped for, and how often it has reclosed on each appearance of a fault.
@@ -247,7 +253,7 @@ class Judge:
             self._take_order(event.switch, "close", self._judge_close(world, event.switch, decided))
             return
         self._take_order(event.switch, "open", _Order(decided, by_hand=False))
-        self._tripped_for[event.switch] = self._fed_through(event.switch)
+        self._tripped_for[event.switch] = self._fed_through(world, event.switch)
 
     def _judge_close(self, world: World, switch: int, decided: float) -> _Order:
         against = self.books.objections(switch, decided)
@@ -317,7 +323,7 @@ class Judge:
         for switch in self._conducting - conducting:
             if self._opening.pop(switch, None) is not None:
                 # Fault current may have come while it was opening.
-                self._tripped_for[switch] = self._tripped_for.get(switch, frozenset()) | self._fed_through(switch)
+                self._tripped_for[switch] = self._tripped_for.get(switch, frozenset()) | self._fed_through(world, switch)
             self._restoring.pop(switch, None)
         for switch, order in by_agents.items():
             self._note_restoring(switch, order, world.now)
@@ -398,6 +404,7 @@ class Judge:
         for switch in self._flow.fault.keys() - flow.fault.keys():
             began, _ = self._fault_current[switch]
             self._fault_current[switch] = (began, now)
+            self._just_fed[switch] = (now, self._fed_through(world, switch))
         self._settle_exposure(world, now)
         showing = self._show(world, flow) if flow.fault else ()
         self._showing = {section: self._showing.get(section, now) for section in showing}
@@ -419,15 +426,16 @@ class Judge:
 
     def _settle_exposure(self, world: World, now: float) -> None:
         """A fault has shown itself when it could be seen for as long as the agents need to see it."""
-        needed_s = self._detection_s + world.plant_settings.pickup_spread_s
+        needed_s = SAME_FAULT * self._detection_s + world.plant_settings.pickup_spread_s
         self._exposed.update(s for s, since in self._showing.items() if now >= since + needed_s and s in self._faults)
 
-    def _fed_through(self, switch: int) -> frozenset[int]:
+    def _fed_through(self, world: World, switch: int) -> frozenset[int]:
         """Appearances of faults whose current flows, or has just flowed, through a switch."""
         assert self._flow is not None
         direction = self._flow.fault.get(switch)
         if direction is None:
-            return frozenset()
+            ended, fed = self._just_fed.get(switch, (_NEVER, frozenset[int]()))
+            return fed if ended <= world.now <= ended + JUST_S else frozenset()
         a, b = self.truth.sides[switch]
         into = {b} if direction is Direction.FORWARD else {a} if direction is Direction.BACKWARD else {a, b}
         beyond = self.truth.reach(into, self._conducting - {switch})

@@ -295,9 +295,11 @@ class World:
 
     @property
     def busy(self) -> bool:
-        """Whether an agent is isolating or restoring, or waits for its disk."""
+        """Whether an agent is isolating, restoring or returning to normal, or waits for its disk."""
         return any(host.unwritten for host in self.hosts.values()) or any(
-            state.close_outstanding or state.progress.stage in (Stage.LOCATING, Stage.ISOLATING, Stage.RESTORING)
+            state.close_outstanding
+            or state.returning.counter
+            or state.progress.stage in (Stage.LOCATING, Stage.ISOLATING, Stage.RESTORING)
             for state in self.states().values()
         )
 

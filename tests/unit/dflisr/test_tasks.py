@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ied_agents.control.decision import Authority, Behaviour, Origin, Reason
+from ied_agents.dflisr.capacity import LOADS_SETTLE_S
 from ied_agents.dflisr.closer import SUPPLY_STEADY_S
 from ied_agents.dflisr.records import (
     EMPTY_CLAIM,
@@ -246,7 +247,8 @@ def test_it_waits_until_its_normal_supply_is_live(opened, network):
     opened.feed(voltage=(UNKNOWN, LIVE))
     assert opened.turns(0.3).fast.claims == NO_CLAIMS
     opened.feed(voltage=(LIVE, LIVE))
-    opened.turn(after=0.01)
+    assert opened.turns(LOADS_SETTLE_S - 0.1).fast.claims == NO_CLAIMS, "not yet measured what the supply carries"
+    opened.turns(0.2)
     assert claim_of(opened, 1).kind is ClaimKind.RETURN
 
 
@@ -254,8 +256,7 @@ def test_it_waits_until_its_normal_supply_is_live(opened, network):
 def returning(opened, network):
     repaired(opened, network)
     opened.feed(voltage=(LIVE, LIVE))
-    opened.turn(after=0.01)
-    opened.turn(after=0.01)
+    opened.turns(LOADS_SETTLE_S + 0.1)
     opened.claim = claim_of(opened, 1)
     return opened
 

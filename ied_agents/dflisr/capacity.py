@@ -206,10 +206,36 @@ class Ledger:
                 state = RESERVATION.step(state, event)
             if state is ReservationState.NONE:
                 continue
-            whole = state is ReservationState.GIVEN
-            kept.append(entry if whole == made.whole else replace(entry, reservation=made._replace(whole=whole)))
+            whole, amount = state is ReservationState.GIVEN, self._still_needed(entry, now)
+            now_made = made._replace(whole=whole, deciamperes=amount)
+            kept.append(entry if now_made == made else replace(entry, reservation=now_made))
         if tuple(kept) != self.entries:
             self.entries = tuple(kept)
+
+    def _still_needed(self, entry: Entry, now: float) -> int:
+        """What a reservation must cover, in tenths of an ampere: less once part of its island has been cut off again.
+
+        A later fault may do that. What is cut off reserves anew when it comes back.
+        """
+        situation, made = self._now, entry.reservation
+        head = head_of(entry.path, made.tie)
+        if head != situation.me.number:
+            state = situation.heard(head)
+            theirs = [] if state is None else [r for r in state.reservations if r[:2] == made[:2]]
+            return min([made.deciamperes, *(r.deciamperes for r in theirs)])
+        closed_since = self._closed_since.get((made.claim, made.tie))
+        frozen = situation.frozen.get(entry.event)
+        if closed_since is None or now < closed_since + LOADS_SETTLE_S or frozen is None:
+            return made.deciamperes
+        bound = Bound(made.tie, entry.side)
+        fed = situation.feeder.island(
+            situation.feeder.section(bound), lambda n: n != made.tie and not situation.known_open(n)
+        )
+        if not fed.sections <= frozen.loads_a.keys() or situation.feeder.has_source(fed.sections):
+            return made.deciamperes
+        needed = sum(frozen.loads_a[s] for s in fed.sections) * situation.config.pickup_factor
+        unsure = sum(FLOW_DEADBAND_A for other in fed.boundary if other.switch in frozen.closed)
+        return min(made.deciamperes, math.ceil((needed + unsure) * 10))
 
     def _happened(self, entry: Entry, now: float) -> ReservationEvent | None:
         situation, made = self._now, entry.reservation

@@ -302,8 +302,13 @@ def forgotten(situation: Situation, side: int) -> bool:
             continue
         if state.direction_trusted and entered_side(state.direction) != bound.side:
             continue
-        area = feeder.island(section, lambda n, asking=bound.switch: n != asking and situation.last_closed(n))
-        beyond = {situation.other_side(other) for other in area.boundary if other.switch != bound.switch}
-        if not any(situation.flag(s)[0] for s in area.sections | beyond):
+        if not _declared_beyond(situation, section, bound.switch):
             return True
     return False
+
+
+def _declared_beyond(situation: Situation, section: int, entering: int) -> bool:
+    """Whether anything is held where a current may have gone that entered a section through a switch."""
+    area = situation.feeder.island(section, lambda n: n != entering and situation.last_closed(n))
+    beyond = {situation.other_side(bound) for bound in area.boundary if bound.switch != entering}
+    return any(situation.flag(s)[0] for s in area.sections | beyond)

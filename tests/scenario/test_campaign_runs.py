@@ -18,11 +18,11 @@ from ied_agents.process.plant import PlantSettings
 from ied_agents.runtime.memory_link import Disturbance
 from tools.campaign.command import app, summarise
 from tools.campaign.feeders import random_system
-from tools.campaign.judge import Judge
+from tools.campaign.judge import Judge, Violation
 from tools.campaign.occurrences import Crash, Fault, Forge, Occurrence
 from tools.campaign.plans import plan
-from tools.campaign.runs import run_all, run_one
-from tools.campaign.scenario import run_scenario
+from tools.campaign.runs import Result, run_all, run_one
+from tools.campaign.scenario import Verdict, run_scenario
 from tools.campaign.story import tell
 from tools.campaign.user_network import user_system
 from tools.campaign.world import World
@@ -45,6 +45,7 @@ def test_no_invariant_breaks_on_random_feeders():
 def test_no_invariant_breaks_on_the_sample_network():
     summary = summarise(run_all(21, range(100), WORKERS, user_system(SAMPLES / "two_source.scd")))
     assert summary["violations"] == 0, summary["failed"]
+    assert summary["islands_served_less"] == 0, summary["served_less"]
 
 
 @pytest.mark.parametrize("number", [1, 3, 8])
@@ -176,6 +177,30 @@ def test_the_command_prints_json(capsys):
     assert result["seed"] == 3
     assert {"violations", "restorable_load_restored", "stale_inputs_refused"} <= result.keys()
     assert result["replay"] == "flisr campaign --seed 3 --replay NUMBER"
+
+
+def _result(number, *invariants, served_a=0.0, could_a=0.0):
+    violations = tuple(Violation(invariant, 1.0, "made up") for invariant in invariants)
+    return Result(number, False, Verdict("two faults", 9, True, violations, served_a, could_a, 0, 2.0))
+
+
+def test_safety_is_judged_in_every_run_and_service_over_all_together():
+    summary = summarise([_result(0, served_a=990.0, could_a=990.0), _result(1, "I7", served_a=5.0, could_a=10.0)])
+    assert (summary["violations"], summary["failed"]) == (0, [])
+    assert summary["restorable_load_restored"] == 0.995
+    assert (summary["islands_served_less"], summary["served_less"][0]["number"]) == (1, 1)
+    summary = summarise([_result(0), _result(4, "I1", "I1", "I7"), _result(5, "defect")])
+    assert (summary["violations"], summary["broken"]) == (3, {"I1": 2, "I7": 1, "defect": 1})
+    assert [failure["number"] for failure in summary["failed"]] == [4, 5]
+
+
+@pytest.mark.parametrize(("served_a", "status"), [(999.0, 0), (998.0, 1)])
+def test_too_little_service_over_all_ends_with_status_1(capsys, monkeypatch, served_a, status):
+    result = _result(0, "I7", served_a=served_a, could_a=1000.0)
+    monkeypatch.setattr(tools.campaign.command, "run_all", lambda *_: [result])
+    code, out = campaign(capsys, "--scenarios", "1")
+    assert code == status
+    assert "1 islands served less than possible" in " ".join(out.split())
 
 
 def test_the_command_tells_a_story(capsys):

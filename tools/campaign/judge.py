@@ -323,7 +323,9 @@ class Judge:
         for switch in self._conducting - conducting:
             if self._opening.pop(switch, None) is not None:
                 # Fault current may have come while it was opening.
-                self._tripped_for[switch] = self._tripped_for.get(switch, frozenset()) | self._fed_through(world, switch)
+                self._tripped_for[switch] = self._tripped_for.get(switch, frozenset()) | self._fed_through(
+                    world, switch
+                )
             self._restoring.pop(switch, None)
         for switch, order in by_agents.items():
             self._note_restoring(switch, order, world.now)
@@ -340,9 +342,14 @@ class Judge:
     def _note_restoring(self, switch: int, order: _Order, now: float) -> None:
         if order.permission is None or order.permission.claim.kind not in (ClaimKind.RESTORE, ClaimKind.TRANSFER):
             return
+        assert self._flow is not None
         claim, side = order.permission
         self._restoring[switch] = Restoring(
-            self.truth.sides[switch][side], self.books.claimed_at[claim.id], self.books.granted_at[claim.id], now
+            self.truth.sides[switch][side],
+            self.books.claimed_at[claim.id],
+            self.books.granted_at[claim.id],
+            now,
+            dict(self._flow.load_a),
         )
 
     def _judge_energised(self, world: World, switch: int, order: _Order, newly: set[int]) -> None:

@@ -39,12 +39,14 @@ class Restoring(NamedTuple):
     Attributes:
         section: what it was to energise.
         claimed_at, granted_at, closed_at: s.
+        load_a: what every switch carried before it closed, A: a later fault may have made room that was not there.
     """
 
     section: int
     claimed_at: float
     granted_at: float
     closed_at: float
+    load_a: Mapping[int, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +195,7 @@ class _Inquiry:
         """The island as the optimum sees it, in the network as those before it have left it."""
         truth, end = self._truth, self._end
         boundary = truth.boundary(island, self._isolated)
-        feeds, spare = self._feeds(boundary, conducting, self._supplies(island))
+        feeds, spare = self._feeds(island, boundary, conducting)
         loads = {}
         for section in island:
             measured = sum(truth.sides[n][side] == section and n in end.closed_before for n, side in boundary)
@@ -234,12 +236,17 @@ class _Inquiry:
         )
 
     def _feeds(
-        self, boundary: Collection[tuple[int, int]], conducting: Collection[int], supplies: Collection[int]
+        self, island: Collection[int], boundary: Collection[tuple[int, int]], conducting: Collection[int]
     ) -> tuple[tuple[Feed, ...], dict[Hashable, float]]:
         """Who could energise an island, and what the elements on the way can carry yet, A."""
         truth, end = self._truth, self._end
         ways = truth.ways(end.live_sources, conducting)
-        carried = self._carried(ways)
+        supplies = self._supplies(island)
+        carried = {number: abs(a) for number, a in self._carried(ways).items()}
+        closes = [closed for closed in end.restoring.values() if closed.section in island]
+        for closed in sorted(closes, key=lambda closed: closed.closed_at)[:1]:
+            for number, a in closed.load_a.items():
+                carried[number] = max(carried.get(number, 0.0), abs(a))
         feeds = []
         spare: dict[Hashable, float] = {}
         for number, side in boundary:
@@ -251,10 +258,10 @@ class _Inquiry:
                 continue
             shared = [element for element in self._shared if not set(path).isdisjoint(element.heads)]
             for n in path:
-                spare[n] = self._ratings_a[n] - abs(carried.get(n, 0.0)) - MARGIN_A
+                spare[n] = self._ratings_a[n] - carried.get(n, 0.0) - MARGIN_A
             spare[number] -= _REQUEST_STEP_A
             for element in shared:
-                load = sum(abs(carried.get(head, 0.0)) + MARGIN_A for head in element.heads)
+                load = sum(carried.get(head, 0.0) + MARGIN_A for head in element.heads)
                 spare[element.name] = element.rating_a - load
             # What it carried into the island before, by the same way, it may carry again.
             before = end.flow_before_a.get(number, 0.0) * (1 if side == 1 else -1)

@@ -59,7 +59,7 @@ def _judge(system: FeederSystem, conducting: set[int], restoring=None, **changes
 
 
 def _closed(section: int, at: float) -> Restoring:
-    return Restoring(section, at, at + 0.1, at + 0.2)
+    return Restoring(section, at, at + 0.1, at + 0.2, {})
 
 
 def test_all_restored_is_all_that_could_be():
@@ -98,7 +98,7 @@ def test_who_is_granted_first_takes_the_capacity(first, second):
 
 def test_a_supply_that_came_up_after_the_claim_was_no_offer():
     system = _system()
-    late = {4: Restoring(3, 1.0, 5.0, 5.1), 5: Restoring(4, 1.0, 5.2, 5.3)}
+    late = {4: Restoring(3, 1.0, 5.0, 5.1, {}), 5: Restoring(4, 1.0, 5.2, 5.3, {})}
     service = _judge(system, {6, 4, 5}, late, out=frozenset({1, 2}), not_closable=frozenset({2, 3, 7, 8}))
     assert (service.served_a, service.could_a, service.missed) == (70.0, 70.0, ())
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from ied_agents.control.decision import Reason
 from ied_agents.dflisr.capacity import (
     FLOW_DEADBAND_A,
+    flow_a,
     head_of,
     outstanding_a,
     path_loads,
@@ -57,6 +58,8 @@ GRANT_PATIENCE_S: Final = 8.0
 """Longer than a granted switch waits, closes and is heard of."""
 SPLIT_PATIENCE_S: Final = 0.6
 """An island is split, or left dark in part, so long after the event: until then others may become able to supply."""
+GENERATION_GOES_S: Final = 2.0
+"""Local generation has left an island that is dead for so long (EN 50549-1, IEEE 1547)."""
 CLAIM_PAUSE_S: Final = 0.1
 HIGHEST_NUMBER: Final = 0xFFFF_FFFF
 CLAIMS_PER_EVENT: Final = 24
@@ -92,6 +95,8 @@ class Campaign:
         whole: inner switches that cannot split.
         stale: the island is not what it was when it was claimed: the claim goes no further.
         short: why something of ``sections`` stays dark.
+        dead_since: when all that is claimed was first known to be dead, s.
+        generating: local generation may still run there, and feed back once there is voltage.
         refused_in_part: after a grant another part was refused; what is left is claimed anew once the first is served.
     """
 
@@ -114,6 +119,8 @@ class Campaign:
     requested_at: float = float("-inf")
     claims_made: int = 0
     refused_in_part: bool = False
+    dead_since: float = math.inf
+    generating: bool = True
 
     @property
     def whole_until(self) -> float:
@@ -339,6 +346,7 @@ class Claimant:
         purpose = campaign.purpose
         if purpose is None:
             return IDLE
+        campaign.generating = now < campaign.dead_since + GENERATION_GOES_S
         reason = Reason.NONE
         # A refusal leads to another choice at once.
         for _ in range(len(campaign.claim.boundary) + 1):
@@ -369,6 +377,7 @@ class Claimant:
             missing = self._gather(campaign, stored)
             if missing is not Reason.NONE:
                 return missing
+            campaign.dead_since = min(campaign.dead_since, now)
         if campaign.state is ClaimState.CHOOSING:
             missing = self._choose(side, campaign, purpose, now)
             if missing is not Reason.NONE:
@@ -525,6 +534,8 @@ class Claimant:
     ) -> tuple[list[Offer], Reason]:
         """Switches that could energise an island, with what is left of every element on their way."""
         situation, me = self._now, self._now.me.number
+        generation = situation.frozen[purpose.event].generation_a
+        generation_a = sum(generation.get(section, 0.0) for section in island.sections)
         offers: list[Offer] = []
         missing = Reason.NO_SUPPLY
         for bound in island.boundary:
@@ -545,10 +556,27 @@ class Claimant:
             if elements is None:
                 missing = Reason.SUPPLY_NOT_LIVE if missing is Reason.NO_SUPPLY else missing
                 continue
+            if campaign.generating and not self._takes_back(bound, generation_a):
+                missing = Reason.NO_CAPACITY
+                continue
             if bound.switch in campaign.limits:
                 elements = (*elements, (bound.switch, campaign.limits[bound.switch]))
             offers.append(Offer(bound, situation.feeder.section(bound), elements, own))
         return offers, missing
+
+    def _takes_back(self, bound: Bound, generation_a: float) -> bool:
+        """Whether the way from a switch to its source can carry what an island's generation would feed back."""
+        if not generation_a:
+            return True
+        ratings = self._now.feeder.by_number
+        backs = {bound.switch: 0.0}
+        section = self._now.other_side(bound)
+        for number in supply_path(self._now, bound) or ():
+            sides = ratings[number].sides
+            flow = flow_a(self._now, number) or 0.0
+            backs[number] = max(0.0, flow if sides.index(section) == 0 else -flow)
+            section = sides[1 - sides.index(section)]
+        return all(back + generation_a + FLOW_DEADBAND_A <= ratings[n].rating_a for n, back in backs.items())
 
     def _held(self, switch: int) -> bool:
         """Whether a switch is held open to split an island: only a return to normal closes it."""

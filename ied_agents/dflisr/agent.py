@@ -512,7 +512,8 @@ class Agent:
         if event in self._released:
             # That the event is cleared may be heard before the order to return.
             return True
-        return event == self._record.hold_event or any(side.event == event for side in self._record.sides)
+        record = self._record
+        return event in (record.hold_event, *record.duties) or any(side.event == event for side in record.sides)
 
     def _clear(self, event: EventId) -> None:
         cleared = (*(e for e in self._record.cleared if e != event), event)[-CLEARED_KEPT:]

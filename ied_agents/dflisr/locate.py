@@ -8,7 +8,7 @@ is then suspect.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ied_agents.dflisr.records import Answer, AnswerKind
@@ -39,6 +39,7 @@ class Pickup:
         since, until: start and reset, s; ``until`` None while it lasts.
         settled: nothing more will come of it: declared, passed on, or judged harmless.
         confirmed: peers were asked once more when the own delay ran out.
+        passed_on: somebody has said so.
         passed_until: when the last peer that passed it on saw it end, s.
         awaits_shot: a breaker reclosing on it will show whether there still is a fault.
     """
@@ -50,6 +51,7 @@ class Pickup:
     until: float | None = None
     settled: bool = False
     confirmed: bool = False
+    passed_on: bool = False
     passed_until: float = math.inf
     awaits_shot: bool = False
 
@@ -112,9 +114,12 @@ class Locator:
                 self.pickup = Pickup(self._count, inputs.direction, inputs.direction_trusted, now)
                 return self.pickup
             if self._still_enters(pickup, now) or self._trips_unsure(pickup, now):
-                # Whoever passed the fault on has cleared it, and current still enters: there is another one before.
+                # Whoever passed the fault on has cleared it, or is gone, and current still enters: there may be another
+                # one before.
                 self._count += 1
-                self.pickup = replace(pickup, id=self._count, settled=False, passed_until=math.inf, awaits_shot=False)
+                self.pickup = Pickup(
+                    self._count, pickup.direction, pickup.trusted, pickup.since, confirmed=pickup.confirmed
+                )
                 return self.pickup
         elif pickup is not None and pickup.until is None:
             pickup.until = now
@@ -123,14 +128,14 @@ class Locator:
         return None
 
     def _still_enters(self, pickup: Pickup, now: float) -> bool:
-        """Whether the own pickup lasts although no peer that passed it on sees fault current any more."""
+        """Whether the own pickup lasts although no peer that passed it on still says that it sees fault current."""
         side = pickup.entered
-        if side is None or not pickup.settled:
+        if side is None or not (pickup.settled and pickup.passed_on):
             return False
         section = self._now.me.sides[side]
         passing = [n for n, kind in self._received(section).items() if kind is AnswerKind.PASSES_ON]
         states = [self._now.heard(number) for number in passing]
-        if not passing or any(state is None or state.pickup for state in states):
+        if any(state is not None and state.pickup for state in states):
             pickup.passed_until = math.inf
             return False
         pickup.passed_until = min(pickup.passed_until, now)
@@ -262,7 +267,7 @@ class Locator:
             return Verdict(side, trip=trip), wake
         kinds = self._received(section).values()
         if AnswerKind.PASSES_ON in kinds:
-            pickup.settled = True
+            pickup.settled = pickup.passed_on = True
             return Verdict(side, trip=trip), wake
         if pickup.settled:
             return Verdict(side, trip=trip), wake

@@ -123,6 +123,11 @@ class MemoryNetwork(Generic[FrameT]):
         """Cut one-way: of each pair the second link does not hear the first. Replaces what was said before."""
         self._deaf = frozenset(pairs)
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether some links do not hear some others."""
+        return bool(self._part or self._deaf)
+
     def send(self, sender: int, frame: FrameT, now: float) -> Sequence[Delivery]:
         """Put a frame on its way.
 

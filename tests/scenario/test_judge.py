@@ -30,6 +30,7 @@ from ied_agents.dflisr.records import (
 from ied_agents.process.inputs import SwitchCommand
 from ied_agents.process.plant import Plant, PlantSettings
 from ied_agents.process.plant_network import PlantSection
+from ied_agents.runtime.memory_link import MemoryNetwork
 from tools.campaign.feeders import FeederSystem, assemble
 from tools.campaign.judge import Judge
 from tools.campaign.world import PROCESS_DELAY_S
@@ -82,6 +83,7 @@ class Stage:
         self.plant = Plant(self.system.plant, self.plant_settings, random.Random(1))
         self.now = 0.0
         self.acted = 0
+        self.network = MemoryNetwork(random.Random(1))
         self.hosts = {number: SimpleNamespace(station=None) for number in self.system.agents}
         for number in self.hosts:
             self.start(number)

@@ -54,6 +54,10 @@ if TYPE_CHECKING:
 
 
 TOLERANCE_A: Final = 0.2
+RETRIED_S: Final = 0.12
+"""A frame has been repeated three times by then (after 4, 16 and 100 ms)."""
+REPEATED_S: Final = 1.0
+"""Whoever was not heard while the network was cut is heard so long after it is whole again."""
 JUST_S: Final = 0.5
 """Who trips so long after a fault current has ended trips because of it."""
 SAME_FAULT: Final = 4
@@ -137,6 +141,10 @@ class Judge:
         self._shots: Counter[tuple[int, int]] = Counter()
         self._live_otherwise: dict[int, float] = {}
         """Sections that came under voltage last by something else than an agent's order, and when, s."""
+        self._cut_at = -_NEVER
+        """When somebody did not hear somebody else last, s."""
+        self._upset_at = -_NEVER
+        """When a source was lost last, s."""
         self._ever_faulted: set[int] = set()
         self._restoring: dict[int, Restoring] = {}
 
@@ -171,6 +179,8 @@ class Judge:
 
     def look(self, world: World) -> None:
         """Judge what the last step did."""
+        if world.network.is_cut:
+            self._cut_at = world.now
         number = world.acted
         if number:
             self._hear(world, number)
@@ -218,6 +228,7 @@ class Judge:
                     self._exposed.discard(event.section)
                 case SourceLost():
                     self.disturbed = True
+                    self._upset_at = world.now
         conducting = world.plant.conducting()
         if conducting is not self._conducting:
             self._judge_closed(world, conducting, flow)
@@ -331,7 +342,8 @@ class Judge:
             self._note_restoring(switch, order, world.now)
             self._judge_energised(world, switch, order, newly & self.truth.reach(self.truth.sides[switch], conducting))
             self._judge_both_live(world, switch, order, flow)
-        if by_agents:
+        # What comes to hang on a switch while it closes, because a source is lost, is nobody's decision.
+        if any(order.at >= self._upset_at for order in by_agents.values()):
             self._judge_loads(world, flow)
         for section in newly:
             if by_agents:
@@ -432,8 +444,12 @@ class Judge:
         return (entered - left) & self._faults.keys() - self.truth.sources
 
     def _settle_exposure(self, world: World, now: float) -> None:
-        """A fault has shown itself when it could be seen for as long as the agents need to see it."""
+        """A fault has shown itself when it could be seen, and told, for as long as the agents need for that."""
         needed_s = SAME_FAULT * self._detection_s + world.plant_settings.pickup_spread_s
+        if now < self._cut_at + REPEATED_S:
+            needed_s += REPEATED_S
+        elif world.network.disturbance.loss or world.network.disturbance.burst_share:
+            needed_s += RETRIED_S
         self._exposed.update(s for s, since in self._showing.items() if now >= since + needed_s and s in self._faults)
 
     def _fed_through(self, world: World, switch: int) -> frozenset[int]:

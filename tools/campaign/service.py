@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MARGIN_A: Final = 1.0
 """What agents measure may be this much behind (``dflisr.capacity.FLOW_DEADBAND_A``)."""
+KEPT_FREE_A: Final = 2 * MARGIN_A
+"""On every element: what is measured may be too large by the margin, and the margin is kept free."""
 _REQUEST_STEP_A: Final = 0.1
 """Capacity is asked for in tenths of an ampere, rounded up."""
 _NEVER: Final = float("inf")
@@ -258,10 +260,10 @@ class _Inquiry:
                 continue
             shared = [element for element in self._shared if not set(path).isdisjoint(element.heads)]
             for n in path:
-                spare[n] = self._ratings_a[n] - carried.get(n, 0.0) - MARGIN_A
+                spare[n] = self._ratings_a[n] - carried.get(n, 0.0) - KEPT_FREE_A
             spare[number] -= _REQUEST_STEP_A
             for element in shared:
-                load = sum(carried.get(head, 0.0) + MARGIN_A for head in element.heads)
+                load = sum(carried.get(head, 0.0) + KEPT_FREE_A for head in element.heads)
                 spare[element.name] = element.rating_a - load
             # What it carried into the island before, by the same way, it may carry again.
             before = end.flow_before_a.get(number, 0.0) * (1 if side == 1 else -1)

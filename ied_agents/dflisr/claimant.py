@@ -131,6 +131,13 @@ class Campaign:
         returning = self.purpose is not None and self.purpose.kind is ClaimKind.RETURN
         return math.inf if returning and not self.opening else self.since + SPLIT_PATIENCE_S
 
+    def limit(self, tie: int, reason: Reason, possible_a: float) -> None:
+        """Ask no more of a tie than it can have; one whose supply is not heard is no offer until it is heard again."""
+        if possible_a:
+            self.limits[tie] = possible_a
+        elif reason is not Reason.SUPPLY_NOT_LIVE:
+            self.excluded[tie] = reason
+
     def to(self, event: ClaimEvent) -> None:
         """Step through the table of claims."""
         self.state = CLAIM.step(self.state, event)
@@ -557,7 +564,7 @@ class Claimant:
                 missing = Reason.SUPPLY_NOT_LIVE if missing is Reason.NO_SUPPLY else missing
                 continue
             if campaign.generating and not self._takes_back(bound, generation_a):
-                missing = Reason.NO_CAPACITY
+                missing = Reason.ISLAND_NOT_DEAD
                 continue
             if bound.switch in campaign.limits:
                 elements = (*elements, (bound.switch, campaign.limits[bound.switch]))
@@ -665,10 +672,7 @@ class Claimant:
             granted = len(campaign.claim.grants)
             campaign.parts = (*campaign.parts[:granted], *campaign.parts[granted + 1 :])
             campaign.short, campaign.refused_in_part = reason, True
-            if possible_a:
-                campaign.limits[tie] = possible_a
-            else:
-                campaign.excluded[tie] = reason
+            campaign.limit(tie, reason, possible_a)
             if granted == len(campaign.parts):
                 campaign.to(ClaimEvent.GRANTED)
             return Reason.NONE
@@ -676,10 +680,7 @@ class Claimant:
             return reason
         # What could be had instead may do for a part of the island; else the tie is out.
         limit = campaign.limits.get(tie)
-        if possible_a:
-            campaign.limits[tie] = possible_a
-        else:
-            campaign.excluded[tie] = reason
+        campaign.limit(tie, reason, possible_a)
         chosen, splits = campaign.parts, campaign.splits
         if splits:
             self._start_over(campaign)

@@ -773,6 +773,9 @@ class Agent:
             if self._behaviour() is not Behaviour.ON and self._orders.withhold(event):
                 self._note("would open", {"event": event, "mode": self._behaviour().name})
             return False
+        pickup = self._locator.pickup
+        if protecting:
+            self._orders.tripped_into = None if pickup is None else pickup.entered
         self._turn.commands.append(command)
         self._wake(self._orders.deadline(now))
         self._note("open ordered", {"event": event})
@@ -925,7 +928,7 @@ class Agent:
             self._note("opens to split the island", {"claim": claim.id})
 
     def _purpose(self, side: int) -> Purpose | None:
-        event = self._claimant.fault_event(side, self._orders.tripped_at)
+        event = self._claimant.fault_event(side, self._orders.tripped_at, self._orders.tripped_into)
         duty = self._record.duties[side]
         if event == NO_EVENT and duty in self.situation.active_events():
             # As the process before this one had found out.

@@ -58,6 +58,8 @@ GRANT_PATIENCE_S: Final = 8.0
 """Longer than a granted switch waits, closes and is heard of."""
 SPLIT_PATIENCE_S: Final = 0.6
 """An island is split, or left dark in part, so long after the event: until then others may become able to supply."""
+TRIPPED_BEFORE_S: Final = 1.0
+"""A breaker may have tripped for a fault so long before the fault current that led to its declaration."""
 GENERATION_GOES_S: Final = 2.0
 """Local generation has left an island that is dead for so long (EN 50549-1, IEEE 1547)."""
 CLAIM_PAUSE_S: Final = 0.1
@@ -97,6 +99,7 @@ class Campaign:
         short: why something of ``sections`` stays dark.
         dead_since: when all that is claimed was first known to be dead, s.
         generating: local generation may still run there, and feed back once there is voltage.
+        withheld: a tie is no offer because of that.
         refused_in_part: after a grant another part was refused; what is left is claimed anew once the first is served.
     """
 
@@ -121,6 +124,7 @@ class Campaign:
     refused_in_part: bool = False
     dead_since: float = math.inf
     generating: bool = True
+    withheld: bool = False
 
     @property
     def whole_until(self) -> float:
@@ -160,7 +164,7 @@ class Claimant:
 
     # -- whether to claim -----------------------------------------------------------------------------------------
 
-    def fault_event(self, side: int, tripped_at: float | None) -> EventId:
+    def fault_event(self, side: int, tripped_at: float | None, tripped_into: int | None) -> EventId:
         """The event after which this switch must see the island at ``side`` served; NO_EVENT if none.
 
         The claimant is the switch through which the island's load flowed in before the event: of several the first in
@@ -169,6 +173,7 @@ class Claimant:
         Args:
             side: of this switch.
             tripped_at: when it was ordered open because of a fault, s; None if it was not.
+            tripped_into: side into which the fault current flowed then; None if that is not known.
         """
         situation = self._now
         if situation.flag(situation.me.sides[side])[0] is not SectionState.NONE:
@@ -178,20 +183,26 @@ class Claimant:
         for event, frozen in situation.frozen.items():
             if event not in active or not self._fed_island(side, event):
                 continue
-            tripped = tripped_at is not None and tripped_at >= frozen.at and self._near(event)
+            tripped = tripped_at is not None and tripped_at >= frozen.at - TRIPPED_BEFORE_S
+            tripped = tripped and self._near(event, tripped_into)
             if tripped or self._holds(event):
                 mine.append((frozen.at, event))
         return max(mine)[1] if mine else NO_EVENT
 
-    def _near(self, event: EventId) -> bool:
-        """Whether an event's section was on this switch's feeder: only then did it trip because of it."""
+    def _near(self, event: EventId, into: int | None) -> bool:
+        """Whether an event's section was where this switch's fault current flowed: only then did it trip for it.
+
+        Where the direction is not known it must be on the switch's own feeder.
+        """
         situation, me, feeder = self._now, self._now.me, self._now.feeder
         closed = situation.frozen[event].closed
 
         def conducted(n: int) -> bool:
-            return n in closed and not any(feeder.is_source(section) for section in feeder.by_number[n].sides)
+            within = into is not None or not any(feeder.is_source(section) for section in feeder.by_number[n].sides)
+            return n != me.number and n in closed and within
 
-        ours = [feeder.island(section, conducted).sections for section in me.sides if not feeder.is_source(section)]
+        ways = me.sides if into is None else (me.sides[into],)
+        ours = [feeder.island(section, conducted).sections for section in ways]
         return any(situation.flag(section)[1] == event for sections in ours for section in sections)
 
     def _holds(self, event: EventId) -> bool:
@@ -439,11 +450,12 @@ class Claimant:
     def _choose(self, side: int, campaign: Campaign, purpose: Purpose, now: float) -> Reason:
         """Choose ties and where to split; where the island is split for this claim already, that is done."""
         if not (campaign.splits and campaign.parts):
+            campaign.withheld = False
             choice, dark, reason = self._best(side, campaign, purpose)
             if not choice.parts:
                 return reason
             left_out = dark - frozenset[int]().union(*(part.sections for part in choice.parts))
-            if (choice.splits or left_out) and now < campaign.whole_until:
+            if (choice.splits or left_out) and (now < campaign.whole_until or campaign.withheld):
                 return Reason.PEER_SILENT
             campaign.parts = choice.parts
             campaign.sections |= dark
@@ -564,7 +576,7 @@ class Claimant:
                 missing = Reason.SUPPLY_NOT_LIVE if missing is Reason.NO_SUPPLY else missing
                 continue
             if campaign.generating and not self._takes_back(bound, generation_a):
-                missing = Reason.ISLAND_NOT_DEAD
+                missing, campaign.withheld = Reason.ISLAND_NOT_DEAD, True
                 continue
             if bound.switch in campaign.limits:
                 elements = (*elements, (bound.switch, campaign.limits[bound.switch]))

@@ -31,6 +31,7 @@ class Orders:
         opened_for: event for which the switch was ordered open, or asked another one to clear, last.
         was_open: the last known position was open.
         tripped_at: when it was ordered open because of a fault, s; None if it has closed since.
+        tripped_into: side into which the fault current flowed then; None if that is not known.
         tripped_by_delay: it was ordered open by its own delay, and no event has a name for that yet.
     """
 
@@ -43,6 +44,7 @@ class Orders:
         self._tries: dict[EventId, int] = {}
         self.was_open = False
         self.tripped_at: float | None = None
+        self.tripped_into: int | None = None
         # What a process before this one may have ordered can still be on its way.
         self._close_until = now + me.operating_time_s
         self._closing_for: ClaimId | None = None

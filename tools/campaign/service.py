@@ -148,7 +148,9 @@ class _Inquiry:
         self._factor = factor
         self._heard = heard
         self._live_at_end = truth.reach(end.live_sources, end.conducting)
-        self._isolated = (end.conducting - end.restoring.keys()) | end.split
+        # A tie whose supply was lost after it had closed belongs to what is dark now.
+        self._restoring = {n: c for n, c in end.restoring.items() if not self._live_at_end.isdisjoint(truth.sides[n])}
+        self._isolated = (end.conducting - self._restoring.keys()) | end.split
         self._dark = truth.load_a.keys() - truth.reach(end.live_sources, self._isolated)
 
     def run(self) -> Service:
@@ -179,7 +181,7 @@ class _Inquiry:
                 )
                 if better(top.served_a, done, MARGIN_A * unsure):
                     missed.append(Missed(tuple(sorted(island)), done, top))
-            closed = {number for number, c in end.restoring.items() if c.section in island}
+            closed = {number for number, c in self._restoring.items() if c.section in island}
             if closed:
                 conducting |= closed
                 conducting -= {n for n in end.split if set(truth.sides[n]) <= island}
@@ -190,7 +192,7 @@ class _Inquiry:
         return Service(served, could, tuple(missed), len(healthy), unproven)
 
     def _when_granted(self, island: Collection[int]) -> tuple[float, int]:
-        granted = [closed.granted_at for closed in self._end.restoring.values() if closed.section in island]
+        granted = [closed.granted_at for closed in self._restoring.values() if closed.section in island]
         return min(granted, default=_NEVER), min(island)
 
     def _possible(self, island: frozenset[int], conducting: Collection[int]) -> Island:
@@ -223,19 +225,24 @@ class _Inquiry:
     def _supplies(self, island: Collection[int]) -> set[int]:
         """Sections that were alive when the island was claimed."""
         end = self._end
-        claimed = min((c.claimed_at for c in end.restoring.values() if c.section in island), default=_NEVER)
-        closed = {number for number, c in end.restoring.items() if c.closed_at < claimed}
+        claimed = min((c.claimed_at for c in self._restoring.values() if c.section in island), default=_NEVER)
+        closed = {number for number, c in self._restoring.items() if c.closed_at < claimed}
         return self._truth.reach(end.live_sources, (self._isolated - end.split) | closed)
 
     def _known(self, path: Collection[int], boundary: Collection[tuple[int, int]]) -> bool:
-        """Whether the tie hears all of its path to the source, and one who may claim the island as well."""
+        """Whether the tie hears all of its path to the source, and one who may claim the island as well.
+
+        Of an island that a tie has put together before its supply was lost, one side of it claims the whole.
+        """
         tie, *_ = path
         head = list(path)[-1]
-        return self._heard[tie].issuperset(path) and any(
+        merged = not self._end.restoring.keys().isdisjoint(self._isolated)
+        claimants = [
             self._heard[number].issuperset(path) and number in self._heard[head]
             for number, _ in boundary
             if number in self._end.closed_before
-        )
+        ]
+        return self._heard[tie].issuperset(path) and (all(claimants) if merged else any(claimants))
 
     def _feeds(
         self, island: Collection[int], boundary: Collection[tuple[int, int]], conducting: Collection[int]
@@ -245,7 +252,7 @@ class _Inquiry:
         ways = truth.ways(end.live_sources, conducting)
         supplies = self._supplies(island)
         carried = {number: abs(a) for number, a in self._carried(ways).items()}
-        closes = [closed for closed in end.restoring.values() if closed.section in island]
+        closes = [closed for closed in self._restoring.values() if closed.section in island]
         for closed in sorted(closes, key=lambda closed: closed.closed_at)[:1]:
             for number, a in closed.load_a.items():
                 carried[number] = max(carried.get(number, 0.0), abs(a))

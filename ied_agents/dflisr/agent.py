@@ -38,7 +38,6 @@ from ied_agents.dflisr.isolate import (
     side_duties,
 )
 from ied_agents.dflisr.locate import Locator, forgotten
-from ied_agents.dflisr.machines import ReclosingState
 from ied_agents.dflisr.orders import Orders
 from ied_agents.dflisr.picture import FREEZE_AGE_S, Picture
 from ied_agents.dflisr.reclose import SHOT_PATIENCE_S, Recloser, reclosing_is_safe, shots_before
@@ -128,6 +127,8 @@ class Agent:
         self._shot_side: int | None = None
         self._breaker_failure = False
         self._released: deque[EventId] = deque(maxlen=8)
+        self._returned: deque[EventId] = deque(maxlen=CLEARED_KEPT)
+        """Orders to return that were adopted: each is carried out once."""
         self._ledger = Ledger(self.situation, record.reservations)
         self._unproven = unclean
         self._orders = Orders(self.situation.me, now)
@@ -392,7 +393,7 @@ class Agent:
                 self.situation.own = self._state(event, now)
         self.situation.end_turn()
         if self._stop_requested:
-            self._record = replace(self._record, clean=not self._unproven)
+            self._record = replace(self._record, clean=not self._unproven and self._locator.resolved)
         if self._record != self._handed:
             self._handed = self._record
             self._version += 1
@@ -450,6 +451,7 @@ class Agent:
         new_pickup = self._locator.observe(now)
         if new_pickup is not None:
             self._orders.new_pickup()
+            self._remember_shot()  # what the shot has met is located anew
             assert self.situation.inputs is not None
             self._note(
                 "picked up",
@@ -472,7 +474,7 @@ class Agent:
             self._closer.closed_otherwise()
         if claim == NO_CLAIM:
             if reason is not Reason.NONE:
-                self._recloser.give_up()
+                self._give_up_shots(now)
             self._note("reclosed" if reason is Reason.NONE else "did not reclose", {})
         elif claim is not None and reason is not Reason.NONE:
             self._outcome = Outcome(claim, self.situation.me.number, reason)
@@ -498,10 +500,10 @@ class Agent:
             if state is None or not (state.cleared or state.returning.counter) or self.situation.heard(number) is None:
                 continue
             ordered = state.returning
-            if ordered not in (NO_EVENT, self._record.returning) and self._moved_for(ordered):
+            known = (NO_EVENT, self._record.returning, *self._returned)
+            if ordered not in known and self._moved_for(ordered):
                 self._record = replace(self._record, returning=ordered)
-                if ordered in self._released:
-                    self._released.remove(ordered)  # ordered once, it is done once
+                self._returned.append(ordered)
                 self._note("return to normal", {"event": ordered})
             for event in state.cleared if state.behaviour in IN_OPERATION else ():
                 if event not in self._record.cleared:
@@ -527,7 +529,7 @@ class Agent:
 
     def _prove(self) -> None:
         """Locks are proven when every peer of both sections has seen this start and its flags have been adopted."""
-        if not self._unproven:
+        if not self._unproven or self.situation.inputs is None:
             return
         situation = self.situation
         me = situation.me
@@ -601,7 +603,7 @@ class Agent:
                 self._remember_shot(*sides)
             elif len(sides) == 2:
                 self._doubt(*sides)
-        if self._recloser.state is not ReclosingState.DEAD_TIME and any(self._record.shot_for):
+        if not self._recloser.reclosing and any(self._record.shot_for):
             self._give_up_shot(now)
 
     def _doubt(self, *sides: int) -> bool:
@@ -632,8 +634,7 @@ class Agent:
             return False
         shots, reclosing = shots_before(self.situation, side, self._recloser)
         if pickup.until is not None and not shots and reclosing and pickup.awaits_shot:
-            pickup.settled = True  # the last shot is on its way: what it meets is another pickup
-            return True
+            return True  # the last shot is on its way: what it meets is another pickup
         patient_until = (pickup.since if pickup.until is None else pickup.until) + SHOT_PATIENCE_S
         pickup.awaits_shot = shots and (now < patient_until or (reclosing and pickup.until is not None))
         if pickup.awaits_shot and now < patient_until:
@@ -833,7 +834,6 @@ class Agent:
             self._note("may not reclose", {"reason": refusal.name})
             return
         self._recloser.shoot()
-        self._remember_shot()
         if self._locator.pickup is not None:
             self._locator.pickup.settled = True
         self._turn.commands.append(self._orders.close(NO_CLAIM, now))
@@ -889,6 +889,7 @@ class Agent:
         tasks, position = self._tasks, self._position(now)
         if tasks.open_wanted:
             tasks.open_wanted = False
+            self._give_up_shots(now)
             if position != (Dbpos.OFF, 0):
                 self._open(NO_EVENT, now, protecting=False)
         closed = position == (Dbpos.ON, 0)
@@ -899,6 +900,7 @@ class Agent:
             self._record.returning,
             now,
             is_open=position == (Dbpos.OFF, 0),
+            may_close=refuse_close(self._condition(now), Reason.NONE) is Reason.NONE,
             is_locked=any(side.locked for side in self._record.sides),
             frozen=lambda: self._picture.now(now),
         ):

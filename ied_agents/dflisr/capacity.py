@@ -228,14 +228,17 @@ class Ledger:
         if closed_since is None or now < closed_since + LOADS_SETTLE_S or frozen is None:
             return made.deciamperes
         bound = Bound(made.tie, entry.side)
-        fed = situation.feeder.island(
-            situation.feeder.section(bound), lambda n: n != made.tie and not situation.known_open(n)
-        )
+        fed = situation.feeder.island(situation.feeder.section(bound), lambda n: n != made.tie and not self._cut_off(n))
         if not fed.sections <= frozen.loads_a.keys() or situation.feeder.has_source(fed.sections):
             return made.deciamperes
         needed = sum(frozen.loads_a[s] for s in fed.sections) * situation.config.pickup_factor
         unsure = sum(FLOW_DEADBAND_A for other in fed.boundary if other.switch in frozen.closed)
         return min(made.deciamperes, math.ceil((needed + unsure) * 10))
+
+    def _cut_off(self, switch: int) -> bool:
+        """Whether a switch is open, and not in the dead time of a shot, which needs no reservation."""
+        state = self._now.heard(switch)
+        return state is not None and self._now.known_open(switch) and not state.reclosing
 
     def _happened(self, entry: Entry, now: float) -> ReservationEvent | None:
         situation, made = self._now, entry.reservation

@@ -97,6 +97,7 @@ class Campaign:
         whole: inner switches that cannot split.
         stale: the island is not what it was when it was claimed: the claim goes no further.
         short: why something of ``sections`` stays dark.
+        kept: ties that a claim before this one has closed, and that serve a part: they do not open again.
         dead_since: when all that is claimed was first known to be dead, s.
         generating: local generation may still run there, and feed back once there is voltage.
         withheld: a tie is no offer because of that.
@@ -122,6 +123,7 @@ class Campaign:
     requested_at: float = float("-inf")
     claims_made: int = 0
     refused_in_part: bool = False
+    kept: frozenset[int] = frozenset()
     dead_since: float = math.inf
     generating: bool = True
     withheld: bool = False
@@ -301,7 +303,7 @@ class Claimant:
         me = self._now.me.number
 
         def conducts(n: int) -> bool:
-            if n == me or n in campaign.opening:
+            if n == me or n in campaign.opening - campaign.kept:
                 return False
             return n in campaign.splits or self._now.will_conduct(n)
 
@@ -342,7 +344,7 @@ class Claimant:
         """Switch sides to ask: the boundary, one side of what is inside, and both sides of what must open."""
         me = self._now.me.number
         mine_locked = locked(self._now.own)
-        must_open = sorted(campaign.opening | campaign.splits)
+        must_open = sorted(campaign.opening - campaign.kept | campaign.splits)
         asked = [
             bound
             for island in islands
@@ -380,6 +382,10 @@ class Claimant:
         # An owner that is asked has a patience of its own.
         waits = now < campaign.requested_at + REQUEST_PATIENCE_S
         asked = waits and campaign.state is ClaimState.REQUESTING and reason is Reason.PEER_SILENT
+        waits_for_generation = (
+            reason is Reason.ISLAND_NOT_DEAD and now < campaign.dead_since + GENERATION_GOES_S < math.inf
+        )
+        asked = asked or waits_for_generation
         if reason is not Reason.NONE and not asked and (reason in _FINAL or now >= campaign.since + PATIENCE_S):
             return Progress(Stage.STOPPED, reason, purpose.event)
         return Progress(Stage.RESTORING, Reason.NONE, purpose.event)
@@ -688,15 +694,15 @@ class Claimant:
             if granted == len(campaign.parts):
                 campaign.to(ClaimEvent.GRANTED)
             return Reason.NONE
-        if campaign.whole_until == math.inf:
-            return reason
         # What could be had instead may do for a part of the island; else the tie is out.
         limit = campaign.limits.get(tie)
         campaign.limit(tie, reason, possible_a)
         chosen, splits = campaign.parts, campaign.splits
         if splits:
             self._start_over(campaign)
-        if not self._best(side, campaign, purpose)[0].parts and not splits:
+        best, dark, _ = self._best(side, campaign, purpose)
+        whole = not best.splits and dark <= frozenset[int]().union(*(part.sections for part in best.parts))
+        if not splits and not (best.parts and (whole or campaign.whole_until < math.inf)):
             campaign.excluded.pop(tie, None)
             campaign.limits.pop(tie, None)
             if limit is not None:
@@ -731,6 +737,7 @@ class Claimant:
             return Reason.NONE
         campaign.excluded |= failed
         campaign.refused_in_part = False
+        campaign.kept |= {bound.switch for bound in claim.grants if bound.switch not in failed}
         self._start_over(campaign)
         campaign.to(ClaimEvent.FAILED)
         return max(failed.values(), default=campaign.short)

@@ -118,10 +118,18 @@ class Closer:
             if any(bound.switch == me.number for bound in claim.grants):
                 continue  # nobody else can serve what it fed
             dead = inputs is not None and inputs.voltage == (Voltage.ABSENT, Voltage.ABSENT) and not inputs.pickup
-            back = claim.kind is ClaimKind.RETURN and not me.normally_closed
+            back = claim.kind is ClaimKind.RETURN and not me.normally_closed and self._others_promised(claim)
             if dead or back:
                 return claim
         return None
+
+    def _others_promised(self, claim: Claim) -> bool:
+        """Whether everybody else who is asked, and heard here, is bound: nothing goes dark for a claim that hangs."""
+        return all(
+            self._now.bound_by(bound, claim.id)
+            for bound in claim.boundary
+            if bound.switch != self._now.me.number and bound.switch in self._now.views
+        )
 
     # -- the attempt ----------------------------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ class Pickup:
         id: counts pickups of this incarnation.
         direction, trusted: as the process said.
         since, until: start and reset, s; ``until`` None while it lasts.
+        began: since when current has flowed without a break, whatever its direction, s.
         settled: nothing more will come of it: declared, passed on, or judged harmless.
         confirmed: peers were asked once more when the own delay ran out.
         passed_on: somebody has said so.
@@ -48,6 +49,7 @@ class Pickup:
     direction: Direction
     trusted: bool
     since: float
+    began: float
     until: float | None = None
     settled: bool = False
     confirmed: bool = False
@@ -86,9 +88,8 @@ class Locator:
         self.pickup: Pickup | None = None
         self._count = 0
         self._carries_since = math.inf
-        """Since when the own switch has carried fault current without a break, whatever its direction, s."""
         self._flows_since: dict[int, float] = {}
-        """The same of the peers that carry some, as heard."""
+        """Since when a peer has carried fault current without a break, as heard, s."""
         self._asked: dict[tuple[int, int, int], float] = {}
         self._answers: dict[int, Answer] = {}
 
@@ -111,14 +112,20 @@ class Locator:
                 or (pickup.direction, pickup.trusted) != (inputs.direction, inputs.direction_trusted)
             ):
                 self._count += 1
-                self.pickup = Pickup(self._count, inputs.direction, inputs.direction_trusted, now)
+                began = self._carries_since
+                self.pickup = Pickup(self._count, inputs.direction, inputs.direction_trusted, now, began)
                 return self.pickup
             if self._still_enters(pickup, now) or self._trips_unsure(pickup, now):
                 # Whoever passed the fault on has cleared it, or is gone, and current still enters: there may be another
                 # one before.
                 self._count += 1
                 self.pickup = Pickup(
-                    self._count, pickup.direction, pickup.trusted, pickup.since, confirmed=pickup.confirmed
+                    self._count,
+                    pickup.direction,
+                    pickup.trusted,
+                    pickup.since,
+                    pickup.began,
+                    confirmed=pickup.confirmed,
                 )
                 return self.pickup
         elif pickup is not None and pickup.until is None:
@@ -160,10 +167,14 @@ class Locator:
         situation = self._now
         for number, view in situation.views.items():
             state = view.state
-            if state is None or not (state.pickup or state.unproven) or situation.heard(number) is None:
-                self._flows_since.pop(number, None)
+            if state is None or situation.heard(number) is None:
                 continue
-            flows_since = self._flows_since.setdefault(number, now)
+            if state.pickup:
+                self._flows_since.setdefault(number, now)
+            else:
+                self._flows_since.pop(number, None)
+            if not (state.pickup or state.unproven):
+                continue
             if (
                 state.unproven
                 and number in self._neighbours
@@ -186,7 +197,7 @@ class Locator:
             given = self._answers.get(number)
             if given is not None and given[:3] == key and given.kind is not AnswerKind.NOT_SEEN:
                 continue
-            kind = self._judge(section, heard_at, flows_since, now)
+            kind = self._judge(section, heard_at, self._flows_since[number], now)
             if kind is AnswerKind.NONE:
                 wake = min(wake, heard_at + situation.config.detection_time_s)
             elif given != (*key, kind):
@@ -213,7 +224,7 @@ class Locator:
             if self._now.me.sides[pickup.entered] == section:
                 return AnswerKind.ENTERS_TOO
             # It did not pass on what flowed before it began to flow here: there may be another fault in the section.
-            late = pickup.until is None and self._carries_since > flows_since + LATE_FACTOR * detection
+            late = pickup.began > flows_since + LATE_FACTOR * detection
             return AnswerKind.UNSURE if late else AnswerKind.PASSES_ON
         return AnswerKind.NOT_SEEN if now >= heard_at + detection else AnswerKind.NONE
 
@@ -281,7 +292,7 @@ class Locator:
         assert inputs is not None
         assert pickup.until is not None
         voltage = inputs.voltage[side]
-        if voltage is Voltage.ABSENT:
+        if voltage is Voltage.ABSENT or (voltage is Voltage.UNKNOWN and pickup.awaits_shot):
             late = now >= pickup.until + ANSWER_PATIENCE_S
             if not complete and not late:
                 wake = min(wake, pickup.until + ANSWER_PATIENCE_S)
@@ -300,6 +311,9 @@ def forgotten(situation: Situation, side: int) -> bool:
     me, feeder = situation.me, situation.feeder
     section = me.sides[side]
     if situation.inputs is not None and situation.inputs.voltage[side] is Voltage.PRESENT:
+        return False
+    heard = ((bound.side, situation.heard(bound.switch)) for bound in feeder.peers(me.number, section))
+    if any(state is not None and state.voltage[at] is Voltage.PRESENT for at, state in heard):
         return False
     for bound in feeder.peers(me.number, section):
         state = situation.heard(bound.switch)

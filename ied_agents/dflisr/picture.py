@@ -201,6 +201,14 @@ class Picture:
             known = self._load_at(section.index, reference)
             if known is not None:
                 self._loads[section.index], self._generation[section.index] = known
+            elif (generation := self._generation_at(section.index, reference)) > 0.0:
+                # Where a voltage is in doubt the load is not known; what is generated there still hides some of it.
+                self._generation[section.index] = generation
+
+    def _generation_at(self, section: int, reference: float) -> float:
+        """The most that any switch of a section says of its generation."""
+        seen = [(self._seen.get(bound.switch), bound.side) for bound in self._now.feeder.around[section]]
+        return max((self._at(kept, reference).generation_a[side] for kept, side in seen if kept), default=0.0)
 
     def _load_at(self, section: int, reference: float) -> tuple[float, float] | None:
         total = generation = 0.0

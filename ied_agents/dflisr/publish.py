@@ -70,15 +70,18 @@ def agent_state(
     inputs = situation.inputs
     valid = situation.inputs_valid(now) and inputs is not None
     own = situation.own
+    past = pickup is not None and pickup.until is not None and pickup.settled
+    past = past and inputs is not None and set(inputs.voltage) == {Voltage.PRESENT}
     return AgentState(
         incarnation=situation.incarnation,
         position=place,
         position_quality=quality,
         pickup=carries_fault(pickup),
-        direction=Direction.UNKNOWN if pickup is None else pickup.direction,
+        # Once it is known where the current went, and voltage is back, it is no news to anybody who starts.
+        direction=Direction.UNKNOWN if pickup is None or past else pickup.direction,
         pickup_quality=0 if valid else INVALID_QUALITY,
         pickup_id=0 if pickup is None else pickup.id,
-        direction_trusted=pickup is not None and pickup.trusted,
+        direction_trusted=pickup is not None and (pickup.trusted or past),
         voltage=inputs.voltage if valid and inputs is not None else (Voltage.UNKNOWN, Voltage.UNKNOWN),
         sides=(
             _side(record.sides[0], stored.sides[0], situation.me.number, shot=shot_side == 0),

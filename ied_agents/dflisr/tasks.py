@@ -114,7 +114,14 @@ class Tasks:
         return False
 
     def follow_return(
-        self, returning: EventId, now: float, *, is_open: bool, is_locked: bool, frozen: Callable[[], Frozen]
+        self,
+        returning: EventId,
+        now: float,
+        *,
+        is_open: bool,
+        may_close: bool,
+        is_locked: bool,
+        frozen: Callable[[], Frozen],
     ) -> bool:
         """Go back to the normal position after an event; True once there is nothing left of the order to do."""
         situation, side = self._now, self._normal_side
@@ -129,8 +136,13 @@ class Tasks:
             self.deadline = min(self.deadline, self._told_since + RETURN_TOLD_S if not told else math.inf)
             return told
         inputs = situation.inputs
-        # Who is fed through others waits until they have closed.
-        if inputs is None or inputs.voltage[1 - side] is not Voltage.PRESENT or self._tasks[side] is not None:
+        # Who is fed through others waits until they have closed; who may not close interrupts nobody.
+        if (
+            not may_close
+            or inputs is None
+            or inputs.voltage[1 - side] is not Voltage.PRESENT
+            or self._tasks[side] is not None
+        ):
             return False
         # What a tie feeds is cut off for the return: first it must be known what the supply can carry.
         settled = situation.live_since[1 - side] + LOADS_SETTLE_S

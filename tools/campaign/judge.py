@@ -301,8 +301,6 @@ class Judge:
         used = max((self._shots[switch, fault] for fault in tripped_for), default=0)
         if allowed and tripped_for and used < allowed:
             self._shots.update((switch, fault) for fault in tripped_for)
-            # What has shown itself must show itself anew: it may be gone, and nothing was declared before a shot.
-            self._exposed -= {section for section, fault in self._faults.items() if fault in tripped_for}
             return tripped_for
         why = "it tripped for no fault" if allowed and not tripped_for else f"{used} of {allowed} shots are spent"
         self._break(world, "P", f"switch {switch} is ordered to close without a grant; {why}")
@@ -342,6 +340,8 @@ class Judge:
             self._note_restoring(switch, order, world.now)
             self._judge_energised(world, switch, order, newly & self.truth.reach(self.truth.sides[switch], conducting))
             self._judge_both_live(world, switch, order, flow)
+            # What has shown itself must show itself anew: it may be gone, and nothing was declared before a shot.
+            self._exposed -= {section for section, fault in self._faults.items() if fault in order.shot_for}
         # What comes to hang on a switch while it closes, because a source is lost, is nobody's decision.
         if any(order.at >= self._upset_at for order in by_agents.values()):
             self._judge_loads(world, flow)

@@ -37,6 +37,7 @@ from ied_agents.dflisr.records import (
     Request,
     Reservation,
 )
+from ied_agents.dflisr.views import Frozen
 from ied_agents.iec61850.dbpos import Dbpos
 from scl.agent_model import RESERVATIONS
 
@@ -413,6 +414,59 @@ def test_a_tie_that_was_not_heard_for_a_moment_must_settle_anew(head, reserved):
     assert reserved.entries == ()
 
 
+# -- an island of which a later fault cuts off a part ---------------------------------------------------------
+
+
+@pytest.fixture
+def feeding(head, reserved):
+    """With its 300 A T9 feeds sections 3 (40 A), 2 and 8 since ``NOW``; L2 is open, R3 opens for a second fault."""
+    head.frozen[EVENT] = Frozen(NOW - 9.0, frozenset({1, 2, 3, 4, 5}), None, {2: 240.0, 3: 40.0, 8: 20.0}, {})
+    hears(head, 2, position=Dbpos.OFF)
+    hears(head, 9, position=Dbpos.ON)
+    reserved.follow(NOW)
+    hears(head, 3, position=Dbpos.OFF)
+    return reserved
+
+
+def reserves(ledger, now):
+    ledger.follow(now)
+    (entry,) = ledger.entries
+    return entry.reservation.deciamperes
+
+
+def test_what_is_cut_off_is_reserved_no_more_once_the_closed_tie_is_measured(feeding):
+    assert reserves(feeding, NOW + LOADS_SETTLE_S - 0.1) == 3000
+    assert reserves(feeding, NOW + LOADS_SETTLE_S) == 410, "R3 may have lagged 1 A behind"
+
+
+def test_what_comes_back_is_not_reserved_by_itself(head, feeding):
+    reserves(feeding, NOW + LOADS_SETTLE_S)
+    hears(head, 3, position=Dbpos.ON)
+    assert reserves(feeding, NOW + LOADS_SETTLE_S) == 410
+
+
+NOT_LESS = {
+    "nothing is cut off": lambda s: hears(s, 3, position=Dbpos.ON),
+    "it is in the dead time of a shot": lambda s: hears(s, 3, reclosing=True),
+    "it is not known to be cut off": lambda s: setattr(s.views[3], "alive", False),
+    "the tie is silent": lambda s: setattr(s.views[9], "alive", False),
+    "a load is unknown": lambda s: s.frozen[EVENT].loads_a.pop(3),
+    "nothing is known of the event": lambda s: s.frozen.clear(),
+}
+
+
+@pytest.mark.parametrize("what", NOT_LESS)
+def test_the_whole_stays_reserved_if(head, feeding, what):
+    NOT_LESS[what](head)
+    assert reserves(feeding, NOW + LOADS_SETTLE_S) == 3000
+
+
+def test_the_whole_stays_reserved_while_the_tie_has_not_closed(head, reserved):
+    head.frozen[EVENT] = Frozen(NOW - 9.0, frozenset({3}), None, {3: 40.0}, {})
+    hears(head, 3, position=Dbpos.OFF)
+    assert reserves(reserved, NOW + LOADS_SETTLE_S) == 3000
+
+
 # -- what a closed tie carries -------------------------------------------------------------------------------
 
 
@@ -684,6 +738,19 @@ def test_what_an_owner_has_given_ends_with_the_reservation_of_its_head_and_not_w
     owner.views[5].alive = True
     ledger.follow(NOW)
     assert ledger.entries == ()
+
+
+def test_an_owner_follows_its_head_to_less_and_not_back_to_more(owner):
+    hears(owner, 5, reservations=(Reservation(FIRST, 9, 380, whole=False),))
+    ledger = Ledger(owner)
+    ledger.forwarded(NOW)
+    hears(owner, 5, reservations=(Reservation(FIRST, 9, 100, whole=True), Reservation(SECOND, 9, 50, whole=True)))
+    owner.views[5].alive = False
+    assert reserves(ledger, NOW) == 380, "a head that is silent"
+    owner.views[5].alive = True
+    assert reserves(ledger, NOW) == 100
+    hears(owner, 5, reservations=(Reservation(FIRST, 9, 380, whole=True),))
+    assert reserves(ledger, NOW) == 100
 
 
 def test_a_load_that_moved_behind_another_head_counts_whole_until_that_heads_load_is_in(owner):

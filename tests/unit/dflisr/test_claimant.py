@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from ied_agents.control.decision import Reason
-from ied_agents.dflisr.claimant import REQUEST_PATIENCE_S
+from ied_agents.dflisr.claimant import GENERATION_GOES_S, REQUEST_PATIENCE_S
 from ied_agents.dflisr.records import (
     EMPTY_CLAIM,
     NO_CLAIM,
+    NO_EVENT,
+    AnswerKind,
     Bound,
     Claim,
     ClaimId,
@@ -22,7 +24,7 @@ from ied_agents.dflisr.records import (
 )
 from ied_agents.dflisr.stored import Record
 from ied_agents.iec61850.dbpos import Dbpos
-from ied_agents.process.inputs import Voltage
+from ied_agents.process.inputs import Direction, Voltage
 
 DARK, LIVE = Voltage.ABSENT, Voltage.PRESENT
 
@@ -45,7 +47,10 @@ def feeds(**changes):
 @pytest.fixture
 def claimant(bench, network):
     """R3 after the declaration of section 2: open, its island dark, its claim made, nobody has promised."""
-    agent = bench(3).quiet()
+    return isolated(bench(3).quiet(), network)
+
+
+def isolated(agent, network):
     none = network.flagged(SectionState.NONE, lock=LockState.NONE)
     agent.hear(2, last_event=network.event, sides=(none, network.flagged()))
     assert agent.turn(after=0.01).orders == ["open"]
@@ -321,6 +326,89 @@ def test_a_held_agent_does_not_claim(bench, network):
     turned = agent.turn(after=0.01)
     assert turned.orders == ["open"]  # opening is the safe direction
     assert turned.fast.claims == (EMPTY_CLAIM, EMPTY_CLAIM)
+
+
+# -- local generation: before the fault 50 A were generated in section 3, besides what came through R3 -------
+
+
+def generated(agent, network, flow_a):
+    """So much flowed in through R3; T10's supply has nothing to spare."""
+    agent.quiet()
+    agent.feed(generation_a=(0.0, 50.0), flow_a=flow_a, current_a=abs(flow_a))
+    agent.turns(1.0)
+    agent.hear(2, pickup=True, pickup_id=1)
+    agent.turn(after=0.01)
+    agent.hear(2, pickup=False)
+    agent.load(11, flow_a=399.0)
+    return isolated(agent, network)
+
+
+@pytest.fixture
+def generating(bench, network):
+    """T9's supply is fed back 360 A of 400."""
+    agent = generated(bench(3), network, 40.0)
+    agent.load(5, flow_a=-360.0)
+    return agent
+
+
+def test_a_supply_that_cannot_carry_what_generation_feeds_back_is_not_asked_before_that_has_gone(generating):
+    all_promised(generating)
+    turned = generating.turns(GENERATION_GOES_S - 0.1)
+    assert asks_of(turned) == Request(0, 0, 0)
+    assert turned.fast.progress[:2] == (Stage.STOPPED, Reason.NO_CAPACITY)
+    assert asks_of(generating.turns(0.2)) == Request(9, 5, 900)
+
+
+@pytest.mark.parametrize(("flow_a", "asked"), [(-349.1, False), (-349.0, True), (300.0, True)])
+def test_a_supply_that_can_carry_it_is_asked_at_once(generating, flow_a, asked):
+    """50 A more, and 1 A by which its load may lag."""
+    generating.load(5, flow_a=flow_a)
+    assert (asks_of(all_promised(generating)) == Request(9, 5, 900)) is asked
+
+
+@pytest.mark.parametrize(("rating_a", "asked"), [({5: 50.9}, False), ({9: 50.9}, False), ({5: 51.0, 9: 51.0}, True)])
+def test_the_load_of_a_supply_makes_no_room_for_it_and_the_tie_must_carry_it_too(bench, network, rating_a, asked):
+    """Section 3 draws 10 A and sends 40 A back; Q5 carries 20 A."""
+    agent = generated(bench(3, rating_a=rating_a), network, -40.0)
+    agent.load(5, flow_a=20.0)
+    assert (asks_of(all_promised(agent)) == Request(9, 5, 100)) is asked
+
+
+# -- R3 trips by its own delay: generation in section 3 feeds a fault on its infeed side -----------------------
+
+
+def trips_by_its_delay(agent, direction=Direction.BACKWARD):
+    agent.pick_up(direction)
+    agent.turn()
+    agent.answer(2 if direction is Direction.BACKWARD else 10, AnswerKind.PASSES_ON)
+    assert agent.turn(after=0.11).orders == ["open"]
+
+
+def test_a_breaker_that_generation_has_tripped_claims_what_it_fed(bench, network):
+    """The fault is in section 1, on its feeder."""
+    fault, none = EventId(1, 65), network.flagged(SectionState.NONE, lock=LockState.NONE)
+    agent = bench(3).quiet()
+    trips_by_its_delay(agent)
+    agent.hear(1, position=Dbpos.OFF, last_event=fault, sides=(none, network.flagged(event=fault)))
+    agent.hear(2, position=Dbpos.OFF, last_event=fault, sides=(network.flagged(event=fault), none))
+    agent.open((DARK, DARK))
+    none, claim = agent.turn(after=0.05).fast.claims
+    assert none == EMPTY_CLAIM
+    assert (claim.event, set(claim.boundary)) == (fault, {Bound(3, 1), Bound(9, 0), Bound(10, 0)})
+
+
+@pytest.mark.parametrize("direction", [Direction.BACKWARD, Direction.FORWARD])
+def test_for_a_fault_on_another_feeder_of_the_same_busbar_it_claims_if_its_current_flowed_there(
+    bench, network, direction
+):
+    """Section 8 hangs on the busbar of Q1 by a breaker of its own."""
+    fault, none = EventId(13, 65), network.flagged(SectionState.NONE, lock=LockState.NONE)
+    agent = bench(3, also={4: (False, (2, 8), False, 0.0), 13: (True, (0, 8), True, 0.3)}).quiet()
+    trips_by_its_delay(agent, direction)
+    agent.hear(13, position=Dbpos.OFF, last_event=fault, sides=(none, network.flagged(event=fault)))
+    agent.open((LIVE, DARK))
+    events = [claim.event for claim in agent.turns(1.0).fast.claims]
+    assert events == [NO_EVENT, fault if direction is Direction.BACKWARD else NO_EVENT]
 
 
 # -- the breaker that cleared: Q1 tripped for L2 and restores the sections between them ----------------------

@@ -26,6 +26,7 @@ from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.process.inputs import Direction, Voltage
 
 DARK, LIVE = Voltage.ABSENT, Voltage.PRESENT
+BOTH_SIDES = (Bound(9, 0), Bound(9, 1))
 
 
 # -- promises: T9 is asked by R3 -----------------------------------------------------------------------------
@@ -389,3 +390,15 @@ def test_a_close_that_succeeded_is_published_as_such(promised):
     assert "closed" in turned.notes
     assert not turned.fast.close_outstanding
     assert turned.fast.outcome.reason is Reason.NONE
+
+
+@pytest.mark.parametrize("granted", [False, True])
+def test_a_switch_asked_by_both_sides_opens_unless_that_same_claim_has_granted_it(promised, granted):
+    """T9 has given section 3 back; R3 does not close, and has T9 serve it again under the claim that opened it."""
+    promised.claim = promised.claim._replace(kind=ClaimKind.RETURN, boundary=(*BOTH_SIDES, Bound(10, 0)))
+    grant(promised)
+    assert promised.turn(after=0.01).orders == ["close"]
+    promised.feed(position=Dbpos.ON, voltage=(LIVE, LIVE))
+    if not granted:
+        promised.hear(3, claims=(EMPTY_CLAIM, promised.claim))
+    assert promised.turns(0.5).orders[:1] == ([] if granted else ["open"])

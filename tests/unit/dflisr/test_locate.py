@@ -7,6 +7,7 @@ from itertools import product
 import pytest
 
 from ied_agents.control.decision import Behaviour
+from ied_agents.dflisr.locate import LATE_FACTOR
 from ied_agents.dflisr.records import Answer, AnswerKind, EventId, LockState, SectionState
 from ied_agents.process.inputs import Direction, Voltage
 
@@ -328,6 +329,55 @@ def test_an_own_pickup_after_not_seen_changes_the_answer_to_passes_on(bench):
     assert answer_of(agent.turn(after=0.004)) is NOT_SEEN
     agent.pick_up()
     assert answer_of(agent.turn(after=0.001)) is PASSES_ON
+
+
+LATE_S = LATE_FACTOR * DETECTION_S
+
+
+@pytest.mark.parametrize("first", [{}, {"direction_trusted": False}], ids=["asked before", "only now"])
+@pytest.mark.parametrize(("after", "kind"), [(0.0, PASSES_ON), (LATE_S - 1e-3, PASSES_ON), (LATE_S + 1e-3, UNSURE)])
+def test_what_flowed_long_before_the_own_pickup_is_not_passed_on_under_another_pickup_id_either(
+    bench, first, after, kind
+):
+    agent = bench(3).quiet()
+    asked(agent, **first)
+    agent.turn()
+    agent.pick_up()
+    agent.turn(after=after)
+    asked(agent, pickup_id=6)
+    assert answer_of(agent.turn(after=0.03)) is kind
+
+
+def test_an_own_current_that_began_together_passes_on_although_its_direction_came_late(bench):
+    agent = bench(3).quiet()
+    asked(agent)
+    agent.pick_up(Direction.UNKNOWN)
+    agent.turn()
+    agent.pick_up()
+    agent.turn(after=0.03)
+    asked(agent, pickup_id=6)
+    assert answer_of(agent.turn(after=0.001)) is PASSES_ON
+
+
+def test_a_peer_that_was_unproven_before_its_fault_current_began_is_answered_like_any_other(bench):
+    agent = bench(3).quiet()
+    agent.hear(2, unproven=True)
+    agent.turns(0.5)
+    asked(agent, unproven=True)
+    agent.pick_up()
+    assert answer_of(agent.turn(after=0.001)) is PASSES_ON
+
+
+def test_a_second_fault_that_has_just_been_cleared_did_not_pass_on_what_flowed_before(bench):
+    agent = bench(3).quiet()
+    asked(agent)
+    agent.turn()
+    agent.pick_up()
+    agent.turn(after=0.05)
+    agent.feed(pickup=False, direction=Direction.UNKNOWN, direction_trusted=False)
+    agent.turn(after=0.02)
+    asked(agent, pickup_id=6)
+    assert answer_of(agent.turn(after=0.001)) is not PASSES_ON
 
 
 def test_an_old_pickup_is_no_answer_to_a_new_one(bench):

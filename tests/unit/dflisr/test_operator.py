@@ -6,7 +6,9 @@ import pytest
 
 from ied_agents.dflisr.records import EventId, LockState, SectionState
 from ied_agents.dflisr.stored import Record
+from ied_agents.process.inputs import Direction, Voltage
 
+DARK, LIVE = Voltage.ABSENT, Voltage.PRESENT
 EVENTS = [EventId(2, 65 + number) for number in range(6)]
 
 
@@ -199,6 +201,68 @@ def test_an_answer_to_an_earlier_start_proves_nothing(bench):
     for number in (3, 10, 5):
         agent.hear(number, answers=(Answer(9, agent.incarnation - 1, 0, AnswerKind.NOT_SEEN),))
     assert agent.turn(after=0.01).fast.unproven
+
+
+@pytest.fixture
+def forgetful(bench):
+    """R3 after a crash, dark; the last fault current of L2 entered section 2 between them, and nobody holds anything.
+
+    It may have gone on into section 3, and R3 alone may have known.
+    """
+    agent = bench(3, unclean=True).quiet()
+    agent.hear(2, pickup_id=1, direction=Direction.FORWARD, direction_trusted=True, voltage=(DARK, DARK))
+    agent.hear(4, voltage=(DARK, DARK))
+    agent.feed(voltage=(DARK, DARK))
+    return agent
+
+
+def held_after(agent):
+    greet(agent, [2, 4, 9, 10])
+    turned = agent.turn(after=0.01)
+    assert not turned.fast.unproven
+    return [side.section for side in turned.fast.sides]
+
+
+def test_after_a_crash_the_side_where_a_fault_current_may_have_gone_is_suspect(forgetful):
+    assert held_after(forgetful) == [SectionState.NONE, SectionState.SUSPECT]
+
+
+def test_its_locks_are_not_proven_before_it_is(forgetful):
+    """The disk must have the counters of its events first."""
+    forgetful.agent._stored = Record()
+    greet(forgetful, [2, 4, 9, 10])
+    turned = forgetful.turn(after=0.01)
+    assert (turned.fast.unproven, turned.fast.sides[1].section) == (True, SectionState.NONE)
+    forgetful.agent._stored = forgetful.agent._record
+    turned = forgetful.turn(after=0.01)
+    assert (turned.fast.unproven, turned.fast.sides[1].section) == (False, SectionState.SUSPECT)
+
+
+NOT_FORGOTTEN = {
+    "voltage there": lambda a, n: a.feed(voltage=(LIVE, DARK)),
+    "a neighbour sees voltage there": lambda a, n: a.hear(4, voltage=(LIVE, DARK)),
+    "something held beyond": lambda a, n: a.hear(
+        4, sides=(n.flagged(SectionState.NONE, lock=LockState.NONE), n.flagged())
+    ),
+    "the neighbour never picked up": lambda a, n: a.hear(2, pickup_id=0),
+    "its fault current entered another section": lambda a, n: a.hear(2, direction=Direction.BACKWARD),
+}
+
+
+@pytest.mark.parametrize("what", NOT_FORGOTTEN)
+def test_after_a_crash_it_is_not_suspect_if(forgetful, network, what):
+    NOT_FORGOTTEN[what](forgetful, network)
+    assert held_after(forgetful) == [SectionState.NONE, SectionState.NONE]
+
+
+def test_after_a_crash_a_normally_open_switch_suspects_nothing(bench):
+    """Q5's fault current entered section 4; it did not go on through T9."""
+    agent = bench(9, unclean=True).quiet()
+    agent.hear(5, pickup_id=1, direction=Direction.FORWARD, direction_trusted=True)
+    agent.feed(voltage=(DARK, DARK))
+    greet(agent, [3, 10, 5])
+    state = agent.turn(after=0.01).fast
+    assert (state.unproven, [side.section for side in state.sides]) == (False, [SectionState.NONE] * 2)
 
 
 def test_an_agent_that_finds_itself_locked_but_closed_opens_again(bench):

@@ -189,7 +189,7 @@ def test_a_breaker_that_trips_by_its_own_delay_recloses_too_and_suspects_only_af
     assert turned.orders == ["open"]
     assert nothing_held(turned)
     breaker.open((LIVE, DARK))
-    turned = breaker.turns(0.7)
+    turned = breaker.turns(0.55)
     assert turned.orders == ["close"]
     assert nothing_held(turned)
     breaker.feed(position=Dbpos.ON, voltage=(LIVE, LIVE))

@@ -274,6 +274,64 @@ def test_what_cannot_be_served_is_said(claimant):
     assert turned.fast.progress == (Stage.STOPPED, Reason.NO_CAPACITY, FAULT)
 
 
+def test_a_part_refused_after_a_grant_is_claimed_anew_within_what_could_be_had_once_the_first_is_served(claimant):
+    """T12 serves sections 2 and 8; for section 3, which draws 40 A, Q5 has only 25 A left for T9."""
+    split_and_claim_again(claimant)
+    claimant.hear(3, position=Dbpos.OFF, held=True)
+    promise(claimant, SECOND, 3, 4, 9, 10, 12)
+    claimant.turn(after=0.01)
+    reserved(claimant, 11, (12, 510))
+    assert claimant.turn(after=0.01).fast.claims[1].request == Request(9, 5, 410)
+    claimant.hear(5, outcome=Outcome(SECOND, 9, Reason.NO_CAPACITY, 250))
+    claim = claimant.turns(1.0).fast.claims[1]
+    assert (claim.id, claim.grants) == (SECOND, (Bound(12, 0),)), "what is granted is awaited first"
+    claimant.hear(12, position=Dbpos.ON, voltage=(LIVE, LIVE))
+    claimant.hear(4, voltage=(LIVE, LIVE))
+    claimant.hear(3, voltage=(LIVE, DARK))
+    claimant.feed(voltage=(DARK, LIVE))
+    claim = claimant.turns(0.5).fast.claims[1]
+    assert (claim.id, set(claim.boundary)) == (ClaimId(0, 3, 2), {Bound(9, 0), Bound(10, 0), Bound(3, 1)})
+    promise(claimant, claim.id, 9, 10)
+    claimant.hear(3, promises=(NO_CLAIM, claim.id))
+    turned = claimant.turns(0.5)
+    assert turned.fast.claims[1].request == Request(0, 0, 0)
+    assert turned.fast.progress[:2] == (Stage.STOPPED, Reason.NO_CAPACITY)
+    claimant.load(11, flow_a=100.0)
+    assert claimant.turn(after=0.01).fast.claims[1].request == Request(10, 11, 410)
+
+
+@pytest.fixture
+def returning(claimant, network):
+    """Section 1 is repaired and live, L2 is to return to normal; the 90 A that it fed are dark and promised."""
+    none = network.flagged(SectionState.NONE, lock=LockState.NONE)
+    repaired = {"position": Dbpos.ON, "voltage": (LIVE, LIVE), "sides": (none, none)}
+    claimant.hear(1, returning=FAULT, cleared=(FAULT,), **repaired)
+    claimant.feed(voltage=(LIVE, DARK))
+    claimant.claim = claimant.turns(0.5).fast.claims[1]
+    assert claimant.claim.kind is ClaimKind.RETURN
+    promise(claimant, claimant.claim.id, 3, 4, 9, 10, 12)
+    return claimant
+
+
+def test_a_dark_island_that_returns_to_normal_is_not_split(returning):
+    """Q1 has 60 A to spare now, and 90 A once load has gone."""
+    returning.load(1, flow_a=339.0)
+    assert returning.turns(5.0).fast.claims[1] == returning.claim
+    returning.load(1, flow_a=309.0)
+    assert returning.turn(after=0.01).fast.claims[1].request == Request(2, 1, 900)
+
+
+def test_nor_when_its_request_is_refused_the_request_stands(returning):
+    claim = returning.turn(after=0.01).fast.claims[1]
+    assert claim.request == Request(2, 1, 900)
+    returning.hear(1, outcome=Outcome(claim.id, 2, Reason.NO_CAPACITY, 500))
+    turned = returning.turns(5.0)
+    assert turned.fast.claims[1] == claim
+    assert turned.fast.progress[:2] == (Stage.STOPPED, Reason.NO_CAPACITY)
+    returning.hear(1, reservations=(Reservation(claim.id, 2, 900, whole=True),))
+    assert returning.turn(after=0.01).fast.claims[1].grants == (Bound(2, 1),)
+
+
 def test_the_section_of_higher_priority_is_served_first(bench, network):
     """Only behind Q11 there are 45 A to spare: the 40 A of section 3, or 30 A of section 2, or 20 A of section 8."""
     served = {}

@@ -296,6 +296,37 @@ def test_it_closes_with_capacity_of_its_own_feeder(returning, network):
     assert turned.orders == []
 
 
+def test_an_order_that_was_adopted_is_not_adopted_again_after_it_is_done(opened, network):
+    """L2 says it long after R3 has done it."""
+    opened.hear(2, cleared=(network.event,))
+    opened.turn(after=0.01)
+    repaired(opened, network)
+    notes = opened.turn(after=0.01).notes
+    opened.feed(position=Dbpos.ON, voltage=(LIVE, LIVE))
+    turned = opened.turns(3 * RETURN_TOLD_S)
+    assert (notes + turned.notes).count("return to normal") == 1
+    assert turned.fast.returning == NO_EVENT
+
+
+def test_a_return_that_has_failed_is_not_tried_again_although_order_and_unlock_came_in_one_frame(returning):
+    """R3 does not close, T9 feeds section 3 again; L2 still says the order."""
+    given_back(returning, returning.claim)
+    returning.turn(after=0.01)
+    returning.hear(1, reservations=(Reservation(returning.claim.id, 3, 410, whole=True),))
+    returning.turns(SUPPLY_STEADY_S + 1.0)
+    again = claim_of(returning, 1)
+    given_back(returning, again)
+    returning.turn(after=0.01)
+    returning.hear(5, reservations=(Reservation(again.id, 9, 410, whole=True),))
+    returning.turn(after=0.01)
+    returning.hear(9, position=Dbpos.ON, voltage=(LIVE, LIVE))
+    returning.hear(10, voltage=(LIVE, LIVE))
+    returning.feed(voltage=(LIVE, LIVE))
+    turned = returning.turns(5.0)
+    assert "return to normal" not in turned.notes
+    assert turned.fast.claims == NO_CLAIMS
+
+
 def test_what_cannot_be_closed_is_fed_from_the_tie_again(returning):
     """R3 does not close: the previous feed is restored under a new claim."""
     claim = returning.claim
@@ -391,6 +422,10 @@ def asked_to_give_back(agent, kind):
 def test_a_tie_opens_under_load_only_for_a_return_to_normal(bench, kind):
     agent = bench(9).quiet()
     claim = asked_to_give_back(agent, kind)
+    assert agent.turn(after=0.01).orders == [], "others have not promised yet"
+    agent.hear(3, promises=(NO_CLAIM, claim.id))
+    assert agent.turn(after=0.01).orders == []
+    agent.hear(10, promises=(claim.id, NO_CLAIM))
     turned = agent.turn(after=0.01)
     assert turned.orders == (["open"] if kind is ClaimKind.RETURN else [])
     assert not turned.fast.held, "open is where it belongs"

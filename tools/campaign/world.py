@@ -212,7 +212,9 @@ class World:
         else:
             host.station = LightStation(host.settings, record, unclean=not before.clean, now=self.now)
         self.tell(host.settings.ied, "started", {"incarnation": record.incarnation}, number)
-        self._send_inputs(self.plant.snapshot(number, self.now))
+        # Its process may also be heard only with the next repetition, long after its peers.
+        if not self.now or self.rng.random() < 0.5:
+            self._send_inputs(self.plant.snapshot(number, self.now))
 
     def crash(self, number: int) -> None:
         """End an agent at once: its memory is lost, its disk stays as it was written last. Harmless while it is down.

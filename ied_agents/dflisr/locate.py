@@ -275,6 +275,8 @@ class Locator:
             return Verdict(0, trip=trip), wake
         section = me.sides[side]
         if self._now.feeder.is_source(section):
+            # Local generation has fed a fault elsewhere: nothing here, once it is over.
+            pickup.settled = not lasts
             return Verdict(side, trip=trip), wake
         kinds = self._received(section).values()
         if AnswerKind.PASSES_ON in kinds:

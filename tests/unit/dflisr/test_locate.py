@@ -8,7 +8,19 @@ import pytest
 
 from ied_agents.control.decision import Behaviour
 from ied_agents.dflisr.locate import LATE_FACTOR
-from ied_agents.dflisr.records import Answer, AnswerKind, EventId, LockState, SectionState
+from ied_agents.dflisr.records import (
+    EMPTY_CLAIM,
+    NO_CLAIM,
+    Answer,
+    AnswerKind,
+    Bound,
+    Claim,
+    ClaimId,
+    EventId,
+    LockState,
+    Request,
+    SectionState,
+)
 from ied_agents.process.inputs import Direction, Voltage
 
 NOT_SEEN, PASSES_ON, ENTERS_TOO, UNSURE = (
@@ -151,6 +163,19 @@ def test_a_source_section_is_never_declared(bench):
     assert section_state(agent.turn(), 0) is SectionState.NONE
     later = agent.turns(0.6)
     assert [side.section for side in later.fast.sides] == [SectionState.NONE] * 2
+
+
+def test_a_current_that_flowed_into_the_source_keeps_nobody_from_promising_once_it_is_over(bench):
+    """Local generation fed a fault on another feeder, and the breaker tripped."""
+    agent = bench(1).quiet()
+    agent.pick_up(Direction.BACKWARD)
+    agent.turn()
+    claim = Claim(ClaimId(0, 5, 2), EventId(2, 70), (Bound(1, 1),), Request(0, 0, 0), ())
+    agent.hear(2, claims=(claim, EMPTY_CLAIM))
+    assert agent.turn(after=0.01).fast.promises == (NO_CLAIM, NO_CLAIM)
+    agent.open((Voltage.PRESENT, Voltage.ABSENT))
+    agent.turn(after=0.01)
+    assert agent.turn(after=0.01).fast.promises == (NO_CLAIM, claim.id)
 
 
 def test_a_loss_of_voltage_without_fault_current_starts_nothing(bench):

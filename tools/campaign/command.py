@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections import Counter
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations
@@ -21,7 +22,7 @@ from tools.campaign.story import tell
 from tools.campaign.user_network import user_system
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator
 
     from tools.campaign.feeders import FeederSystem
     from tools.campaign.judge import Violation
@@ -58,9 +59,8 @@ def campaign(
         return
     began = time.monotonic()
     results: Iterable[Result] = run_all(seed, range(scenarios), workers, base)
-    if not as_json:
-        results = track(results, total=scenarios, description="scenarios")
-    summary = summarise(results)
+    results = track(results, total=scenarios, description="scenarios", console=Console(stderr=True))
+    summary = summarise(_told(results))
     summary["wall_s"] = round(time.monotonic() - began, 1)
     summary["seed"] = seed
     where = f" --scd {scd}" + (f" --site {site}" if site is not None else "") if scd is not None else ""
@@ -71,6 +71,15 @@ def campaign(
         _show(summary)
     if summary["violations"] or summary["restorable_load_restored"] < LEAST_RESTORED:
         raise SystemExit(1)
+
+
+def _told(results: Iterable[Result]) -> Iterator[Result]:
+    """Says what is broken as soon as it is known: the rest may take long."""
+    for result in results:
+        for violation in result.verdict.violations[:1]:
+            where = f"scenario {result.number} ({result.verdict.name}, {result.verdict.switches} switches)"
+            print(f"{where}: {violation.invariant}: {violation.what}", file=sys.stderr, flush=True)
+        yield result
 
 
 def summarise(results: Iterable[Result]) -> dict[str, Any]:

@@ -459,10 +459,10 @@ class Claimant:
             campaign.withheld = False
             choice, dark, reason = self._best(side, campaign, purpose)
             if not choice.parts:
-                return reason
+                return Reason.ISLAND_NOT_DEAD if campaign.withheld else reason
             left_out = dark - frozenset[int]().union(*(part.sections for part in choice.parts))
             if (choice.splits or left_out) and (now < campaign.whole_until or campaign.withheld):
-                return Reason.PEER_SILENT
+                return Reason.ISLAND_NOT_DEAD if campaign.withheld else Reason.PEER_SILENT
             campaign.parts = choice.parts
             campaign.sections |= dark
             loads = self._now.frozen[purpose.event].loads_a

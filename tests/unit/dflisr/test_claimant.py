@@ -355,7 +355,7 @@ def test_a_supply_that_cannot_carry_what_generation_feeds_back_is_not_asked_befo
     all_promised(generating)
     turned = generating.turns(GENERATION_GOES_S - 0.1)
     assert asks_of(turned) == Request(0, 0, 0)
-    assert turned.fast.progress[:2] == (Stage.STOPPED, Reason.NO_CAPACITY)
+    assert turned.fast.progress.stage is Stage.RESTORING
     assert asks_of(generating.turns(0.2)) == Request(9, 5, 900)
 
 

@@ -22,8 +22,9 @@ LOCKED = SwitchCondition(
     tags=0,
 )
 SOON = {
-    "shots are not counted": "I1",
-    "promises do not count": "P",
+    "shots are not counted": "P",
+    "an island is claimed and promised before it is known where the fault is": "I1",
+    "switches inside an island are not asked": "P",
     "a tag does not keep a switch from closing": "I3",
     "only the head's rating counts": "I4",
     "a load-break switch opens under fault current": "I4'",

@@ -6,127 +6,16 @@ alone would hide the loss of the other. Longer than most files: it is a list.
 
 from __future__ import annotations
 
-import random
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from ied_agents.control.decision import HOT_LINE_TAG, WORK_TAG, Authority
-from ied_agents.dflisr.reclose import RECLAIM_S
-from tools.campaign.occurrences import Control, Crash, Fallback, Fault, Forge, Occurrence, Request, Tag
+from tools.campaign.occurrences import Control, Forge, Occurrence, Tag
+from tools.mutants import arrangements as arranged
 from tools.mutants.change import Change
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from tools.campaign.occurrences import Action
-    from tools.campaign.scenario import Scenario
-
-    Arrangement: TypeAlias = Callable[[Scenario], Scenario | None]
-
-_BEFORE_S: Final = 0.45
-"""By then every agent has started; the first fault comes later."""
-
-
-def _any(scenario: Scenario) -> Scenario | None:
-    return scenario
-
-
-def _alive(scenario: Scenario) -> Scenario | None:
-    return scenario if scenario.alive else None
-
-
-def _hostile(scenario: Scenario) -> Scenario | None:
-    return None if scenario.alive else scenario
-
-
-def _shared(scenario: Scenario) -> Scenario | None:
-    return scenario if scenario.alive and scenario.system.feeder.shared else None
-
-
-def _called(kind: str) -> Arrangement:
-    """Scenarios of a kind, or with a kind of trouble, by what ``plans`` calls it."""
-
-    def arranged(scenario: Scenario) -> Scenario | None:
-        return scenario if kind in scenario.name else None
-
-    return arranged
-
-
-def _with(*occurrences: Occurrence, later_s: float = 0.0) -> Arrangement:
-    """Scenarios with communication alive, ``later_s`` later, in which something else happens too; for safety only."""
-
-    def arranged(scenario: Scenario) -> Scenario | None:
-        return _added(scenario, occurrences, later_s) if scenario.alive else None
-
-    return arranged
-
-
-def _at_a_tie(act: Callable[[int], Action]) -> Arrangement:
-    """Something happens at a normally open switch before the fault."""
-
-    def arranged(scenario: Scenario) -> Scenario | None:
-        ties = [switch.number for switch in scenario.system.feeder.switches if not switch.normally_closed]
-        if not ties or not scenario.alive:
-            return None
-        tie = random.Random(scenario.seed).choice(ties)
-        return _added(scenario, (Occurrence(_BEFORE_S, act(tie)),))
-
-    return arranged
-
-
-def _reclosing(scenario: Scenario) -> Scenario | None:
-    """With shots to make: they are there once the reclaim time after the start is over."""
-    if not any(switch.shots for switch in scenario.system.feeder.switches):
-        return None
-    return _added(scenario, (), RECLAIM_S)
-
-
-def _all_down(scenario: Scenario) -> Scenario | None:
-    """All agents end together once the fault is isolated; when they are back, people close what they can."""
-    if not scenario.alive:
-        return None
-    switches = sorted(scenario.system.agents)
-    crashes = (Occurrence(1.0, Crash(number, None, 0.1), "locked") for number in switches)
-    closes = (Occurrence(4.0, Request(number, "close"), "locked") for number in switches)
-    return _added(scenario, (*crashes, *closes))
-
-
-def _in_vain(scenario: Scenario) -> Scenario | None:
-    """Ties do not close; each agent that has ordered it ends at once, and comes back."""
-    ties = frozenset(switch.number for switch in scenario.system.feeder.switches if not switch.normally_closed)
-    if not ties or not scenario.alive:
-        return None
-    crashes = (Occurrence(0.0, Crash(0, None, down_s), "close ordered") for down_s in (0.01, 0.3))
-    return replace(_added(scenario, crashes), plant=replace(scenario.plant, fail_to_close=ties))
-
-
-def _anew(scenario: Scenario) -> Scenario | None:
-    """After the return to normal every second agent is started anew, one by one; then there is another fault."""
-    if scenario.name != "return to normal":
-        return None
-    at = scenario.last_s + 8.0
-    crashes = []
-    for number in sorted(scenario.system.agents)[::2]:
-        crashes.append(Occurrence(at, Crash(number, None, 0.1)))
-        at += 0.5
-    loads = [section.index for section in scenario.system.feeder.sections if not section.is_source]
-    fault = Occurrence(at + 3.0, Fault(random.Random(scenario.seed).choice(loads)))
-    return replace(_added(scenario, (*crashes, fault)), alive=True)
-
-
-def _contested(scenario: Scenario) -> Scenario | None:
-    """The control centre claims, with more authority, what agents are claiming."""
-    if not scenario.alive:
-        return None
-    switch = random.Random(scenario.seed).choice(sorted(scenario.system.agents))
-    claims = (Occurrence(0.01, Fallback(switch, side, 2), step) for side in (0, 1) for step in ("claimed", "promised"))
-    return _added(scenario, claims)
-
-
-def _added(scenario: Scenario, occurrences: Iterable[Occurrence], later_s: float = 0.0) -> Scenario:
-    """Something more happens, and the rest ``later_s`` later; only safety is judged then."""
-    later = (o if o.after else replace(o, at=o.at + later_s) for o in scenario.occurrences)
-    return replace(scenario, occurrences=(*occurrences, *later), alive=False)
+    from tools.mutants.arrangements import Arrangement
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +35,7 @@ class Mutant:
     attacks: frozenset[str]
     why: str
     changes: tuple[Change, ...]
-    where: Arrangement = _any
+    where: Arrangement = arranged.anything
     model: str = ""
 
 
@@ -162,14 +51,14 @@ _RECLOSE: Final = "ied_agents.dflisr.reclose"
 _STORED: Final = "ied_agents.dflisr.stored:Record"
 _SITUATION: Final = "ied_agents.dflisr.views:Situation"
 
-_CRASHING: Final = _with(
-    *(Occurrence(0.0, Crash(0, None, 0.3), step) for step in ("promised", "reserved", "granted", "close ordered"))
-)
-"""Whoever takes the next step of a restoration ends, and comes back."""
-
 
 def _mutant(
-    attacks: str, name: str, why: str, *changes: tuple[str, str, str], where: Arrangement = _any, model: str = ""
+    attacks: str,
+    name: str,
+    why: str,
+    *changes: tuple[str, str, str],
+    where: Arrangement = arranged.anything,
+    model: str = "",
 ) -> Mutant:
     return Mutant(name, frozenset(attacks.split()), why, tuple(Change(*change) for change in changes), where, model)
 
@@ -183,7 +72,7 @@ MUTANTS: Final = (
         (f"{_SITUATION}.isolated", "if state is not SectionState.NONE:", "if False:"),
         (f"{_CLAIMANT}._hopeless", "if state is SectionState.FAULTED:", "if False:"),
         (f"{_CLAIMANT}._hopeless", "if state is not SectionState.NONE:", "if False:"),
-        where=_hostile,
+        where=arranged.stuck,
     ),
     _mutant(
         "I1",
@@ -194,7 +83,7 @@ MUTANTS: Final = (
             "if side.section is SectionState.NONE or",
             "if side.section is SectionState.SUSPECT or side.section is SectionState.NONE or",
         ),
-        where=_hostile,
+        where=arranged.hostile,
     ),
     _mutant(
         "I1",
@@ -204,14 +93,26 @@ MUTANTS: Final = (
         (f"{_SITUATION}.isolated", "if state is not SectionState.NONE:", "if False:"),
         (f"{_CLAIMANT}._hopeless", "if state is SectionState.FAULTED:", "if False:"),
         (f"{_CLAIMANT}._hopeless", "if state is not SectionState.NONE:", "if False:"),
-        where=_hostile,
+        where=arranged.stuck,
     ),
     _mutant(
         "I1",
         "shots are not counted",
         "A breaker recloses onto a permanent fault again and again.",
         (f"{_RECLOSE}:Recloser.shoot", "self._made += 1", "pass"),
-        where=_reclosing,
+        where=arranged.reclosing,
+    ),
+    _mutant(
+        "I1",
+        "shots that are given up are forgotten",
+        "A fault for which a breaker has tripped, and on which it does not reclose, is held by nobody.",
+        (f"{_AGENT}._give_up_shot", "if self._position(now) == (Dbpos.ON, 0) or self._doubt(*doubtful):", "if True:"),
+        (
+            f"{_AGENT}._shot_first",
+            "return pickup.awaits_shot",
+            "pickup.settled = pickup.until is not None\n    return pickup.awaits_shot",
+        ),
+        where=arranged.reclosing,
     ),
     _mutant(
         "I1",
@@ -219,6 +120,7 @@ MUTANTS: Final = (
         "Fault current that is still being located does not keep anybody from restoring what it flows in.",
         (f"{_AGENT}._claim", "located = (pickup is None", "located = (True or pickup is None"),
         (f"{_LOCATOR}.resolved", "return pickup is None or (", "return True or ("),
+        where=arranged.unlocated,
     ),
     # -- I2: never two sources ------------------------------------------------------------------------------------
     _mutant(
@@ -233,7 +135,7 @@ MUTANTS: Final = (
         "what a silent switch said last is believed",
         "It may have moved since, and promised to somebody else.",
         (f"{_SITUATION}.heard", "not view.alive or", ""),
-        where=_called("cuts"),
+        where=arranged.silenced,
     ),
     _mutant(
         "I2",
@@ -249,7 +151,7 @@ MUTANTS: Final = (
         (f"{_CLAIMANT}._hopeless", "if situation.feeder.has_source(island.sections):", "if False:"),
         (f"{_SITUATION}.isolated", "if known.voltage[bound.side] is Voltage.PRESENT or known.pickup:", "if False:"),
         (f"{_SITUATION}.isolated", "return Reason.NONE if absent else Reason.ISLAND_NOT_DEAD", "return Reason.NONE"),
-        where=_hostile,
+        where=arranged.generating,
     ),
     _mutant(
         "I2",
@@ -257,14 +159,15 @@ MUTANTS: Final = (
         "One that is opened by somebody meanwhile splits the island unnoticed, and two restore it.",
         (f"{_CLAIMANT}._asked", "for island in islands for n in sorted(island.inner)", "for island in () for n in ()"),
         (f"{_SITUATION}.isolated", "or inside.promises != (claim.id, claim.id)", ""),
-        where=_hostile,
+        where=arranged.parted,
+        model="a switch inside the island is not asked",
     ),
     _mutant(
         "I2",
         "a switch obeys a lower claim after a higher one",
         "The one asked last is obeyed: a claim that has been overtaken still closes.",
         ("ied_agents.dflisr.closer:higher", "return max(promised, asked)", "return asked"),
-        where=_contested,
+        where=arranged.contested,
         model="a switch promises a lower claim",
     ),
     _mutant(
@@ -293,29 +196,30 @@ MUTANTS: Final = (
         (f"{_SITUATION}.isolated", "if state is not SectionState.NONE:", "if False:"),
         (f"{_CLAIMANT}._hopeless", "if state is SectionState.FAULTED:", "if False:"),
         (f"{_CLAIMANT}._hopeless", "if state is not SectionState.NONE:", "if False:"),
+        (f"{_CLAIMANT}._asked", "mine_locked = locked(self._now.own)", "mine_locked = False"),
         (f"{_CLAIMANT}._may_supply", "not locked(state)", "True"),
-        where=_all_down,
+        where=arranged.tried,
     ),
     _mutant(
         "I3",
         "a tag does not keep a switch from closing",
         "Somebody works there.",
         (f"{_CONTROL}:refuse_close", "if condition.tags:", "if False:"),
-        where=_at_a_tie(lambda tie: Tag(tie, "crew", WORK_TAG)),
+        where=arranged.at_a_tie(lambda tie: Tag(tie, "crew", WORK_TAG)),
     ),
     _mutant(
         "I3",
         "a hot-line tag does not keep a switch from closing",
         "Only a work tag does.",
         (f"{_STORED}.all_tags", "HOT_LINE_TAG if any(bits & HOT_LINE_TAG for", "HOT_LINE_TAG if any(False for"),
-        where=_at_a_tie(lambda tie: Tag(tie, "crew", HOT_LINE_TAG)),
+        where=arranged.at_a_tie(lambda tie: Tag(tie, "crew", HOT_LINE_TAG)),
     ),
     _mutant(
         "I3",
         "local control does not keep a switch from closing",
         "Whoever has taken the switch over is not asked.",
         (f"{_CONTROL}:refuse_close", "if condition.local:", "if False:"),
-        where=_at_a_tie(lambda tie: Control(tie, Authority.LOCAL)),
+        where=arranged.at_a_tie(lambda tie: Control(tie, Authority.LOCAL)),
     ),
     _mutant(
         "I3",
@@ -323,6 +227,8 @@ MUTANTS: Final = (
         "What has been cut off for lack of capacity is connected again.",
         (f"{_CLOSER}._guard", "if situation.own.held and", "if False and"),
         (f"{_CLAIMANT}._held", "return state is None or state.held", "return state is None"),
+        ("ied_agents.dflisr.closer:higher", "return max(promised, asked)", "return asked"),
+        where=arranged.overruled,
     ),
     _mutant(
         "I3",
@@ -330,7 +236,7 @@ MUTANTS: Final = (
         "Who has just started closes on what he found on his disk.",
         (f"{_CONTROL}:refuse_close", "if not condition.proven or", "if"),
         (f"{_AGENT}._ready", "and not self._unproven", ""),
-        where=_hostile,
+        where=arranged.unproven,
     ),
     # -- I4: nothing is overloaded --------------------------------------------------------------------------------
     _mutant(
@@ -339,7 +245,7 @@ MUTANTS: Final = (
         "Capacity is handed out twice.",
         (f"{_CAPACITY}:Ledger._room", "for entry in entries:", "for entry in ():"),
         (f"{_CLAIMANT}._reserved", "() if state is None else state.reservations", "()"),
-        where=_alive,
+        where=arranged.alive,
     ),
     _mutant(
         "I4",
@@ -347,7 +253,7 @@ MUTANTS: Final = (
         "Each head has room, their transformer has not.",
         (f"{_CAPACITY}:Ledger._shared_room", "if element.owner != me:", "if True:"),
         (f"{_CLAIMANT}._elements", "if element in shared_by(situation, head):", "if False:"),
-        where=_shared,
+        where=arranged.tight,
     ),
     _mutant(
         "I4",
@@ -360,7 +266,7 @@ MUTANTS: Final = (
             "if load is None: return None spare[number] =",
             "if load is None:\n            return None\n        if number == head:\n            spare[number] =",
         ),
-        where=_alive,
+        where=arranged.alive,
     ),
     _mutant(
         "I4",
@@ -369,7 +275,7 @@ MUTANTS: Final = (
         ("ied_agents.dflisr.picture:Picture._picture", "now - FREEZE_AGE_S", "now"),
         ("ied_agents.dflisr.picture:Picture._renew_loads", "now - FREEZE_AGE_S", "now"),
         ("ied_agents.dflisr.picture:Picture._note_signs", "if not self.alert(now):", "if True:"),
-        where=_alive,
+        where=arranged.alive,
     ),
     _mutant(
         "I4",
@@ -377,7 +283,7 @@ MUTANTS: Final = (
         "It has gone with the supply, and does not come back with it.",
         ("ied_agents.dflisr.picture:Picture._load_at", "max(0.0, total + generation)", "max(0.0, total)"),
         (f"{_CLAIMANT}._loads", "inflow + sum(frozen.generation_a.get(s, 0.0) for s in fed)", "inflow"),
-        where=_alive,
+        where=arranged.alive,
     ),
     _mutant(
         "I4",
@@ -389,7 +295,7 @@ MUTANTS: Final = (
             "measured = closed_since is not None",
         ),
         (f"{_CAPACITY}:Ledger._judge", "sure = spare if number == me else", "sure = spare if True else"),
-        where=_alive,
+        where=arranged.unheard,
     ),
     # -- I4': no load-break switch opens on what it cannot break --------------------------------------------------
     _mutant(
@@ -412,7 +318,7 @@ MUTANTS: Final = (
         "what a test says is taken for real",
         "A false fault, marked as of a test, locks and opens switches.",
         (f"{_SITUATION}.usable", "return state.behaviour in USABLE[self.behaviour]", "return True"),
-        where=_with(Occurrence(_BEFORE_S, Forge(simulated=False))),
+        where=arranged.with_too(Occurrence(arranged.BEFORE_S, Forge(simulated=False))),
     ),
     _mutant(
         "I5",
@@ -420,7 +326,7 @@ MUTANTS: Final = (
         "A test device's false fault locks and opens switches.",
         ("ied_agents.goose.subscriber:Subscriber.accept", "if simulation and not self.accept_simulation:", "if False:"),
         ("tools.campaign.light_station:LightSubscriber.take", "if frame.simulation:", "if False:"),
-        where=_with(Occurrence(_BEFORE_S, Forge(simulated=True))),
+        where=arranged.with_too(Occurrence(arranged.BEFORE_S, Forge(simulated=True))),
     ),
     _mutant(
         "I5",
@@ -428,7 +334,7 @@ MUTANTS: Final = (
         "Blocked, in test or off, it opens and closes like any other.",
         (f"{_CONTROL}:refuse_close", "if condition.behaviour is not Behaviour.ON:", "if False:"),
         (f"{_CONTROL}:refuse_open", "if condition.behaviour is not Behaviour.ON:", "if False:"),
-        where=_called("people"),
+        where=arranged.called("people"),
     ),
     _mutant(
         "I6",
@@ -444,7 +350,7 @@ MUTANTS: Final = (
             "if incarnation < self._incarnation or (incarnation == self._incarnation and restarted):",
             "if False:",
         ),
-        where=_called("bad network"),
+        where=arranged.called("bad network"),
     ),
     _mutant(
         "I5 I1 I7",
@@ -452,7 +358,16 @@ MUTANTS: Final = (
         "The wrong section is declared.",
         ("ied_agents.dflisr.locate:Pickup.entered", "if self.trusted else None", ""),
         (f"{_LOCATOR}.answer", "or not state.direction_trusted", ""),
-        where=_called("bad apparatus"),
+        (
+            "ied_agents.process.plant:Plant._inputs",
+            "direction=switch.direction,",
+            (
+                "direction=switch.direction if number not in self._settings.untrusted_direction else "
+                "{Direction.FORWARD: Direction.BACKWARD, Direction.BACKWARD: Direction.FORWARD}"
+                ".get(switch.direction, switch.direction),"
+            ),
+        ),
+        where=arranged.lying,
     ),
     # -- I6: no loss, delay, replay, crash or restart breaks any of these -----------------------------------------
     _mutant(
@@ -462,7 +377,7 @@ MUTANTS: Final = (
         (f"{_PUBLISH}:agent_state", "promises=stored.promises", "promises=record.promises"),
         (f"{_CLOSER}.stored", "and promises[side] == self._promised[side]", ""),
         (f"{_CLAIMANT}._gather", "if stored.promises[bound.side] != claim.id:", "if False:"),
-        where=_CRASHING,
+        where=arranged.CRASHING,
         model="a promise is published before it is on disk",
     ),
     _mutant(
@@ -470,7 +385,7 @@ MUTANTS: Final = (
         "promises are forgotten by a restart",
         "The switch may promise a lower claim than before.",
         (f"{_STORED}.started", "clean=False,", "clean=False, promises=(NO_CLAIM, NO_CLAIM),"),
-        where=_in_vain,
+        where=arranged.in_vain,
     ),
     _mutant(
         "I6",
@@ -486,7 +401,7 @@ MUTANTS: Final = (
             "self._restarted_with = record.promises",
             "self._restarted_with = (NO_CLAIM, NO_CLAIM)",
         ),
-        where=_in_vain,
+        where=arranged.in_vain,
     ),
     _mutant(
         "I6",
@@ -503,7 +418,7 @@ MUTANTS: Final = (
             "claims[1]",
         ),
         (f"{_CLAIMANT}._advance", "if stored.claims[side] != campaign.claim.id:", "if False:"),
-        where=_CRASHING,
+        where=arranged.CRASHING,
         model="a claim is published before its number is on disk",
     ),
     _mutant(
@@ -511,7 +426,8 @@ MUTANTS: Final = (
         "locks are forgotten by a restart",
         "Whoever comes back closes on the fault he had locked out.",
         (f"{_STORED}.started", "clean=False,", "clean=False, sides=(StoredSide(), StoredSide()),"),
-        where=_all_down,
+        (f"{_CLAIMANT}._loads", "return {}, None", "return dict.fromkeys(island.sections, 1.0), None"),
+        where=arranged.at_the_end,
     ),
     _mutant(
         "I6",
@@ -522,14 +438,14 @@ MUTANTS: Final = (
             "incarnation=max(self.incarnation + 1, min(clock_s, CLOCK_LIMIT_S))",
             "incarnation=max(self.incarnation, 1)",
         ),
-        where=_anew,
+        where=arranged.anew,
     ),
     _mutant(
         "I6",
         "reservations are forgotten by a restart",
         "Capacity that is granted is handed out again.",
         (f"{_STORED}.started", "clean=False,", "clean=False, reservations=(),"),
-        where=_CRASHING,
+        where=arranged.CRASHING,
         model="capacity is given before it is on disk",
     ),
     _mutant(
@@ -537,14 +453,14 @@ MUTANTS: Final = (
         "a hold is forgotten by a restart",
         "What has been split for lack of capacity is connected again.",
         (f"{_STORED}.started", "clean=False,", "clean=False, hold_claim=NO_CLAIM, hold_event=NO_EVENT,"),
-        where=_CRASHING,
+        where=arranged.transferred,
     ),
     _mutant(
         "I6",
         "a close that a process before may have ordered is not awaited",
         "The switch promises while the order of its former life is on its way.",
         ("ied_agents.dflisr.orders:Orders.__init__", "now + me.operating_time_s", "math.inf"),
-        where=_CRASHING,
+        where=arranged.CRASHING,
         model="a restarted switch assumes no close on its way",
     ),
     # -- I7: what can be served is served -------------------------------------------------------------------------
@@ -553,7 +469,7 @@ MUTANTS: Final = (
         "pickups are never answered",
         "Nothing is declared before the breaker's own delay, and suspect then.",
         (f"{_LOCATOR}.answers", "return tuple(self._answers.values())", "return ()"),
-        where=_alive,
+        where=arranged.restarted,
     ),
     _mutant(
         "I7",
@@ -564,14 +480,14 @@ MUTANTS: Final = (
             "kind in (AnswerKind.NOT_SEEN, AnswerKind.ENTERS_TOO)",
             "kind in (AnswerKind.NONE, AnswerKind.NOT_SEEN, AnswerKind.ENTERS_TOO)",
         ),
-        where=_alive,
+        where=arranged.alive,
     ),
     _mutant(
         "I7",
         "nobody claims",
         "What is isolated stays dark.",
         (f"{_CLAIMANT}.fault_event", "return max(mine)[1] if mine else NO_EVENT", "return NO_EVENT"),
-        where=_alive,
+        where=arranged.alive,
     ),
     _mutant(
         "I7",
@@ -579,7 +495,7 @@ MUTANTS: Final = (
         "What no single tie can take stays dark.",
         (f"{_CLAIMANT}._best", "most_parts=GRANTS - len(parts)", "most_parts=1"),
         (f"{_CLAIMANT}._best", "most_splits=room if", "most_splits=0 if"),
-        where=_alive,
+        where=arranged.alive,
     ),
     _mutant(
         "I7",
@@ -590,24 +506,20 @@ MUTANTS: Final = (
             "event = self._happened(entry, now)",
             "event = ReservationEvent.CONFIRMED if self._happened(entry, now) is ReservationEvent.CONFIRMED else None",
         ),
-        where=_alive,
+        where=arranged.again,
     ),
     _mutant(
         "I7",
         "priorities do not count",
         "What matters less is served.",
         (f"{_CLAIMANT}._best", "priorities = {s.index: s.priority for", "priorities = {s.index: 0 for"),
-        where=_alive,
+        where=arranged.scarce,
     ),
     _mutant(
         "I7",
         "a tie that was refused once is never asked for anything else",
         "The island is not split for what capacity there is.",
-        (
-            f"{_CLAIMANT}._offers",
-            "if bound.switch in campaign.excluded:",
-            "if bound.switch in campaign.excluded or self._now.state(bound.switch).outcome.tie:",
-        ),
-        where=_alive,
+        ("ied_agents.dflisr.claimant:Campaign.limit", "if possible_a:", "if False:"),
+        where=arranged.crowded,
     ),
 )

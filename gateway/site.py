@@ -150,6 +150,26 @@ class Site:
         )
 
 
+def site_of(scd: Path, file: Path | None = None) -> Site:
+    """Read the site of an SCD.
+
+    Args:
+        scd: the SCD.
+        file: its site file; None for the TOML beside it that has its name.
+
+    Raises:
+        SiteError: with every problem found.
+    """
+    beside = file if file is not None else scd.with_suffix(".toml")
+    if file is None and not beside.exists():
+        raise SiteError([f"{scd}: there is no {beside.name} beside it; name the site file with --site"])
+    site = read_site(beside)
+    named = beside.parent / site.settings.site.scd
+    if named.resolve() != scd.resolve():
+        raise SiteError([f"{beside}: it is the site file of {named}, not of {scd}"])
+    return site
+
+
 def read_site(file: Path) -> Site:
     """Read a site file and its SCD.
 

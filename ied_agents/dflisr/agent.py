@@ -148,6 +148,11 @@ class Agent:
         """When :meth:`evaluate` must be called even if nothing arrives, s; infinity if never."""
         return self._deadline
 
+    @property
+    def record(self) -> Record:
+        """Durable state as it was decided last, on disk or on its way there."""
+        return self._record
+
     def alert(self, now: float) -> bool:
         """Whether there was a sign of a fault in the last two seconds, or a restoration is under way."""
         return self._picture.alert(now) or self._progress.stage in (Stage.ISOLATING, Stage.RESTORING)
@@ -221,13 +226,14 @@ class Agent:
         Raises:
             ValueError: nobody holds anything for that event.
         """
-        held = self._held_events()
+        held = self.held_events()
         if event not in held:
             raise ValueError(f"event {event.counter} of switch {event.switch} holds nothing; held: {sorted(held)}")
         self._clear(event)
         self._note_for_next_turn("unlocked", {"event": event})
 
-    def _held_events(self) -> frozenset[EventId]:
+    def held_events(self) -> frozenset[EventId]:
+        """Events for which somebody flags something, or this switch is locked."""
         return self.situation.active_events() | {side.event for side in self._record.sides if side.locked}
 
     def tag(self, owner: str, tags: int) -> None:
@@ -293,7 +299,7 @@ class Agent:
         Raises:
             ValueError: nobody here holds, or has held, anything for that event.
         """
-        known = {*self._held_events(), *self._record.cleared, self._record.hold_event} - {NO_EVENT}
+        known = {*self.held_events(), *self._record.cleared, self._record.hold_event} - {NO_EVENT}
         if event not in known:
             raise ValueError(
                 f"event {event.counter} of switch {event.switch} is not known here; known: {sorted(known)}"

@@ -319,8 +319,10 @@ class AgentProcess:
 
     def _status(self) -> dict[str, Any]:
         situation = self._station.agent.situation
-        own = situation.own
+        own, record = situation.own, self._station.agent.record
         return {
+            "ied": self._settings.agent.ied,
+            "incarnation": own.incarnation,
             "ready": own.ready,
             "position": own.position.name,
             "heard": sum(view.alive and view.load_alive for view in situation.views.values()),
@@ -330,7 +332,17 @@ class AgentProcess:
             "locked": [side.lock.name for side in own.sides],
             "event": list(own.last_event),
             "mode": own.behaviour.name,
+            "authority": record.authority.name,
             "held_open": own.held,
+            "held_until_confirmed": record.held,
+            "unproven": own.unproven,
+            "tags": dict(record.tags),
+            "events": [list(event) for event in sorted(self._station.agent.held_events())],
+            "not_heard": sorted(
+                situation.feeder.by_number[number].ied
+                for number, view in situation.views.items()
+                if not (view.alive and view.load_alive)
+            ),
         }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.site import SiteError, read_site
+from gateway.site import site_of
 from tools.campaign.feeders import FeederSystem
 
 if TYPE_CHECKING:
@@ -12,20 +12,6 @@ if TYPE_CHECKING:
 
 
 def user_system(scd: Path, site: Path | None = None) -> FeederSystem:
-    """The network of an SCD.
-
-    Args:
-        scd: the file.
-        site: its site file; None for the TOML beside it that has its name.
-
-    Raises:
-        SiteError: with every problem found.
-    """
-    file = site if site is not None else scd.with_suffix(".toml")
-    if site is None and not file.exists():
-        raise SiteError([f"{scd}: there is no {file.name} beside it; name the site file with --site"])
-    read = read_site(file)
-    named = file.parent / read.settings.site.scd
-    if named.resolve() != scd.resolve():
-        raise SiteError([f"{file}: it is the site file of {named}, not of {scd}"])
+    """The network of an SCD; arguments and errors as of ``site_of``."""
+    read = site_of(scd, site)
     return FeederSystem(read.plant(), next(iter(read.agents.values())).config.feeder, read.agents)

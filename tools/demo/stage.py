@@ -10,7 +10,6 @@ import contextlib
 import json
 import select
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, Self
 from ied_agents.dflisr.stored import COMMISSIONED, to_json
 from ied_agents.process.plant_settings import PlantProcessSettings
 from ied_agents.runtime.durable import DurableFile
+from ied_agents.runtime.operator_client import AgentSilentError, ask
 from ied_agents.runtime.realtime import RealTimeHelp
 from ied_agents.runtime.settings import AgentProcessSettings
 from tools.lab import BRIDGE, HOST_INTERFACE, Lab
@@ -198,18 +198,9 @@ class Stage:
 
     def _ask(self, numbers: Iterable[int], request: dict[str, Any]) -> dict[int, dict[str, Any]]:
         answers: dict[int, dict[str, Any]] = {}
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asker:
-            # A path, for only those pass between network namespaces.
-            address = self.room / "asker"
-            address.unlink(missing_ok=True)
-            asker.bind(str(address))
-            asker.settimeout(1.0)
-            for number in numbers:
-                try:
-                    asker.sendto(json.dumps(request).encode(), str(self.room / f"{number}.operator"))
-                    answers[number] = json.loads(asker.recv(4096))
-                except OSError:
-                    continue
+        for number in numbers:
+            with contextlib.suppress(AgentSilentError):
+                answers[number] = ask(self.room / f"{number}.operator", request, patience_s=1.0)
         return answers
 
     def inject_fault(self, section: int, at_ns: int, clears_after_dead_s: float | None = None) -> None:

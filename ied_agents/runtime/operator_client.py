@@ -1,0 +1,56 @@
+"""What an operator's program says to a running agent: a JSON datagram each way, as ``agent_process`` describes them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+PATIENCE_S: Final = 5.0
+"""A request is answered when its effect is on disk."""
+_LONGEST_ANSWER: Final = 1 << 16
+_LONGEST_PATH: Final = 107
+"""Octets of a socket's path that Linux takes."""
+
+
+class AgentSilentError(OSError):
+    """An agent that does not answer; the message names its socket and says why."""
+
+
+def ask(agent: Path, request: Mapping[str, Any], *, patience_s: float = PATIENCE_S) -> dict[str, Any]:
+    """Send one request and wait for the answer.
+
+    Args:
+        agent: path of its operator socket. The answer comes to a socket beside it, for only paths pass between network
+            namespaces, and whoever may ask may write there.
+        request: as ``agent_process`` describes.
+        patience_s: s.
+
+    Raises:
+        AgentSilentError: nobody listens there, or no answer came in time.
+    """
+    address = agent.with_name(f"{agent.name}.{os.getpid()}")
+    if len(os.fsencode(address)) > _LONGEST_PATH:
+        raise AgentSilentError(f"{address}: a socket's path has at most {_LONGEST_PATH} octets; use a shorter folder")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asker:
+        try:
+            address.unlink(missing_ok=True)
+            asker.bind(str(address))
+            address.chmod(0o666)  # the agent may run as another user; the folder says who gets here
+            asker.settimeout(patience_s)
+            asker.sendto(json.dumps(request).encode(), str(agent))
+            answer: dict[str, Any] = json.loads(asker.recv(_LONGEST_ANSWER))
+        except TimeoutError:
+            raise AgentSilentError(f"{agent}: no answer within {patience_s:g} s; is the agent stopped?") from None
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            raise AgentSilentError(f"{agent}: no agent listens there ({error.strerror}); is it running?") from None
+        finally:
+            with contextlib.suppress(OSError):
+                address.unlink(missing_ok=True)
+    return answer

@@ -1,0 +1,123 @@
+"""``flisr agent``: one agent run from SCD and site file, looked at and operated from the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import scl
+from gateway.site import SiteError
+from ied_agents.runtime.operator_client import AgentSilentError, ask
+from tools.agent_command import app
+from tools.lab import HOST_INTERFACE
+
+SCD = Path(scl.__file__).parent / "samples" / "two_source.scd"
+PATIENCE_S = 15.0
+
+
+@pytest.fixture
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("r")  # a short name: the paths of sockets are bounded
+
+
+def arguments(root, ied="T9", scd=SCD):
+    where = ("--scd", str(scd), "--interface", HOST_INTERFACE, "--root", str(root))
+    return [sys.executable, "-P", "-m", "tools.cli", "agent", "run", "--ied", ied, *where]
+
+
+@pytest.fixture
+def running(make_lab, root):
+    child = make_lab("a9").spawn("a9", arguments(root), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    line = child.stdout.readline()
+    assert line, child.communicate()[1].decode()
+    assert json.loads(line)["kind"] == "AgentReady"
+    yield child
+    child.kill()
+    child.communicate()
+
+
+@pytest.fixture
+def flisr(capsys, root):
+    def run(*words, status=0):
+        with pytest.raises(SystemExit) as ended:
+            app([*words, "--root", str(root)])
+        assert ended.value.code == status
+        return capsys.readouterr()
+
+    return run
+
+
+def test_a_new_agent_is_held_until_it_is_confirmed_and_says_how_it_stands(running, flisr):
+    before = json.loads(flisr("status", "T9", "--json").out)
+    assert (before["ied"], before["held_until_confirmed"], before["ready"]) == ("T9", True, False)
+    assert len(before["not_heard"]) == before["subscribed"] == 9
+    assert "accepted" in flisr("confirm", "T9").out
+    assert not json.loads(flisr("status", "T9", "--json").out)["held_until_confirmed"]
+    assert "held until confirmed False" in " ".join(flisr("status", "T9").out.split())
+
+
+def test_what_is_asked_of_it_is_done_or_refused_with_the_reason(running, flisr):
+    flisr("confirm", "T9")
+    flisr("tag", "T9", "crew 7", "--work", "--hot-line")
+    flisr("tag", "T9", "dispatcher", "--hot-line")
+    flisr("mode", "T9", "blocked")
+    flisr("authority", "T9", "local")
+    status = json.loads(flisr("status", "T9", "--json").out)
+    assert (status["tags"], status["mode"]) == ({"crew 7": 3, "dispatcher": 2}, "BLOCKED")
+    assert status["authority"] == "LOCAL"
+    assert "LOCAL" in flisr("close", "T9", status=1).err
+    flisr("tag", "T9", "crew 7")
+    assert json.loads(flisr("status", "T9", "--json").out)["tags"] == {"dispatcher": 2}
+    assert "holds nothing" in flisr("unlock", "T9", "3", "17", status=1).err
+    refused = json.loads(flisr("normalize", "T9", "3", "17", "--json", status=1).out)
+    assert not refused["done"]
+
+
+def test_its_journal_is_told_whether_it_runs_or_not(running, flisr):
+    flisr("confirm", "T9")
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(PATIENCE_S) == 0
+    entries = [json.loads(line) for line in flisr("trace", "T9", "--json").out.splitlines()]
+    (asked,) = (entry for entry in entries if entry["kind"] == "operator")
+    assert (json.loads(asked["request"]), asked["done"]) == ({"request": "confirm"}, True)
+    (last,) = flisr("trace", "T9", "--last", "1").out.splitlines()
+    assert entries[-1]["kind"] in last
+
+
+def test_one_that_does_not_run_is_named(flisr, root):
+    (root / "T9").mkdir()
+    with pytest.raises(AgentSilentError, match=r"T9/operator: no agent listens there"):
+        app(["status", "T9", "--root", str(root)])
+
+
+def test_one_that_does_not_answer_is_named_and_leaves_nothing_behind(running, root):
+    running.send_signal(signal.SIGSTOP)
+    with pytest.raises(AgentSilentError, match=r"no answer within 0\.2 s"):
+        ask(root / "T9" / "operator", {"request": "status"}, patience_s=0.2)
+    running.send_signal(signal.SIGCONT)
+    assert [path.name for path in (root / "T9").glob("operator*")] == ["operator"]
+
+
+def test_a_path_that_is_too_long_for_a_socket_is_refused_as_such(tmp_path):
+    with pytest.raises(AgentSilentError, match="at most 107 octets"):
+        ask(tmp_path / ("x" * 120) / "operator", {"request": "status"})
+
+
+@pytest.mark.parametrize(
+    ("ied", "site", "said"),
+    [("T99", True, r"no agent 'T99'; it has .*T10"), ("T9", False, r"no two_source\.toml beside it")],
+)
+def test_what_cannot_be_run_is_refused_before_anything_is_written(root, tmp_path, ied, site, said):
+    scd = tmp_path / SCD.name
+    shutil.copy(SCD, scd)
+    if site:
+        shutil.copy(SCD.with_suffix(".toml"), scd.with_suffix(".toml"))
+    with pytest.raises(SiteError, match=said):
+        app(arguments(root, ied, scd)[5:])
+    assert list(root.iterdir()) == []

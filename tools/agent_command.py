@@ -1,0 +1,205 @@
+"""``flisr agent``: run one agent on this machine, look at it, and operate it.
+
+Everything of an agent lies in one folder: what it was told (``settings.json``), its durable state, its journal, and the
+sockets of its process and of its operators. Who may write in that folder may operate the switch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from cyclopts import App, Parameter
+
+from gateway.site import SiteError, site_of
+from ied_agents.control.decision import HOT_LINE_TAG, WORK_TAG
+from ied_agents.runtime.journal import read_journal
+from ied_agents.runtime.operator_client import ask
+from ied_agents.runtime.realtime import RealTimeHelp
+from ied_agents.runtime.settings import AgentProcessSettings
+
+app = App(name="agent", help="One agent on this machine: run it, look at it, operate it.")
+
+ROOT: Final = Path("/var/lib/flisr")
+_POLL_S: Final = 0.2
+
+_Ied = Annotated[str, Parameter(help="The agent's name in the SCD.")]
+_Root = Annotated[Path, Parameter(help="Folder in which each agent has one of its name.")]
+_Json = Annotated[bool, Parameter(name="--json", help="Print the result as JSON.")]
+_Origin = Annotated[Literal["bay", "station", "remote"], Parameter(help="Where the order comes from.")]
+_Event = Annotated[tuple[int, int], Parameter(help="Declaring switch and counter, as the status shows it.")]
+
+
+@app.command
+def run(
+    *,
+    scd: Annotated[Path, Parameter(help="The SCD.")],
+    ied: _Ied,
+    interface: Annotated[str, Parameter(help="Ethernet interface for GOOSE.")],
+    site: Annotated[
+        Path | None, Parameter(help="The site file; else the TOML beside the SCD of the same name.")
+    ] = None,
+    root: _Root = ROOT,
+    process: Annotated[
+        Path | None,
+        Parameter(help="Datagram socket that takes the orders to the switch; else 'process' in its folder."),
+    ] = None,
+    fifo: Annotated[int, Parameter(help="Run under SCHED_FIFO with this priority, memory locked; 0 for neither.")] = 0,
+) -> None:
+    """Run one agent until SIGTERM.
+
+    Reads and checks SCD and site file, writes what the agent is told into its folder, and becomes the agent's process.
+    An agent without a state file there is held against every close until it is confirmed.
+    """
+    found = site_of(scd, site)
+    agents = {agent.ied: agent for agent in found.agents.values()}
+    if ied not in agents:
+        raise SiteError([f"{found.file}: there is no agent {ied!r}; it has {', '.join(sorted(agents))}"])
+    folder = root / ied
+    folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+    settings = AgentProcessSettings(
+        agent=agents[ied],
+        interface=interface,
+        state=str(folder / "state"),
+        journal=str(folder / "journal.jsonl"),
+        inputs=str(folder / "inputs"),
+        process=str(process if process is not None else folder / "process"),
+        operator=str(folder / "operator"),
+        realtime=RealTimeHelp(fifo_priority=fifo or None, lock_memory=bool(fifo)),
+    )
+    document = folder / "settings.json"
+    document.write_text(settings.to_json(), encoding="utf-8")
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "ied_agents.runtime.agent_process", str(document)])  # noqa: S606
+
+
+@app.command
+def status(ied: _Ied, *, root: _Root = ROOT, as_json: _Json = False) -> None:
+    """Say how an agent stands."""
+    said = ask(root / ied / "operator", {"request": "status"})
+    if as_json:
+        print(json.dumps(said, indent=1))
+        return
+    for name, value in said.items():
+        if name != "done":
+            print(f"{name.replace('_', ' '):16} {json.dumps(value) if isinstance(value, list | dict) else value}")
+
+
+@app.command
+def trace(
+    ied: _Ied,
+    *,
+    last: Annotated[int, Parameter(help="So many entries at the most.")] = 50,
+    follow: Annotated[bool, Parameter(help="Go on with what comes, until interrupted.")] = False,
+    root: _Root = ROOT,
+    as_json: _Json = False,
+) -> None:
+    """Print what an agent saw, decided and why; works on a stopped one too."""
+    journal = root / ied / "journal.jsonl"
+    entries = list(read_journal(journal))
+    for entry in entries[max(0, len(entries) - last) :]:
+        _tell(entry, as_json=as_json)
+    seen = entries[-1]["t_ns"] if entries else 0
+    while follow:
+        time.sleep(_POLL_S)
+        for entry in read_journal(journal):
+            if entry["t_ns"] > seen:
+                seen = entry["t_ns"]
+                _tell(entry, as_json=as_json)
+
+
+def _tell(entry: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(entry), flush=True)
+        return
+    at = datetime.fromtimestamp(entry["t_ns"] / 1e9, UTC)
+    rest = ", ".join(f"{name} {value}" for name, value in entry.items() if name not in ("t_ns", "mono", "kind"))
+    print(f"{at:%Y-%m-%d %H:%M:%S}.{entry['t_ns'] % 10**9 // 10**3:06d}  {entry['kind']:24} {rest}", flush=True)
+
+
+@app.command
+def confirm(ied: _Ied, *, root: _Root = ROOT, as_json: _Json = False) -> None:
+    """Vouch for an agent's locks as they are: takes a new one into service, or proves them after a restart."""
+    _operate(ied, root, as_json, request="confirm")
+
+
+@app.command
+def unlock(ied: _Ied, event: _Event, *, root: _Root = ROOT, as_json: _Json = False) -> None:
+    """Clear an event everywhere: what was held for it is sound. Nothing moves."""
+    _operate(ied, root, as_json, request="unlock", event=event)
+
+
+@app.command
+def normalize(
+    ied: _Ied, event: _Event, *, origin: _Origin = "station", root: _Root = ROOT, as_json: _Json = False
+) -> None:
+    """Return to normal after the repair: clear an event, and have every switch that moved for it go back."""
+    _operate(ied, root, as_json, request="return", event=event, origin=origin)
+
+
+@app.command
+def tag(
+    ied: _Ied,
+    owner: Annotated[str, Parameter(help="Who tags: only he takes it off.")],
+    *,
+    work: Annotated[bool, Parameter(help="Somebody works there.", negative="")] = False,
+    hot_line: Annotated[bool, Parameter(help="Somebody works under voltage.", negative="")] = False,
+    root: _Root = ROOT,
+    as_json: _Json = False,
+) -> None:
+    """Set an owner's tags; without one of them they are taken off. A tagged switch closes for nobody."""
+    _operate(ied, root, as_json, request="tag", owner=owner, tags=WORK_TAG * work | HOT_LINE_TAG * hot_line)
+
+
+@app.command
+def mode(
+    ied: _Ied,
+    to: Annotated[Literal["on", "blocked", "test", "test/blocked", "off"], Parameter(help="Mod of IEC 61850-7-4.")],
+    *,
+    root: _Root = ROOT,
+    as_json: _Json = False,
+) -> None:
+    """Set the mode; only an agent that is on operates its switch."""
+    _operate(ied, root, as_json, request="mode", mode=to)
+
+
+@app.command
+def authority(
+    ied: _Ied,
+    to: Annotated[Literal["local", "station", "remote"], Parameter(help="Who may operate.")],
+    *,
+    root: _Root = ROOT,
+    as_json: _Json = False,
+) -> None:
+    """Set who may operate the switch; while it is local it closes for nobody else."""
+    _operate(ied, root, as_json, request="authority", authority=to)
+
+
+@app.command(name="open")
+def open_switch(ied: _Ied, *, origin: _Origin = "station", root: _Root = ROOT, as_json: _Json = False) -> None:
+    """Open the switch; what it feeds goes dark and stays so."""
+    _operate(ied, root, as_json, request="open", origin=origin)
+
+
+@app.command
+def close(ied: _Ied, *, origin: _Origin = "station", root: _Root = ROOT, as_json: _Json = False) -> None:
+    """Close the switch towards a dead side: claimed, promised, reserved and guarded like every close."""
+    _operate(ied, root, as_json, request="close", origin=origin)
+
+
+def _operate(ied: str, root: Path, as_json: bool, **request: Any) -> None:
+    """Pass a request on, and say what became of it; exit status 1 if it was refused."""
+    answer = ask(root / ied / "operator", request)
+    if as_json:
+        print(json.dumps(answer))
+    elif answer["done"]:
+        print(f"{ied}: {request['request']}: accepted")
+    else:
+        print(f"{ied}: {request['request']}: refused: {answer['why']}", file=sys.stderr)
+    if not answer["done"]:
+        raise SystemExit(1)

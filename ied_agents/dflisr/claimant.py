@@ -2,7 +2,7 @@
 
 Design section 4, step 3. Everything is judged anew from the present situation at every call, so that frames may be
 lost, repeated or reordered without harm; what must be remembered is the claim itself and what was refused.
-Longer than most files: what an island needs and which offer serves it are judged together.
+What an island draws and what its ties can offer stands in ``offers``, which of them serve it in ``choice``.
 """
 
 from __future__ import annotations
@@ -12,19 +12,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ied_agents.control.decision import Reason
-from ied_agents.dflisr.capacity import (
-    FLOW_DEADBAND_A,
-    flow_a,
-    head_of,
-    outstanding_a,
-    path_loads,
-    reserved_for,
-    shared_by,
-    shared_load_a,
-    supply_path,
-)
+from ied_agents.dflisr.capacity import FLOW_DEADBAND_A, head_of, reserved_for, supply_path
 from ied_agents.dflisr.choice import Choice, Inner, Offer, Part, choose
 from ied_agents.dflisr.machines import CLAIM, ClaimEvent, ClaimState
+from ied_agents.dflisr.offers import expected_loads, spare_elements, takes_back
 from ied_agents.dflisr.records import (
     EMPTY_CLAIM,
     IDLE,
@@ -488,10 +479,13 @@ class Claimant:
             if not offers:
                 reason = missing
                 continue
-            loads, total = self._loads(side, purpose, island)
+            loads, total = expected_loads(situation, side, purpose.event, island, self.island_loads[side] / 10)
             if not loads:
                 reason = Reason.LOAD_UNKNOWN
                 continue
+            amounts = list(self.island_loads)
+            amounts[side] = round((sum(loads.values()) if total is None else total) * 10)
+            self.island_loads = (amounts[0], amounts[1])
             inner = [
                 Inner(n, feeder.by_number[n].sides, feeder.by_number[n].rating_a, n not in campaign.whole)
                 for n in sorted(island.inner)
@@ -520,40 +514,6 @@ class Claimant:
             splits += choice.splits
         return Choice(parts, splits, 0.0), dark, reason
 
-    def _loads(self, side: int, purpose: Purpose, island: Island) -> tuple[dict[int, float], float | None]:
-        """What every section of an island will draw, in A, and their total where that is known better.
-
-        Local generation has gone with the supply, so it is not deducted.
-        """
-        situation, me = self._now, self._now.me
-        frozen, factor = situation.frozen[purpose.event], situation.config.pickup_factor
-        loads = {s: frozen.loads_a[s] * factor for s in island.sections if s in frozen.loads_a}
-        for bound in island.boundary:
-            section = situation.feeder.section(bound)
-            if bound.switch in frozen.closed and bound.switch != me.number and section in loads:
-                loads[section] += FLOW_DEADBAND_A
-        total = None
-        fed = situation.feeder.island(me.sides[side], lambda n: n != me.number and n in frozen.closed).sections
-        if me.number in frozen.closed and frozen.flow_a is not None and island.sections <= fed:
-            inflow = frozen.flow_a if side == 1 else -frozen.flow_a
-            total = (max(0.0, inflow + sum(frozen.generation_a.get(s, 0.0) for s in fed))) * factor
-            served_elsewhere = fed - island.sections
-            if served_elsewhere:
-                # Part of it was served already: only the sections' own loads can tell what is left.
-                total = None
-        elif len(loads) < len(island.sections):
-            # This process was not there when the island was live; the one before it has written down what it drew.
-            total = self.island_loads[side] / 10 or None
-        if total is not None:
-            unknown = [s for s in island.sections if s not in loads]
-            loads |= dict.fromkeys(unknown, max(0.0, total - sum(loads.values())) / len(unknown) if unknown else 0.0)
-        elif len(loads) < len(island.sections):
-            return {}, None
-        amounts = list(self.island_loads)
-        amounts[side] = round((sum(loads.values()) if total is None else total) * 10)
-        self.island_loads = (amounts[0], amounts[1])
-        return loads, total
-
     def _offers(
         self, island: Island, campaign: Campaign, purpose: Purpose, taken: tuple[Part, ...]
     ) -> tuple[list[Offer], Reason]:
@@ -577,11 +537,11 @@ class Claimant:
             if bound.switch in campaign.excluded:
                 missing = campaign.excluded[bound.switch]
                 continue
-            elements = self._elements(bound, campaign.claim.id)
+            elements = spare_elements(situation, bound, campaign.claim.id)
             if elements is None:
                 missing = Reason.SUPPLY_NOT_LIVE if missing is Reason.NO_SUPPLY else missing
                 continue
-            if campaign.generating and not self._takes_back(bound, generation_a):
+            if campaign.generating and not takes_back(situation, bound, generation_a):
                 missing, campaign.withheld = Reason.ISLAND_NOT_DEAD, True
                 continue
             if bound.switch in campaign.limits:
@@ -589,67 +549,10 @@ class Claimant:
             offers.append(Offer(bound, situation.feeder.section(bound), elements, own))
         return offers, missing
 
-    def _takes_back(self, bound: Bound, generation_a: float) -> bool:
-        """Whether the way from a switch to its source can carry what an island's generation would feed back."""
-        if not generation_a:
-            return True
-        ratings = self._now.feeder.by_number
-        backs = {bound.switch: 0.0}
-        section = self._now.other_side(bound)
-        for number in supply_path(self._now, bound) or ():
-            sides = ratings[number].sides
-            flow = flow_a(self._now, number) or 0.0
-            backs[number] = max(0.0, flow if sides.index(section) == 0 else -flow)
-            section = sides[1 - sides.index(section)]
-        return all(back + generation_a + FLOW_DEADBAND_A <= ratings[n].rating_a for n, back in backs.items())
-
     def _held(self, switch: int) -> bool:
         """Whether a switch is held open to split an island: only a return to normal closes it."""
         state = self._now.state(switch)
         return state is None or state.held
-
-    def _elements(self, bound: Bound, claim: ClaimId) -> tuple[tuple[int, float], ...] | None:
-        """Everything on the way from a switch to its source with what it can spare; None if that is not known.
-
-        Reservations count where all of a feeder's supplies pass: at its head and at what it shares. On the way between
-        its owner knows better.
-        """
-        situation, feeder = self._now, self._now.feeder
-        state = situation.heard(bound.switch)
-        path = supply_path(situation, bound)
-        if state is None or path is None or state.voltage[1 - bound.side] is not Voltage.PRESENT:
-            return None
-        supply = situation.supply(bound).sections
-        if any(situation.flag(section)[0] is not SectionState.NONE for section in supply):
-            return None
-        head = head_of(path, bound.switch)
-        spare = {bound.switch: feeder.by_number[bound.switch].rating_a}
-        for number, load in path_loads(situation, bound, path).items():
-            if load is None:
-                return None
-            spare[number] = feeder.by_number[number].rating_a - load - FLOW_DEADBAND_A
-        for place, element in enumerate(feeder.shared):
-            if element in shared_by(situation, head):
-                # Only its owner must hear all who draw from it.
-                load = shared_load_a(situation, element)
-                if load is not None:
-                    spare[-1 - place] = element.rating_a - load - self._reserved(element.owner, claim)
-        # The head may keep reservations of other heads too, for what they share: those of its own feeder count here.
-        own = situation.feeder.island(
-            situation.other_side(bound), lambda n: n not in (head, bound.switch) and situation.known_closed(n)
-        )
-        on_feeder = own.inner | {b.switch for b in own.boundary}
-        spare[head] -= self._reserved(head, claim, on_feeder)
-        return tuple(spare.items())
-
-    def _reserved(self, owner: int, claim: ClaimId, ties: frozenset[int] | None = None) -> float:
-        """What an owner has reserved for other claims, in A; with ``ties``, for those."""
-        state = self._now.heard(owner)
-        return sum(
-            outstanding_a(self._now, made.tie, made.deciamperes)
-            for made in (() if state is None else state.reservations)
-            if made.claim != claim and (ties is None or made.tie in ties)
-        )
 
     def _request(self, side: int, campaign: Campaign, purpose: Purpose, now: float) -> Reason:
         """Have the next parts reserved, one after the other, and grant them."""

@@ -46,6 +46,7 @@ _CLOSER: Final = "ied_agents.dflisr.closer:Closer"
 _CONTROL: Final = "ied_agents.control.decision"
 _ISOLATE: Final = "ied_agents.dflisr.isolate"
 _LOCATOR: Final = "ied_agents.dflisr.locate:Locator"
+_OFFERS: Final = "ied_agents.dflisr.offers"
 _PUBLISH: Final = "ied_agents.dflisr.publish"
 _RECLOSE: Final = "ied_agents.dflisr.reclose"
 _STORED: Final = "ied_agents.dflisr.stored:Record"
@@ -244,7 +245,7 @@ MUTANTS: Final = (
         "reservations of others do not count",
         "Capacity is handed out twice.",
         (f"{_CAPACITY}:Ledger._room", "for entry in entries:", "for entry in ():"),
-        (f"{_CLAIMANT}._reserved", "() if state is None else state.reservations", "()"),
+        (f"{_OFFERS}:_reserved", "() if state is None else state.reservations", "()"),
         where=arranged.alive,
     ),
     _mutant(
@@ -252,7 +253,7 @@ MUTANTS: Final = (
         "what several heads share is not looked at",
         "Each head has room, their transformer has not.",
         (f"{_CAPACITY}:Ledger._shared_room", "if element.owner != me:", "if True:"),
-        (f"{_CLAIMANT}._elements", "if element in shared_by(situation, head):", "if False:"),
+        (f"{_OFFERS}:spare_elements", "if element in shared_by(situation, head):", "if False:"),
         where=arranged.tight,
     ),
     _mutant(
@@ -262,7 +263,7 @@ MUTANTS: Final = (
         (f"{_CAPACITY}:Ledger._judge", "for number in (*path, request.tie):", "for number in (me,):"),
         (f"{_CLOSER}._guard", "if spare_a(situation, side) < reserved / 10:", "if False:"),
         (
-            f"{_CLAIMANT}._elements",
+            f"{_OFFERS}:spare_elements",
             "if load is None: return None spare[number] =",
             "if load is None:\n            return None\n        if number == head:\n            spare[number] =",
         ),
@@ -282,7 +283,7 @@ MUTANTS: Final = (
         "local generation counts against the load",
         "It has gone with the supply, and does not come back with it.",
         ("ied_agents.dflisr.picture:Picture._load_at", "max(0.0, total + generation)", "max(0.0, total)"),
-        (f"{_CLAIMANT}._loads", "inflow + sum(frozen.generation_a.get(s, 0.0) for s in fed)", "inflow"),
+        (f"{_OFFERS}:expected_loads", "inflow + sum(frozen.generation_a.get(s, 0.0) for s in fed)", "inflow"),
         where=arranged.alive,
     ),
     _mutant(
@@ -426,7 +427,7 @@ MUTANTS: Final = (
         "locks are forgotten by a restart",
         "Whoever comes back closes on the fault he had locked out.",
         (f"{_STORED}.started", "clean=False,", "clean=False, sides=(StoredSide(), StoredSide()),"),
-        (f"{_CLAIMANT}._loads", "return {}, None", "return dict.fromkeys(island.sections, 1.0), None"),
+        (f"{_OFFERS}:expected_loads", "return {}, None", "return dict.fromkeys(island.sections, 1.0), None"),
         where=arranged.at_the_end,
     ),
     _mutant(

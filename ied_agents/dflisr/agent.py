@@ -64,6 +64,7 @@ from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.process.inputs import Voltage
 
 if TYPE_CHECKING:
+    from ied_agents.dflisr.views import Frozen
     from ied_agents.process.inputs import SwitchCommand, SwitchInputs
 
 NEVER: Final = float("inf")
@@ -134,6 +135,8 @@ class Agent:
         self._orders = Orders(self.situation.me, now)
         self._event_counter = record.events_reserved - EVENT_BLOCK
         self._picture = Picture(self.situation)
+        self._areas: dict[EventId, tuple[Frozen, frozenset[int]]] = {}
+        """By event what hung together with the own sections before it, and the picture that says so."""
         self._outcome = NO_OUTCOME
         self._progress = IDLE
         self._deadline = self._evaluated_at = now
@@ -185,15 +188,18 @@ class Agent:
         if state.behaviour in IN_OPERATION:
             view.sides = state.sides
         view.test_sides = state.sides
+        self._picture.news.add(switch)
 
     def receive_load(self, switch: int, load: LoadState) -> None:
         """A peer's slow data set."""
         view = self.situation.views[switch]
         view.load, view.load_alive, view.load_at = load, True, self._evaluated_at
+        self._picture.news.add(switch)
 
     def peer_lost(self, switch: int, *, fast: bool) -> None:
         """A stream's time to live ran out: nothing of it is believed as a permission any more."""
         view = self.situation.views[switch]
+        self._picture.news.add(switch)
         if fast:
             view.alive = False
         else:
@@ -202,6 +208,7 @@ class Agent:
     def peer_resumed(self, switch: int, *, fast: bool) -> None:
         """A lost stream repeats its last state again."""
         view = self.situation.views[switch]
+        self._picture.news.add(switch)
         if fast:
             view.alive = view.state is not None
         else:
@@ -802,10 +809,11 @@ class Agent:
         active = situation.active_events() | {
             side.event for side in self._record.sides if side.section is not SectionState.NONE
         }
-        active -= set(situation.cleared)
         own = situation.own.last_event
-        relevant = {event for event in active if event == own or self._concerns_me(event)}
-        return max(relevant, default=own if own not in situation.cleared else NO_EVENT)
+        for event in sorted(active, reverse=True):
+            if event not in situation.cleared and (event == own or self._concerns_me(event)):
+                return event
+        return own if own not in situation.cleared else NO_EVENT
 
     def _concerns_me(self, event: EventId) -> bool:
         """Whether an event's section hung together with one of the own sections when the network was quiet."""
@@ -819,11 +827,13 @@ class Agent:
             for side in (0, 1)
             if state.sides[side].section_event == event
         } | {situation.me.sides[side] for side in (0, 1) if self._record.sides[side].event == event}
-        for section in situation.me.sides:
-            area = situation.feeder.island(section, lambda n: n in frozen.closed)
-            if flagged & area.sections:
-                return True
-        return False
+        known = self._areas.get(event)
+        if known is None or known[0] is not frozen:
+            ours = [situation.feeder.island(section, frozen.closed.__contains__) for section in situation.me.sides]
+            # Of an event that is over nothing is asked any more.
+            self._areas = {e: area for e, area in self._areas.items() if e in situation.frozen}
+            self._areas[event] = known = frozen, ours[0].sections | ours[1].sections
+        return bool(flagged & known[1])
 
     def _reclose(self, now: float) -> None:
         """A shot, once the dead time is over and nothing speaks against it."""

@@ -17,7 +17,7 @@ from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.process.inputs import Voltage
 
 if TYPE_CHECKING:
-    from ied_agents.dflisr.records import AgentState, EventId, LoadState
+    from ied_agents.dflisr.records import EventId
     from ied_agents.dflisr.views import Situation
     from ied_agents.process.inputs import SwitchInputs
 
@@ -64,7 +64,8 @@ class Picture:
         self._generation: dict[int, float] = {}
         self._signs: deque[_Sign] = deque(maxlen=_SIGNS_KEPT)
         self._pickups: dict[int, tuple[int, int]] = {}
-        self._heard: dict[int, tuple[AgentState, LoadState | None, bool, bool]] = {}
+        self.news: set[int] = set()
+        """Switches of which something was heard since the last look, or that have fallen silent."""
         self._last_sign = -math.inf
         self._last_close = -math.inf
 
@@ -90,21 +91,10 @@ class Picture:
             # What the own state says of a pickup that has just come is published only with this turn.
             name = (own.incarnation, own.pickup_id + (pickup and not own.pickup))
             self._look(situation.config.number, seen, name if pickup else None, signs)
-        for number, view in situation.views.items():
+        for number in sorted(self.news):
+            view = situation.views[number]
             state = view.state
-            if state is None:
-                continue
-            last = self._heard.get(number)
-            if (
-                last is not None
-                and last[0] is state
-                and last[1] is view.load
-                and last[2] is view.alive
-                and last[3] is view.load_alive
-            ):
-                continue
-            self._heard[number] = (state, view.load, view.alive, view.load_alive)
-            if state.position_quality:
+            if state is None or state.position_quality:
                 continue  # it does not know itself, as after a start
             load = view.load if view.load_alive else None
             flow = load.flow_a if load is not None and not load.flow_quality else None
@@ -113,6 +103,7 @@ class Picture:
             self._look(
                 number, seen, (state.incarnation, state.pickup_id) if state.pickup and view.alive else None, signs
             )
+        self.news.clear()
         if signs:
             self._note_signs(signs, now)
         self._freeze(now)

@@ -207,6 +207,8 @@ class Situation:
             to_operate: count only what may cause an operation: said by a switch that is alive and not in test.
         """
         worst, event = SectionState.NONE, NO_EVENT
+        if self._turning and self._active is not None and not self._active:
+            return worst, event  # nobody flags anything
         for bound in self.feeder.around[section]:
             if bound.switch == self.config.number:
                 side = self.own.sides[bound.side]

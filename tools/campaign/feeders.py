@@ -105,7 +105,8 @@ def _with_loads(section: PlantSection, others: Sequence[PlantSection]) -> PlantS
 def random_size(rng: Random) -> int:
     """How many switches: more than a fifth of the networks have over 30."""
     if rng.random() < _LARGE_SHARE:
-        return round(rng.triangular(_LARGE, MOST_SWITCHES, _LARGE + 2))
+        # The work grows faster than the network: most are little larger than that.
+        return round(_LARGE + (MOST_SWITCHES - _LARGE) * rng.random() ** 3)
     return round(rng.triangular(3, _LARGE - 1, 9))
 
 

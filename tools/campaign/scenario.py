@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 QUIET_S: Final = 1.3
 """A run ends when nothing has happened and nobody was busy for so long: a frame is repeated once a second."""
-LONGEST_S: Final = 8.0
+LONGEST_S: Final = 5.0
 """So long after the last occurrence a run ends in any case."""
 _SLICE_S: Final = 0.2
 

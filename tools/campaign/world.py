@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ied_agents.dflisr.records import Stage
 from ied_agents.dflisr.stored import COMMISSIONED, Record, from_json, to_json
+from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.process.plant import Plant, PlantSettings
 from ied_agents.runtime.agent_process import LOOK_ALERT_S, LOOK_QUIET_S
 from ied_agents.runtime.memory_link import REPLAYABLE, Disturbance, MemoryNetwork
@@ -298,11 +299,12 @@ class World:
     @property
     def busy(self) -> bool:
         """Whether an agent is isolating, restoring or returning to normal, or waits for its disk."""
+        switches = self.feeder.by_number
         return any(host.unwritten for host in self.hosts.values()) or any(
             state.close_outstanding
-            or state.returning.counter
+            or (state.returning.counter and state.position is Dbpos.OFF and switches[number].normally_closed)
             or state.progress.stage in (Stage.LOCATING, Stage.ISOLATING, Stage.RESTORING)
-            for state in self.states().values()
+            for number, state in self.states().items()
         )
 
     # -- the loop -------------------------------------------------------------------------------------------------

@@ -370,6 +370,7 @@ class Claimant:
         if campaign.state is ClaimState.DONE:
             stage = Stage.FINISHED if campaign.short is Reason.NONE else Stage.STOPPED
             return Progress(stage, campaign.short, purpose.event)
+        since = max(campaign.since, campaign.claimed_at)
         # An owner that is asked has a patience of its own.
         waits = now < campaign.requested_at + REQUEST_PATIENCE_S
         asked = waits and campaign.state is ClaimState.REQUESTING and reason is Reason.PEER_SILENT
@@ -377,7 +378,7 @@ class Claimant:
             reason is Reason.ISLAND_NOT_DEAD and now < campaign.dead_since + GENERATION_GOES_S < math.inf
         )
         asked = asked or waits_for_generation
-        if reason is not Reason.NONE and not asked and (reason in _FINAL or now >= campaign.since + PATIENCE_S):
+        if reason is not Reason.NONE and not asked and (reason in _FINAL or now >= since + PATIENCE_S):
             return Progress(Stage.STOPPED, reason, purpose.event)
         return Progress(Stage.RESTORING, Reason.NONE, purpose.event)
 
@@ -450,6 +451,10 @@ class Claimant:
             campaign.withheld = False
             choice, dark, reason = self._best(side, campaign, purpose)
             if not choice.parts:
+                # Who has not answered for long is asked again where there is nobody else.
+                silent = [tie for tie, why in campaign.excluded.items() if why is Reason.PEER_SILENT]
+                for tie in silent:
+                    del campaign.excluded[tie]
                 return Reason.ISLAND_NOT_DEAD if campaign.withheld else reason
             left_out = dark - frozenset[int]().union(*(part.sections for part in choice.parts))
             if (choice.splits or left_out) and (now < campaign.whole_until or campaign.withheld):

@@ -42,7 +42,7 @@ from tools.campaign.service import Restoring, Service, Standing, judge_service
 from tools.campaign.world import PROCESS_DELAY_S
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from ied_agents.dflisr.agent import Agent
     from ied_agents.dflisr.records import EventId
@@ -224,6 +224,7 @@ class Judge:
                     self._ever_faulted.add(event.section)
                     self.disturbed = True
                 case FaultCleared():
+                    self._note_fed(world, self._flow.fault)
                     self._faults.pop(event.section, None)
                     self._exposed.discard(event.section)
                 case SourceLost():
@@ -420,13 +421,21 @@ class Judge:
         now = world.now
         for switch in flow.fault.keys() - self._flow.fault.keys():
             self._fault_current[switch] = (now, _NEVER)
-        for switch in self._flow.fault.keys() - flow.fault.keys():
+        ended = self._flow.fault.keys() - flow.fault.keys()
+        for switch in ended:
             began, _ = self._fault_current[switch]
             self._fault_current[switch] = (began, now)
-            self._just_fed[switch] = (now, self._fed_through(world, switch))
+        self._note_fed(world, ended)
         self._settle_exposure(world, now)
         showing = self._show(world, flow) if flow.fault else ()
         self._showing = {section: self._showing.get(section, now) for section in showing}
+
+    def _note_fed(self, world: World, switches: Iterable[int]) -> None:
+        """Remember which faults switches feed whose current ends now; a repair may have taken one away before."""
+        for switch in switches:
+            fed = self._fed_through(world, switch)
+            if fed:
+                self._just_fed[switch] = (world.now, fed)
 
     def _show(self, world: World, flow: PlantFlow) -> set[int]:
         """Faulted sections that fault current enters through a switch whose agent runs, and leaves through none."""

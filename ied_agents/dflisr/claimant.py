@@ -240,6 +240,10 @@ class Claimant:
                 return None
             opening = self._ties_to_open(side) if purpose is not None and purpose.kind is ClaimKind.RETURN else ()
             campaign = self._campaigns[side] = Campaign(purpose, (self._now.me.sides[side],), frozenset(opening), now)
+        elif purpose is not None and self._dark_again(side, campaign):
+            anew = Campaign(purpose, (self._now.me.sides[side],), frozenset(), now)
+            if self._hopeless(anew, purpose, self._islands(anew)) is Reason.NONE:
+                campaign = self._campaigns[side] = anew
         running = campaign.state in (ClaimState.DONE, ClaimState.GRANTED) or bool(campaign.claim.grants)
         if purpose is None or (running and campaign.state is not ClaimState.SPENT):
             return None
@@ -269,6 +273,17 @@ class Claimant:
         if not split:
             campaign.parts = ()
         return identity
+
+    def _dark_again(self, side: int, campaign: Campaign) -> bool:
+        """Whether what was restored has lost its supply, and nobody else asks for it."""
+        situation, me = self._now, self._now.me
+        return (
+            campaign.state is ClaimState.DONE
+            and me.sides[side] in campaign.served
+            and situation.own.voltage[side] is Voltage.ABSENT
+            and situation.known_open(me.number)
+            and not any(Bound(me.number, side) in claim.boundary for _, claim in situation.claims())
+        )
 
     def _ties_to_open(self, side: int) -> list[int]:
         """For a return to normal: the normally open switch through which the island at ``side`` is fed now."""

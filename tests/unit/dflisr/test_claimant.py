@@ -310,6 +310,23 @@ def test_when_the_island_lives_again_the_claimant_is_finished(claimant):
     assert turned.orders == []
 
 
+@pytest.mark.parametrize("somebody_else", [False, True])
+def test_what_goes_dark_again_is_claimed_anew_unless_somebody_else_does(claimant, somebody_else):
+    granted(claimant)
+    first = claimant.turn().fast.claims[1].id
+    claimant.hear(9, position=Dbpos.ON, voltage=(LIVE, LIVE))
+    claimant.feed(voltage=(DARK, LIVE))
+    claimant.turn(after=0.05)
+    if somebody_else:
+        theirs = Claim(ClaimId(0, 50, 10), EventId(10, 70), (Bound(3, 1),), Request(0, 0, 0), ())
+        claimant.hear(10, claims=(theirs, EMPTY_CLAIM))
+    claimant.hear(9, voltage=(DARK, DARK))
+    claimant.hear(5, position=Dbpos.OFF, voltage=(LIVE, DARK))
+    claimant.feed(voltage=(DARK, DARK))
+    claims = claimant.turns(0.5).fast.claims
+    assert (claims[1].id > first) is not somebody_else
+
+
 def test_a_silent_peer_stops_the_claimant_after_its_patience_and_says_why(claimant):
     promise(claimant, 9)
     turned = claimant.turns(2.5)

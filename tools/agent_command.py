@@ -21,7 +21,7 @@ from ied_agents.control.decision import HOT_LINE_TAG, WORK_TAG
 from ied_agents.runtime.journal import read_journal
 from ied_agents.runtime.operator_client import ask
 from ied_agents.runtime.realtime import RealTimeHelp
-from ied_agents.runtime.settings import AgentProcessSettings
+from ied_agents.runtime.settings import AgentProcessSettings, AgentSettings
 
 app = App(name="agent", help="One agent on this machine: run it, look at it, operate it.")
 
@@ -56,14 +56,11 @@ def run(
     Reads and checks SCD and site file, writes what the agent is told into its folder, and becomes the agent's process.
     An agent without a state file there is held against every close until it is confirmed.
     """
-    found = site_of(scd, site)
-    agents = {agent.ied: agent for agent in found.agents.values()}
-    if ied not in agents:
-        raise SiteError([f"{found.file}: there is no agent {ied!r}; it has {', '.join(sorted(agents))}"])
+    agent = agent_settings(scd, ied, site)
     folder = root / ied
     folder.mkdir(mode=0o750, parents=True, exist_ok=True)
     settings = AgentProcessSettings(
-        agent=agents[ied],
+        agent=agent,
         interface=interface,
         state=str(folder / "state"),
         journal=str(folder / "journal.jsonl"),
@@ -76,6 +73,19 @@ def run(
     document.write_text(settings.to_json(), encoding="utf-8")
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-P", "-m", "ied_agents.runtime.agent_process", str(document)])  # noqa: S606
+
+
+def agent_settings(scd: Path, ied: str, site: Path | None) -> AgentSettings:
+    """What SCD and site file say of one agent.
+
+    Raises:
+        SiteError: with every problem found, or there is no such agent.
+    """
+    found = site_of(scd, site)
+    agents = {agent.ied: agent for agent in found.agents.values()}
+    if ied not in agents:
+        raise SiteError([f"{found.file}: there is no agent {ied!r}; it has {', '.join(sorted(agents))}"])
+    return agents[ied]
 
 
 @app.command

@@ -13,6 +13,7 @@ app = App(name="flisr", help="IEC 61850 / 60870-5-104 gateway with distributed-F
 app.command("tools.demo.command:app", name="demo")
 app.command("tools.scl_command:app", name="scl")
 app.command("tools.agent_command:app", name="agent")
+app.command("tools.doctor:doctor", name="doctor")
 app.command("tools.campaign.command:app", name="campaign")
 app.command("tools.model_check.command:app", name="check-protocol")
 app.command("tools.mutants.command:app", name="mutants")

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 QUIET_S: Final = 1.3
 """A run ends when nothing has happened and nobody was busy for so long: a frame is repeated once a second."""
-LONGEST_S: Final = 5.0
-"""So long after the last occurrence a run ends in any case."""
+LONGEST_S: Final = 8.0
+"""So long after the last occurrence a run ends in any case, if what can be served must be served."""
+LONGEST_HOSTILE_S: Final = 5.0
+"""The same where only safety is judged."""
 _SLICE_S: Final = 0.2
 
 
@@ -111,7 +113,7 @@ def run_scenario(scenario: Scenario, *, telling: bool = False) -> Verdict:
         telling=telling,
     )
     _schedule(world, Occurring(world, judge), scenario)
-    _run_until_quiet(world, scenario.last_s)
+    _run_until_quiet(world, scenario.last_s, LONGEST_S if scenario.alive else LONGEST_HOSTILE_S)
     service = judge.finish(world, benign=scenario.alive)
     return Verdict(
         name=scenario.name,
@@ -149,9 +151,9 @@ def _schedule(world: World, occurring: Occurring, scenario: Scenario) -> None:
     world.heard = heard
 
 
-def _run_until_quiet(world: World, last_s: float) -> None:
+def _run_until_quiet(world: World, last_s: float, longest_s: float) -> None:
     world.run(last_s)
-    while world.now < max(last_s, world.occurred_at) + LONGEST_S:
+    while world.now < max(last_s, world.occurred_at) + longest_s:
         world.run(world.now + _SLICE_S)
         if world.busy:
             world.changed_at = world.now

@@ -107,10 +107,12 @@ def spare_elements(situation: Situation, bound: Bound, claim: ClaimId) -> tuple[
             if load is not None:
                 spare[-1 - place] = element.rating_a - load - _reserved(situation, element.owner, claim)
     # The head may keep reservations of other heads too, for what they share: those of its own feeder count here.
-    own = feeder.island(
-        situation.other_side(bound), lambda n: n not in (head, bound.switch) and situation.known_closed(n)
-    )
-    on_feeder = own.inner | {b.switch for b in own.boundary}
+    on_feeder = frozenset((bound.switch,))
+    if path:
+        own = feeder.island(
+            situation.other_side(bound), lambda n: n not in (head, bound.switch) and situation.known_closed(n)
+        )
+        on_feeder = own.inner | {b.switch for b in own.boundary}
     spare[head] -= _reserved(situation, head, claim, on_feeder)
     return tuple(spare.items())
 

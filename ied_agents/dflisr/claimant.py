@@ -541,6 +541,8 @@ class Claimant:
         situation, me = self._now, self._now.me.number
         generation = situation.frozen[purpose.event].generation_a
         generation_a = sum(generation.get(section, 0.0) for section in island.sections)
+        # What is dark returns to its normal supply, as long as that has refused nothing.
+        only_own = campaign.whole_until == math.inf and me not in campaign.excluded and me not in campaign.limits
         offers: list[Offer] = []
         missing = Reason.NO_SUPPLY
         for bound in island.boundary:
@@ -549,7 +551,7 @@ class Claimant:
                 bound not in campaign.claim.boundary
                 or any(part.bound.switch == bound.switch for part in taken)
                 or (purpose.kind is ClaimKind.TRANSFER and own)
-                or (purpose.kind is ClaimKind.MANUAL and not own)
+                or ((purpose.kind is ClaimKind.MANUAL or only_own) and not own)
                 or (not own and self._held(bound.switch))
                 or not self._may_supply(bound)
             ):

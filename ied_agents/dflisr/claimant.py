@@ -563,7 +563,7 @@ class Claimant:
             if elements is None:
                 missing = Reason.SUPPLY_NOT_LIVE if missing is Reason.NO_SUPPLY else missing
                 continue
-            if campaign.generating and not takes_back(situation, bound, generation_a):
+            if campaign.generating and not takes_back(situation, bound, island, generation_a):
                 missing, campaign.withheld = Reason.ISLAND_NOT_DEAD, True
                 continue
             if bound.switch in campaign.limits:

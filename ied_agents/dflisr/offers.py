@@ -65,12 +65,12 @@ def expected_loads(
     return loads, total
 
 
-def takes_back(situation: Situation, bound: Bound, generation_a: float) -> bool:
-    """Whether the way from a switch to its source can carry what an island's generation would feed back."""
+def takes_back(situation: Situation, bound: Bound, island: Island, generation_a: float) -> bool:
+    """Whether an island, and the way from a switch to its source, can carry what its generation would feed back."""
     if not generation_a:
         return True
     switches = situation.feeder.by_number
-    backs = {bound.switch: 0.0}
+    backs = dict.fromkeys((bound.switch, *island.inner), 0.0)
     section = situation.other_side(bound)
     for number in supply_path(situation, bound) or ():
         sides = switches[number].sides

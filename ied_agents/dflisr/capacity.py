@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from ied_agents.control.decision import Reason
 from ied_agents.dflisr.machines import RESERVATION, ReservationEvent, ReservationState
 from ied_agents.dflisr.records import NO_CLAIM, NO_EVENT, Bound, Claim, ClaimId, EventId, Outcome, Reservation
+from ied_agents.iec61850.dbpos import Dbpos
 from scl.agent_model import RESERVATIONS
 
 if TYPE_CHECKING:
@@ -158,6 +159,8 @@ class Ledger:
         self._was_ready: set[tuple[ClaimId, int]] = set()
         """Of which entries the tie was heard open under their claim: what it closes after that is its one attempt."""
         self._was_closed: set[tuple[ClaimId, int]] = set()
+        self._shots: dict[int, float] = {}
+        """Breakers in a sequence of shots, and when what they carry will have been measured, s."""
         self._missing_a = 0.0
         """By how much the last request that was refused was too large."""
         self._short: dict[tuple[ClaimId, int], float] = {}
@@ -315,7 +318,9 @@ class Ledger:
                     if self.find(made.claim, made.tie, made.deciamperes) is not None:
                         continue
                     others = self._others(made.claim, made.tie)
-                    reason = self._shared_room(head, others, made.deciamperes / 10, now)
+                    pending = self._shot_pending(now)
+                    room = self._shared_room(head, others, made.deciamperes / 10, now)
+                    reason = Reason.PEER_SILENT if pending else room
                     if reason is Reason.NONE and len(others) == RESERVATIONS:
                         reason, self._missing_a = Reason.NO_CAPACITY, made.deciamperes / 10
                     if reason is Reason.NONE:
@@ -362,6 +367,8 @@ class Ledger:
             return Reason.PEER_SILENT
         if head_of(path, request.tie) != me:
             return Reason.NO_SUPPLY
+        if self._shot_pending(now):
+            return Reason.PEER_SILENT
         shared = shared_by(situation, me)
         if any(situation.heard(element.owner) is None for element in shared):
             return Reason.PEER_SILENT
@@ -394,6 +401,19 @@ class Ledger:
         self._asked.add((claim.id, request.tie))
         self._was_ready.add((claim.id, request.tie))
         return Reason.NONE
+
+    def _shot_pending(self, now: float) -> bool:
+        """Whether a breaker that is heard is in the dead time of a shot, or its load is not measured since.
+
+        It takes its load back without asking.
+        """
+        for number in self._now.views:
+            state = self._now.heard(number)
+            if state is None or not state.reclosing:
+                self._shots.pop(number, None)
+            elif state.position is not Dbpos.ON:
+                self._shots[number] = now + LOADS_SETTLE_S
+        return any(now < measured for measured in self._shots.values())
 
     def _shared_room(self, head: int, others: tuple[Entry, ...], wanted: float, now: float) -> Reason:
         """Whether everything that this switch owns and ``head`` draws from has room for ``wanted`` A more."""

@@ -414,6 +414,23 @@ def test_a_tie_that_was_not_heard_for_a_moment_must_settle_anew(head, reserved):
     assert reserved.entries == ()
 
 
+def test_nothing_is_reserved_while_a_breaker_is_to_reclose_nor_before_its_load_is_measured_again(head):
+    ledger = Ledger(head)
+    hears(head, 3, position=Dbpos.OFF, reclosing=True)
+    assert ask(ledger, claim(), NOW) is Reason.PEER_SILENT
+    hears(head, 3, position=Dbpos.ON)
+    assert ask(ledger, claim(), NOW + LOADS_SETTLE_S - 0.1) is Reason.PEER_SILENT
+    assert ask(ledger, claim(), NOW + LOADS_SETTLE_S) is Reason.NONE
+
+
+def test_shots_that_are_given_up_hold_up_nobody(head):
+    ledger = Ledger(head)
+    hears(head, 3, position=Dbpos.OFF, reclosing=True)
+    assert ask(ledger, claim(), NOW) is Reason.PEER_SILENT
+    hears(head, 3, reclosing=False)
+    assert ask(ledger, claim(), NOW + 0.1) is Reason.NONE
+
+
 # -- an island of which a later fault cuts off a part ---------------------------------------------------------
 
 

@@ -723,20 +723,32 @@ class Agent:
         return True
 
     def _doubt_both_sides(self) -> None:
-        """Fault current seen without a direction to rely on: if one side is suspect, the fault may be on either."""
+        """Fault current seen without a direction to rely on: if one side is suspect, the fault may be on either.
+
+        If one side is faulted, and no source lies behind the other, the current may have gone to another fault there.
+        """
         pickup = self._locator.pickup
         if pickup is None or pickup.entered is not None:
             return
         for side in (0, 1):
             one, other = self._record.sides[side], self._record.sides[1 - side]
             frozen = self.situation.frozen.get(one.event)
+            doubtful = one.section is SectionState.SUSPECT or (
+                one.section is SectionState.FAULTED and frozen is not None and not self._fed_behind(1 - side, frozen)
+            )
             if (
-                one.section is SectionState.SUSPECT
+                doubtful
                 and other.section is SectionState.NONE
                 and (frozen is None or pickup.since >= frozen.at - FREEZE_AGE_S)
                 and not self.situation.feeder.is_source(self.situation.me.sides[1 - side])
             ):
                 self._declare(1 - side, SectionState.SUSPECT)
+
+    def _fed_behind(self, side: int, frozen: Frozen) -> bool:
+        """Whether a source lay behind a side of this switch when the network was quiet."""
+        situation, me = self.situation, self.situation.me
+        path = situation.feeder.path_to_source(me.sides[side], lambda n: n != me.number and n in frozen.closed)
+        return path is not None
 
     def _widen(self, now: float) -> None:
         """Isolate one section more where a switch of a faulted one does not open; never a source section."""

@@ -157,6 +157,23 @@ def test_an_untrusted_direction_declares_nothing(bench, direction, trusted):
     assert turned.orders == []
 
 
+@pytest.mark.parametrize(("number", "expected"), [(3, SectionState.SUSPECT), (1, SectionState.NONE)])
+def test_a_current_without_direction_beside_a_faulted_section_may_have_gone_on_to_another_fault(
+    bench, network, number, expected
+):
+    """R3 lies behind section 2, and nothing feeds it from behind; Q1 feeds section 1."""
+    agent = bench(number).quiet()
+    agent.pick_up(Direction.UNKNOWN, trusted=False)
+    agent.turn()
+    none, side = network.flagged(SectionState.NONE, lock=LockState.NONE), network.flagged()
+    agent.hear(2, last_event=network.event, sides=(none, side) if number == 3 else (side, none))
+    agent.turn(after=0.005)
+    turned = agent.turn(after=0.005)
+    beyond = 1 if number == 3 else 0
+    assert turned.fast.sides[1 - beyond].section is SectionState.FAULTED
+    assert turned.fast.sides[beyond].section is expected
+
+
 def test_a_source_section_is_never_declared(bench):
     agent = bench(1).quiet()
     agent.pick_up(Direction.BACKWARD)

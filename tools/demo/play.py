@@ -41,8 +41,8 @@ FAULT_AFTER_S: Final = 1.0
 """Loads must be known before: heard 0.2 s ago, with no switch moved, or heard for the first time, 0.5 s before that."""
 LONGEST_S: Final = 12.0
 KILL_BEFORE_S: Final = 0.05
-_RETURN_QUIET_S: Final = 2.0
-"""A return to normal goes from switch to switch: it is over when nothing has moved for so long."""
+_RETURN_QUIET_S: Final = 4.0
+"""A return to normal goes from switch to switch, each when its supply is measured: over when nothing moved for so long."""
 _WARM_UP_S: Final = 3.0
 """In memory, until every agent has heard every other and knows the loads."""
 

@@ -42,7 +42,7 @@ FAULT_AFTER_S: Final = 1.0
 LONGEST_S: Final = 12.0
 KILL_BEFORE_S: Final = 0.05
 _RETURN_QUIET_S: Final = 4.0
-"""A return to normal goes from switch to switch, each when its supply is measured: over when nothing moved for so long."""
+"""A return to normal goes from switch to switch, each once its supply is measured: over when so long nothing moved."""
 _WARM_UP_S: Final = 3.0
 """In memory, until every agent has heard every other and knows the loads."""
 

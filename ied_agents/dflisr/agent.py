@@ -734,7 +734,7 @@ class Agent:
             one, other = self._record.sides[side], self._record.sides[1 - side]
             frozen = self.situation.frozen.get(one.event)
             doubtful = one.section is SectionState.SUSPECT or (
-                one.section is SectionState.FAULTED and frozen is not None and not self._fed_behind(1 - side, frozen)
+                one.section is SectionState.FAULTED and frozen is not None and not self._was_fed(1 - side, frozen)
             )
             if (
                 doubtful
@@ -744,7 +744,7 @@ class Agent:
             ):
                 self._declare(1 - side, SectionState.SUSPECT)
 
-    def _fed_behind(self, side: int, frozen: Frozen) -> bool:
+    def _was_fed(self, side: int, frozen: Frozen) -> bool:
         """Whether a source lay behind a side of this switch when the network was quiet."""
         situation, me = self.situation, self.situation.me
         path = situation.feeder.path_to_source(me.sides[side], lambda n: n != me.number and n in frozen.closed)

@@ -3,6 +3,7 @@
 Design section 4, step 3. Everything is judged anew from the present situation at every call, so that frames may be
 lost, repeated or reordered without harm; what must be remembered is the claim itself and what was refused.
 What an island draws and what its ties can offer stands in ``offers``, which of them serve it in ``choice``.
+Longer than most files: it is one claim from its cause to its end, and every step reads what the one before has kept.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ied_agents.dflisr.records import NO_EVENT, EventId, SectionState
+from ied_agents.dflisr.records import NO_EVENT, Bound, EventId, SectionState
 
 if TYPE_CHECKING:
     from ied_agents.dflisr.locate import Pickup
@@ -71,14 +71,17 @@ def serves(situation: Situation, requesting: int, side: int) -> bool:
         return n != requesting and not feeder.by_number[n].breaker and situation.last_closed(n)
 
     area = feeder.island(feeder.by_number[requesting].sides[side], conducts)
-    return any(bound.switch == me.number and fed_behind(situation, bound.side) for bound in area.boundary)
+    return any(bound.switch == me.number and fed_behind(situation, bound) for bound in area.boundary)
 
 
-def fed_behind(situation: Situation, side: int) -> bool:
-    """Whether a source lies behind the own switch, seen from one of its sides."""
-    me = situation.me
-    behind = me.sides[1 - side]
-    return situation.feeder.path_to_source(behind, lambda n: n != me.number and situation.last_closed(n)) is not None
+def fed_behind(situation: Situation, bound: Bound) -> bool:
+    """Whether a source lies behind a switch, seen from one of its sides, and not through the own switch."""
+    me = situation.me.number
+
+    def conducts(n: int) -> bool:
+        return n not in (bound.switch, me) and situation.last_closed(n)
+
+    return situation.feeder.path_to_source(situation.other_side(bound), conducts) is not None
 
 
 class Widening:

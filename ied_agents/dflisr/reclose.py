@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
+from ied_agents.dflisr.isolate import fed_behind
 from ied_agents.dflisr.machines import RECLOSING, ReclosingEvent, ReclosingState
 from ied_agents.process.inputs import Voltage
 
 if TYPE_CHECKING:
-    from ied_agents.dflisr.records import Bound
     from ied_agents.dflisr.views import Situation
 
 RECLAIM_S: Final = 5.0
@@ -104,19 +104,9 @@ def shots_before(situation: Situation, side: int, own: Recloser) -> tuple[bool, 
         return n != me.number and not feeder.by_number[n].breaker and situation.last_closed(n)
 
     area = feeder.island(me.sides[1 - side], conducts)
-    feeding = [bound.switch for bound in area.boundary if bound.switch != me.number and _feeds(situation, bound)]
+    feeding = [bound.switch for bound in area.boundary if bound.switch != me.number and fed_behind(situation, bound)]
     states = [state for number in feeding if (state := situation.heard(number)) is not None]
     return any(state.shots for state in states), any(state.reclosing for state in states)
-
-
-def _feeds(situation: Situation, bound: Bound) -> bool:
-    """Whether a source lies behind a switch, seen from one of its sides."""
-    me = situation.me.number
-
-    def conducts(n: int) -> bool:
-        return n not in (bound.switch, me) and situation.last_closed(n)
-
-    return situation.feeder.path_to_source(situation.other_side(bound), conducts) is not None
 
 
 def reclosing_is_safe(situation: Situation) -> bool:

@@ -103,7 +103,7 @@ def _served(situation: Situation) -> frozenset[Bound]:
     me, feeder = situation.me, situation.feeder
     served: set[Bound] = set()
     for own_side, start in enumerate(me.sides):
-        if not me.breaker or not fed_behind(situation, own_side):
+        if not me.breaker or not fed_behind(situation, Bound(me.number, own_side)):
             continue
         reached_by = {start: me.number}
         queue = deque((start,))

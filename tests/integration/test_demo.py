@@ -86,8 +86,9 @@ def test_a_killed_agent_makes_its_neighbours_stop_safely(on_wire):
     assert record.outcome.declared == ()
     assert record.outcome.suspect == ("F1/S2",)
     dark = {section.name for section in record.after.sections if not section.energised}
-    assert {"F1/S2", "F1/S3"} <= dark, "what the dead agent bounds stays dark"
-    assert "F1/S1" not in dark
+    assert dark - {"F1/S4"} == {"F1/S2", "F1/S3"}, "what the dead agent bounds stays dark"
+    # R3 is not known to be open: what lies behind is served only once L4 has isolated it, and the run may end before.
+    assert "F1/S4" in dark or record.outcome.widened == ("F1/S3",)
     assert record.failures == [], "safe, and somebody says why not all is healed"
 
 

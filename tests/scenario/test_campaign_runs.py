@@ -36,6 +36,7 @@ def test_no_invariant_breaks_on_random_feeders():
     summary = summarise(run_all(20, range(250), WORKERS))
     assert summary["violations"] == 0, summary["failed"]
     assert (summary["scenarios"], summary["alive"]) == (250, 150)
+    assert summary["islands_served_less"] == 0, summary["served_less"]
     assert summary["restorable_load_restored"] >= 0.999
     assert summary["stale_inputs_refused"] > 0
     assert summary["over_30_switches"] >= 50

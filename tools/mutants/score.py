@@ -3,7 +3,7 @@
 The named mutants say whether the campaign sees what matters; this says how much of the code the unit tests look at.
 A sample of all small changes that cosmic-ray knows is made, one at a time, and the unit tests are run on each: those
 of the changed module first, up to the first failure. ``python -m tools.mutants.score``, in a checkout with the test
-extra installed.
+extra and cosmic-ray installed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections import defaultdict
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -71,6 +72,8 @@ def score(
     as_json: Annotated[bool, Parameter(name="--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Try a sample of small changes on the unit tests."""
+    if find_spec("cosmic_ray") is None:
+        raise SystemExit("cosmic-ray is not installed: pip install cosmic-ray")
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)

@@ -30,12 +30,10 @@ from ied_agents.dflisr.capacity import Ledger
 from ied_agents.dflisr.claimant import AGENT_EPOCH, Claimant, Purpose
 from ied_agents.dflisr.closer import Closer
 from ied_agents.dflisr.isolate import (
-    SideDuty,
     Widening,
     carries_fault,
     clear_request_for_me,
     infeed_side,
-    side_duties,
 )
 from ied_agents.dflisr.locate import Locator, forgotten
 from ied_agents.dflisr.orders import Orders
@@ -390,20 +388,19 @@ class Agent:
         self._picture.follow(now)
         if self._behaviour() is Behaviour.OFF:
             event = NO_EVENT
-            self.situation.own = self._state(event, now)
+            self.situation.say(self._state(event, now))
         else:
             self._prove()
             self._locate(now)
             self._isolate(now)
             event = self._event()
             # What follows judges the own switch by the same type as the others: by what it is about to publish.
-            self.situation.own = self._state(event, now)
-            self.situation.changed()
+            self.situation.say(self._state(event, now))
             before = self._decided()
             self._reclose(now)
             self._restore(event, now)
             if self._decided() != before:
-                self.situation.own = self._state(event, now)
+                self.situation.say(self._state(event, now))
         self.situation.end_turn()
         if self._stop_requested:
             self._record = replace(self._record, clean=not self._unproven and self._locator.resolved)
@@ -571,7 +568,7 @@ class Agent:
             known_open=position is Dbpos.OFF and quality == 0,
             known_closed=position is Dbpos.ON and quality == 0,
             close_outstanding=self._orders.close_outstanding,
-            locked=record.sides[0].locked or record.sides[1].locked,
+            locked=record.locked,
             proven=not self._unproven and not record.held,
             behaviour=self._behaviour(),
             tags=record.all_tags,
@@ -609,7 +606,7 @@ class Agent:
         if verdict.trip and self._position(now) != (Dbpos.OFF, 0) and self._open(self._event(), now):
             self._note("own delay has run out", {"delay_s": self.situation.me.trip_delay_s})
             self._orders.tripped_by_delay = True
-            self._recloser.tripped(now, final=any(side.locked for side in self._record.sides))
+            self._recloser.tripped(now, final=self._record.locked)
             # Without a direction to rely on the fault may be on either side.
             sides = (0, 1) if pickup is None or pickup.entered is None else (pickup.entered,)
             if self._recloser.reclosing:
@@ -687,8 +684,9 @@ class Agent:
         self._record = replace(self._record, sides=(sides[0], sides[1]))
 
     def _isolate(self, now: float) -> None:
-        for side, duty in enumerate(side_duties(self.situation)):
-            self._follow_duty(side, duty)
+        for side, section in enumerate(self.situation.me.sides):
+            # A flagged section means: lock that side.
+            self._follow_duty(side, *self.situation.flag(section, to_operate=True))
         self._doubt_both_sides()
         self._widen(now)
         locked_sides = [side for side in (0, 1) if self._record.sides[side].locked]
@@ -707,9 +705,10 @@ class Agent:
             asked = self._record.sides[side].clear_event
             if asked != NO_EVENT and (open_now or asked in self.situation.cleared):
                 self._set_side(side, replace(self._record.sides[side], clear_event=NO_EVENT))
-        event = self._event()
-        if event != NO_EVENT and (self._orders.tripped_by_delay or self._orders.opened_for in self.situation.cleared):
-            self._orders.rename(event)
+        if self._orders.tripped_by_delay or self._orders.opened_for in self.situation.cleared:
+            event = self._event()
+            if event != NO_EVENT:
+                self._orders.rename(event)
         event = clear_request_for_me(self.situation)
         if event != NO_EVENT and not open_now:
             self._serve_clear(event, now)
@@ -770,17 +769,17 @@ class Agent:
                 self._set_side(side, held)
                 self._note("widened", {"section": self._section(side), "event": event})
 
-    def _follow_duty(self, side: int, duty: SideDuty) -> None:
+    def _follow_duty(self, side: int, section: SectionState, event: EventId) -> None:
         known = self._record.sides[side]
         if known.section is not SectionState.NONE and known.event in self.situation.cleared:
             self._released.append(known.event)
             known = StoredSide(clear_event=known.clear_event)
             self._set_side(side, known)
             self._note("lock released", {"section": self._section(side)})
-        heard_worse = duty.section is SectionState.FAULTED and known.section is not SectionState.FAULTED
-        if duty.section is not SectionState.NONE and (known.section is SectionState.NONE or heard_worse):
+        heard_worse = section is SectionState.FAULTED and known.section is not SectionState.FAULTED
+        if section is not SectionState.NONE and (known.section is SectionState.NONE or heard_worse):
             test = self.situation.testing and not self.situation.really_flagged(self.situation.me.sides[side])
-            self._set_side(side, replace(known, section=duty.section, event=duty.event, locked=True, test=test))
+            self._set_side(side, replace(known, section=section, event=event, locked=True, test=test))
             known = self._record.sides[side]
         stored = self._stored.sides[side]
         was = self.situation.own.sides[side].lock
@@ -818,9 +817,8 @@ class Agent:
     def _event(self) -> EventId:
         """The event that this agent is concerned with: the highest uncleared one of its area, else the last one."""
         situation = self.situation
-        active = situation.active_events() | {
-            side.event for side in self._record.sides if side.section is not SectionState.NONE
-        }
+        active = set(situation.active_events())
+        active.update(side.event for side in self._record.sides if side.section is not SectionState.NONE)
         own = situation.own.last_event
         for event in sorted(active, reverse=True):
             if event not in situation.cleared and (event == own or self._concerns_me(event)):
@@ -849,7 +847,7 @@ class Agent:
 
     def _reclose(self, now: float) -> None:
         """A shot, once the dead time is over and nothing speaks against it."""
-        if any(side.locked for side in self._record.sides) and self._recloser.reclosing:
+        if self._record.locked and self._recloser.reclosing:
             self._give_up_shots(now)
         if not self._recloser.due(now):
             return
@@ -878,7 +876,7 @@ class Agent:
         self._follow_tasks(now)
         claims = self._claimant.claims()
         idle = event == NO_EVENT and not self._tasks.any() and not any(claim.id.number for claim in claims)
-        if idle and not any(True for _ in self.situation.claims()) and not self._ledger.concerned():
+        if idle and not self.situation.claims() and not self._ledger.concerned():
             return
         condition, ready = self._condition(now), self._ready(now)
         if ready:
@@ -929,7 +927,7 @@ class Agent:
             now,
             is_open=position == (Dbpos.OFF, 0),
             may_close=refuse_close(self._condition(now), Reason.NONE) is Reason.NONE,
-            is_locked=any(side.locked for side in self._record.sides),
+            is_locked=self._record.locked,
             frozen=lambda: self._picture.now(now),
         ):
             self._record = replace(self._record, returning=NO_EVENT)
@@ -1009,7 +1007,7 @@ class Agent:
         if event == NO_EVENT or event in self.situation.cleared:
             pickup = self._locator.pickup
             return Progress(Stage.LOCATING, Reason.NONE, NO_EVENT) if carries_fault(pickup) else IDLE
-        concerned = any(side.locked for side in self._record.sides) or self._orders.opened_for == event
+        concerned = self._record.locked or self._orders.opened_for == event
         if not concerned:
             return IDLE
         if self._position(now) == (Dbpos.OFF, 0):

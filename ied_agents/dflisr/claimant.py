@@ -39,7 +39,7 @@ from scl.agent_model import BOUNDARY, GRANTS
 if TYPE_CHECKING:
     from ied_agents.dflisr.feeder import Island
     from ied_agents.dflisr.stored import Record
-    from ied_agents.dflisr.views import Situation
+    from ied_agents.dflisr.views import Frozen, Situation
 
 AGENT_EPOCH: Final = 0
 PATIENCE_S: Final = 2.0
@@ -147,6 +147,8 @@ class Claimant:
     def __init__(self, situation: Situation, island_loads: tuple[int, int]) -> None:
         self._now = situation
         self._campaigns = [Campaign(), Campaign()]
+        self._fed: dict[frozenset[int], tuple[bool, bool]] = {}
+        """By the switches that conducted before an event, behind which own side a source lay."""
         self.progress = [IDLE, IDLE]
         """Per side, how far the claim is."""
         self.island_loads = island_loads
@@ -175,7 +177,7 @@ class Claimant:
         active = situation.active_events()
         mine = []
         for event, frozen in situation.frozen.items():
-            if event not in active or not self._fed_island(side, event):
+            if event not in active or not self._fed_island(side, frozen):
                 continue
             tripped = tripped_at is not None and tripped_at >= frozen.at - TRIPPED_BEFORE_S
             tripped = tripped and self._near(event, tripped_into)
@@ -202,19 +204,23 @@ class Claimant:
     def _holds(self, event: EventId) -> bool:
         return any(side.lock and side.lock_event == event for side in self._now.own.sides)
 
-    def _fed_island(self, side: int, event: EventId) -> bool:
-        """Whether the load at ``side`` flowed in through this switch before the event."""
+    def _fed_island(self, side: int, frozen: Frozen) -> bool:
+        """Whether the load at ``side`` flowed in through this switch before an event."""
         situation, me, feeder = self._now, self._now.me, self._now.feeder
-        closed = situation.frozen[event].closed
+        closed = frozen.closed
         if me.number not in closed:
             return False
-
-        def conducted(n: int) -> bool:
-            return n != me.number and n in closed
-
-        if feeder.path_to_source(me.sides[1 - side], conducted) is None:
+        fed = self._fed.get(closed)
+        if fed is None:
+            ways = (feeder.path_to_source(s, lambda n: n != me.number and n in closed) for s in me.sides)
+            # Of pictures that are over nothing is asked any more.
+            pictures = {picture.closed for picture in situation.frozen.values()}
+            self._fed = {c: known for c, known in self._fed.items() if c in pictures}
+            one, other = ways
+            self._fed[closed] = fed = one is not None, other is not None
+        if not fed[1 - side]:
             return False
-        if feeder.path_to_source(me.sides[side], conducted) is None:
+        if not fed[side]:
             return True
         # Fed from several ends: the first switch of the SCD among those through which load flowed into what is dark.
         island = self._expected_island(me.sides[side], self._campaigns[side])

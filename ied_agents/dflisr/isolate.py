@@ -1,4 +1,4 @@
-"""Isolate: which own sides must be locked, whether to open now, and which clear requests to make or to serve.
+"""Isolate: whether to open now, which clear requests to make or to serve, and where to widen.
 
 Design section 4, step 2. Breakers trip at once. A load-break switch opens when its pickup has reset and its current
 is within its breaking capacity; until it is open it asks the nearest breaker of its infeed side to clear.
@@ -7,7 +7,7 @@ is within its breaking capacity; until it is open it asks the nearest breaker of
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from ied_agents.dflisr.records import NO_EVENT, Bound, EventId, SectionState
 
@@ -18,19 +18,6 @@ if TYPE_CHECKING:
 
 WIDEN_AFTER_S: Final = 1.5
 """Longer than any switch takes, a clear request to its breaker and repeated orders included."""
-
-
-class SideDuty(NamedTuple):
-    """What a side's section is held for, and by which event; NONE and NO_EVENT where there is nothing."""
-
-    section: SectionState
-    event: EventId
-
-
-def side_duties(situation: Situation) -> tuple[SideDuty, SideDuty]:
-    """What is known about the sections at both sides of the own switch; a flagged one means: lock that side."""
-    a, b = situation.me.sides
-    return SideDuty(*situation.flag(a, to_operate=True)), SideDuty(*situation.flag(b, to_operate=True))
 
 
 def carries_fault(pickup: Pickup | None) -> bool:

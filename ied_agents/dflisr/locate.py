@@ -167,14 +167,14 @@ class Locator:
         situation = self._now
         for number, view in situation.views.items():
             state = view.state
-            if state is None or situation.heard(number) is None:
+            if state is None or not (state.pickup or state.unproven or number in self._flows_since):
+                continue  # it asks for nothing
+            if situation.heard(number) is None:
                 continue
             if state.pickup:
                 self._flows_since.setdefault(number, now)
             else:
                 self._flows_since.pop(number, None)
-            if not (state.pickup or state.unproven):
-                continue
             if (
                 state.unproven
                 and number in self._neighbours

@@ -78,7 +78,10 @@ class Orders:
 
     def deadline(self, now: float) -> float:
         """When an order runs out, s; what has run out already waits for the process's next word."""
-        return min((at for at in (self._open_until, self._close_until) if at > now), default=math.inf)
+        return min(
+            self._open_until if self._open_until > now else math.inf,
+            self._close_until if self._close_until > now else math.inf,
+        )
 
     def new_pickup(self) -> None:
         """A new fault current gives every order its tries anew."""

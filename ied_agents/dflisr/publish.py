@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ied_agents.dflisr.capacity import FLOW_DEADBAND_A, HIGHEST_CURRENT_A, spare_a
 from ied_agents.dflisr.isolate import carries_fault
 from ied_agents.dflisr.records import (
+    CLEAR_SIDE,
     NO_CLAIM,
     NO_EVENT,
     AgentState,
@@ -103,6 +104,8 @@ def agent_state(
 
 
 def _side(side: StoredSide, stored: StoredSide, me: int, *, shot: bool) -> SideState:
+    if side.event == NO_EVENT and side.clear_event == NO_EVENT and not shot:
+        return CLEAR_SIDE  # almost always: nothing is held
     lock = LockState.NONE
     if side.locked:
         durable = stored.locked and stored.event == side.event
@@ -128,13 +131,13 @@ def load_state(situation: Situation, last: LoadState, now: float) -> LoadState:
         return replace(last, flow_quality=INVALID_QUALITY, spare_a=(0.0, 0.0))
     idle = situation.known_open(situation.me.number) and not locked(situation.own)
     spare = (spare_a(situation, 0), spare_a(situation, 1)) if idle else (0.0, 0.0)
-    return LoadState(
-        situation.incarnation,
-        _steady(inputs.flow_a, last.flow_a),
-        0,
-        (_steady(inputs.generation_a[0], last.generation_a[0]), _steady(inputs.generation_a[1], last.generation_a[1])),
-        (_steady(spare[0], last.spare_a[0]), _steady(spare[1], last.spare_a[1])),
+    flow = _steady(inputs.flow_a, last.flow_a)
+    generation = (
+        _steady(inputs.generation_a[0], last.generation_a[0]),
+        _steady(inputs.generation_a[1], last.generation_a[1]),
     )
+    spare = _steady(spare[0], last.spare_a[0]), _steady(spare[1], last.spare_a[1])
+    return LoadState(situation.incarnation, flow, 0, generation, spare)
 
 
 def _steady(value_a: float, published_a: float) -> float:

@@ -101,6 +101,11 @@ class Record:
     clean: bool = False
 
     @property
+    def locked(self) -> bool:
+        """Whether the switch is locked on any side."""
+        return self.sides[0].locked or self.sides[1].locked
+
+    @property
     def all_tags(self) -> int:
         """Tags of all owners together."""
         if not self.tags:

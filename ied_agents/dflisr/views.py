@@ -132,6 +132,7 @@ class Situation:
     """Mode of the own agent: it says whose data may be used (IEC 61850-7-4)."""
     _turning: bool = field(default=False, init=False)
     _active: frozenset[EventId] | None = field(default=None, init=False)
+    _flags: dict[tuple[int, bool], tuple[SectionState, EventId]] = field(default_factory=dict, init=False)
     _claims: tuple[tuple[int, Claim], ...] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -166,8 +167,16 @@ class Situation:
         self.changed()
 
     def changed(self) -> None:
-        """The own state, or what is cleared, has changed in the turn."""
+        """What is flagged or cleared has changed in the turn."""
         self._active = self._claims = None
+        self._flags.clear()
+
+    def say(self, own: AgentState) -> None:
+        """The own state is now this."""
+        flags_changed = own.sides != self.own.sides
+        self.own = own
+        if flags_changed:
+            self.changed()
 
     def end_turn(self) -> None:
         """Others may be heard again."""
@@ -206,9 +215,17 @@ class Situation:
             section: its index.
             to_operate: count only what may cause an operation: said by a switch that is alive and not in test.
         """
+        if self._turning:
+            if self._active is not None and not self._active:
+                return SectionState.NONE, NO_EVENT  # nobody flags anything
+            known = self._flags.get((section, to_operate))
+            if known is None:
+                known = self._flags[section, to_operate] = self._flag(section, to_operate=to_operate)
+            return known
+        return self._flag(section, to_operate=to_operate)
+
+    def _flag(self, section: int, *, to_operate: bool) -> tuple[SectionState, EventId]:
         worst, event = SectionState.NONE, NO_EVENT
-        if self._turning and self._active is not None and not self._active:
-            return worst, event  # nobody flags anything
         for bound in self.feeder.around[section]:
             if bound.switch == self.config.number:
                 side = self.own.sides[bound.side]
@@ -231,13 +248,14 @@ class Situation:
         if self._turning and self._active is not None:
             return self._active
         testing = self.testing
-        heard = (view.test_sides if testing else view.sides for view in self.views.values())
-        self._active = frozenset(
-            side.section_event
-            for sides in (self.own.sides, *heard)
-            for side in sides
-            if side.section is not SectionState.NONE and side.section_event not in self.cleared
-        )
+        flagged = [side for side in self.own.sides if side.section]
+        for view in self.views.values():
+            one, other = view.test_sides if testing else view.sides
+            if one.section:
+                flagged.append(one)
+            if other.section:
+                flagged.append(other)
+        self._active = frozenset(side.section_event for side in flagged if side.section_event not in self.cleared)
         return self._active
 
     # -- permissions: believed only if fresh ----------------------------------------------------------------------

@@ -11,7 +11,7 @@ import heapq
 from collections import deque
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -46,11 +46,8 @@ class Disturbance:
     burst_s: float = 0.1
 
 
-class Delivery(NamedTuple):
-    """A frame on its way: to which link, and when it gets there, in s."""
-
-    link_id: int
-    due: float
+Delivery = tuple[int, float]
+"""A frame on its way: to which link, and when it gets there, in s."""
 
 
 @dataclass(slots=True)
@@ -164,7 +161,7 @@ class MemoryNetwork(Generic[FrameT]):
             KeyError: no such link is attached.
         """
         heapq.heappush(self._links[receiver].queue, (now, next(self._order), frame))
-        return Delivery(receiver, now)
+        return receiver, now
 
     @property
     def next_deadline(self) -> float | None:
@@ -206,7 +203,7 @@ class MemoryNetwork(Generic[FrameT]):
                     continue
                 due = now + how.min_delay_s + (how.max_delay_s - how.min_delay_s) * rng.random()
                 heapq.heappush(link.queue, (due, next(self._order), frame))
-                deliveries.append(Delivery(receiver, due))
+                deliveries.append((receiver, due))
         return deliveries
 
     def _in_burst(self, sender: int, receiver: int, now: float) -> bool:

@@ -273,8 +273,8 @@ class World:
 
     def inject(self, number: int, frame: bytes | LightFrame) -> None:
         """Let an agent hear a frame that nobody here has sent."""
-        delivery = self.network.inject(number, frame, self.now)
-        self._look(self.hosts[number], delivery.due)
+        _, due = self.network.inject(number, frame, self.now)
+        self._look(self.hosts[number], due)
 
     def replay(self, frames: int) -> None:
         """Let so many old frames be heard again, the oldest still kept first."""

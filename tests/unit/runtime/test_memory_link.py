@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from ied_agents.runtime.memory_link import REPLAYABLE, Delivery, Disturbance, MemoryNetwork
+from ied_agents.runtime.memory_link import REPLAYABLE, Disturbance, MemoryNetwork
 
 MACS = {number: bytes((2, 0, 0, 0, 0, number)) for number in range(1, 5)}
 
@@ -52,7 +52,7 @@ def test_a_link_gets_only_what_it_wants_to_hear():
 def test_delivery_waits_for_its_time_and_keeps_the_order_of_equal_delays():
     net, clock, (_, two, three) = network(min_delay_s=0.5, max_delay_s=0.5)
     for number in range(3):
-        assert net.send(1, bytes((number,)), 10.0) == [Delivery(2, 10.5), Delivery(3, 10.5)]
+        assert net.send(1, bytes((number,)), 10.0) == [(2, 10.5), (3, 10.5)]
     assert net.next_deadline == net.waiting_for(2) == 10.5
     assert net.fetch(2, 10.4) == []
     clock.now = 10.5
@@ -113,7 +113,7 @@ def test_replay_of_old_frames():
     for number in range(5):
         net.send(1, bytes((number,)), 0.0)
     net.fetch(2, 0.0)
-    assert net.replay(1.0, age=3) == [Delivery(2, 1.0)]
+    assert net.replay(1.0, age=3) == [(2, 1.0)]
     assert net.fetch(2, 1.0) == [b"\x01"]
     net.replay(1.0, age=99_999)
     assert net.fetch(2, 1.0) == [b"\x00"]
@@ -132,7 +132,7 @@ def test_partition_cuts_both_ways_until_it_is_healed():
     net, _, _ = network(links=4, min_delay_s=1.0, max_delay_s=1.0)
     net.send(1, b"a", 0.0)
     net.partition([1, 2], [3])
-    assert net.send(1, b"b", 0.0) == [Delivery(2, 1.0)]
+    assert net.send(1, b"b", 0.0) == [(2, 1.0)]
     assert net.send(3, b"c", 0.0) == []
     assert net.send(4, b"d", 0.0) == []
     assert net.fetch(3, 1.0) == [b"a"], "what was on its way gets through"
@@ -143,15 +143,15 @@ def test_partition_cuts_both_ways_until_it_is_healed():
 def test_a_way_can_be_cut_in_one_direction():
     net, _, _ = network(links=3)
     net.deafen([(1, 2)])
-    assert net.send(1, b"a", 0.0) == [Delivery(3, 0.0)]
-    assert net.send(2, b"b", 0.0) == [Delivery(1, 0.0), Delivery(3, 0.0)]
+    assert net.send(1, b"a", 0.0) == [(3, 0.0)]
+    assert net.send(2, b"b", 0.0) == [(1, 0.0), (3, 0.0)]
     net.deafen(())
     assert len(net.send(1, b"c", 0.0)) == 2
 
 
 def test_a_frame_from_nowhere_is_heard_by_one():
     net, _, _ = network(loss=1.0)
-    assert net.inject(2, b"forged", 5.0) == Delivery(2, 5.0)
+    assert net.inject(2, b"forged", 5.0) == (2, 5.0)
     assert net.fetch(2, 5.0) == [b"forged"]
     assert net.fetch(3, 5.0) == []
     with pytest.raises(KeyError):

@@ -926,7 +926,7 @@ class Agent:
             self._record.returning,
             now,
             is_open=position == (Dbpos.OFF, 0),
-            may_close=refuse_close(self._condition(now), Reason.NONE) is Reason.NONE,
+            may_close=lambda: refuse_close(self._condition(now), Reason.NONE) is Reason.NONE,
             is_locked=self._record.locked,
             frozen=lambda: self._picture.now(now),
         ):

@@ -119,7 +119,7 @@ class Tasks:
         now: float,
         *,
         is_open: bool,
-        may_close: bool,
+        may_close: Callable[[], bool],
         is_locked: bool,
         frozen: Callable[[], Frozen],
     ) -> bool:
@@ -138,7 +138,7 @@ class Tasks:
         inputs = situation.inputs
         # Who is fed through others waits until they have closed; who may not close interrupts nobody.
         if (
-            not may_close
+            not may_close()
             or inputs is None
             or inputs.voltage[1 - side] is not Voltage.PRESENT
             or self._tasks[side] is not None

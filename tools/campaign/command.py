@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 app = App(name="campaign", help="Random feeders and faults under virtual time, with the real agents, judged.")
 
 _FAILURES_SHOWN: Final = 20
+_COUNT_EVERY: Final = 500
 LEAST_RESTORED: Final = 0.999
 """I7 is judged over all runs together: so much of the restorable load must be restored."""
 
@@ -59,8 +60,9 @@ def campaign(
         return
     began = time.monotonic()
     results: Iterable[Result] = run_all(seed, range(scenarios), workers, base)
-    results = track(results, total=scenarios, description="scenarios", console=Console(stderr=True))
-    summary = summarise(_told(results))
+    console = Console(stderr=True)
+    results = track(results, total=scenarios, description="scenarios", console=console)
+    summary = summarise(_told(results, None if console.is_terminal else scenarios))
     summary["wall_s"] = round(time.monotonic() - began, 1)
     summary["seed"] = seed
     where = f" --scd {scd}" + (f" --site {site}" if site is not None else "") if scd is not None else ""
@@ -73,9 +75,11 @@ def campaign(
         raise SystemExit(1)
 
 
-def _told(results: Iterable[Result]) -> Iterator[Result]:
-    """Says what is broken as soon as it is known: the rest may take long."""
-    for result in results:
+def _told(results: Iterable[Result], of: int | None) -> Iterator[Result]:
+    """Says what is broken as soon as it is known: the rest may take long. Counts up to ``of`` where no bar can."""
+    for done, result in enumerate(results, 1):
+        if of and not done % _COUNT_EVERY:
+            print(f"{done} of {of} scenarios", file=sys.stderr, flush=True)
         for violation in result.verdict.violations[:1]:
             where = f"scenario {result.number} ({result.verdict.name}, {result.verdict.switches} switches)"
             print(f"{where}: {violation.invariant}: {violation.what}", file=sys.stderr, flush=True)

@@ -45,6 +45,7 @@ from ied_agents.dflisr.records import (
     NO_EVENT,
     NO_OUTCOME,
     AgentState,
+    Bound,
     ClaimKind,
     EventId,
     LoadState,
@@ -130,6 +131,8 @@ class Agent:
         """Orders to return that were adopted: each is carried out once."""
         self._ledger = Ledger(self.situation, record.reservations)
         self._unproven = unclean
+        self._found: frozenset[EventId] = frozenset()
+        """Events that this process found when it started: of the time before them it knows nothing."""
         self._orders = Orders(self.situation.me, now)
         self._event_counter = record.events_reserved - EVENT_BLOCK
         self._picture = Picture(self.situation)
@@ -222,6 +225,7 @@ class Agent:
     def confirm(self) -> None:
         """An operator vouches for the locks as they are: takes a new agent into service, or proves its locks."""
         self._unproven = False
+        self._found = self.situation.active_events()
         self._record = replace(self._record, held=False)
         self._note_for_next_turn("operator confirmed", {})
 
@@ -556,6 +560,7 @@ class Agent:
         if me.normally_closed and not all(self._doubt(1 - side) for side in (0, 1) if forgotten(situation, side)):
             return
         self._unproven = False
+        self._found = situation.active_events()
         self._note("locks proven", {"by": "peers"})
 
     def _ready(self, now: float) -> bool:
@@ -966,24 +971,30 @@ class Agent:
             return Purpose(ClaimKind.RESTORE, event, self._tasks.epoch(side))
         return self._tasks.purpose(side)
 
+    def _set_duty(self, side: int, event: EventId) -> None:
+        duties = list(self._record.duties)
+        duties[side] = event
+        self._record = replace(self._record, duties=(duties[0], duties[1]))
+
     def _claim(self, side: int, now: float, *, ready: bool) -> None:
         claimant = self._claimant
         before = claimant.claims()[side]
         pickup = self._locator.pickup
         # As long as it is not known where the own fault current went, nothing is claimed.
         located = (pickup is None or pickup.settled or pickup.entered is None) and not self._recloser.reclosing
-        new = claimant.claim(side, self._purpose(side), self._record, now) if ready and located else None
+        purpose = self._purpose(side)
+        if purpose is not None and purpose.kind is ClaimKind.RESTORE and self._record.duties[side] != purpose.event:
+            # Written down with the lock: the process after this one was not there when the island was live.
+            claimant.remember(side, purpose.event)
+            self._set_duty(side, purpose.event)
+        new = claimant.claim(side, purpose, self._record, now) if ready and located else None
         if new is not None:
-            claims, duties = list(self._record.claims), list(self._record.duties)
+            claims = list(self._record.claims)
             claim = claimant.claims()[side]
             claims[side] = new
-            duties[side] = claim.event if claim.kind is ClaimKind.RESTORE else NO_EVENT
-            self._record = replace(
-                self._record,
-                claims=(claims[0], claims[1]),
-                duties=(duties[0], duties[1]),
-                claim_number=new.number,
-            )
+            self._record = replace(self._record, claims=(claims[0], claims[1]), claim_number=new.number)
+            if claim.kind is not ClaimKind.RESTORE:
+                self._set_duty(side, NO_EVENT)
             if claim.kind is ClaimKind.TRANSFER:
                 self._record = replace(self._record, hold_claim=new, hold_event=claim.event)
             self._note("claimed", {"claim": new, "asked": [b.switch for b in claim.boundary]})
@@ -1011,10 +1022,24 @@ class Agent:
         if not concerned:
             return IDLE
         if self._position(now) == (Dbpos.OFF, 0):
+            if event in self._found and self._forsaken():
+                return Progress(Stage.STOPPED, Reason.LOAD_UNKNOWN, event)
             return Progress(Stage.FINISHED, Reason.NONE, event)
         if self._orders.open_failed:
             return Progress(Stage.STOPPED, Reason.DID_NOT_OPEN, event)
         return Progress(Stage.ISOLATING, Reason.NONE, event)
+
+    def _forsaken(self) -> bool:
+        """Whether what this switch feeds in the normal state is dark and healthy, and nobody claims it."""
+        situation, side = self.situation, self._tasks.normal_side
+        return (
+            side is not None
+            and situation.inputs is not None
+            and situation.inputs.voltage[side] is Voltage.ABSENT
+            and situation.flag(situation.me.sides[side])[0] is SectionState.NONE
+            and self._claimant.claims()[side].id == NO_CLAIM
+            and not any(Bound(situation.me.number, side) in claim.boundary for _, claim in situation.claims())
+        )
 
     def _serve_requests(self, now: float) -> None:
         """As owner of capacity: judge what is asked, drop what has ended."""

@@ -16,7 +16,7 @@ from ied_agents.control.decision import Reason
 from ied_agents.dflisr.capacity import FLOW_DEADBAND_A, head_of, reserved_for, supply_path
 from ied_agents.dflisr.choice import Choice, Inner, Offer, Part, choose
 from ied_agents.dflisr.machines import CLAIM, ClaimEvent, ClaimState
-from ied_agents.dflisr.offers import expected_loads, spare_elements, takes_back
+from ied_agents.dflisr.offers import drawn_a, expected_loads, spare_elements, takes_back
 from ied_agents.dflisr.records import (
     EMPTY_CLAIM,
     IDLE,
@@ -157,6 +157,15 @@ class Claimant:
     def claims(self) -> tuple[Claim, Claim]:
         """Both sides' present claims, durable or not."""
         return self._campaigns[0].claim, self._campaigns[1].claim
+
+    def remember(self, side: int, event: EventId) -> None:
+        """Note what the island at ``side`` drew before an event, for the process after this one; 0 if not known."""
+        situation = self._now
+        frozen = situation.frozen.get(event)
+        drawn = None if frozen is None else drawn_a(situation, side, frozen)[1]
+        amounts = list(self.island_loads)
+        amounts[side] = 0 if drawn is None else round(drawn * situation.config.pickup_factor * 10)
+        self.island_loads = (amounts[0], amounts[1])
 
     # -- whether to claim -----------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from ied_agents.process.inputs import Voltage
 if TYPE_CHECKING:
     from ied_agents.dflisr.feeder import Island
     from ied_agents.dflisr.records import Bound, ClaimId, EventId
-    from ied_agents.dflisr.views import Situation
+    from ied_agents.dflisr.views import Frozen, Situation
 
 
 def expected_loads(
@@ -47,13 +47,12 @@ def expected_loads(
         section = situation.feeder.section(bound)
         if bound.switch in frozen.closed and bound.switch != me.number and section in loads:
             loads[section] += FLOW_DEADBAND_A
+    fed, drawn = drawn_a(situation, side, frozen)
     total = None
-    fed = situation.feeder.island(me.sides[side], lambda n: n != me.number and n in frozen.closed).sections
-    if me.number in frozen.closed and frozen.flow_a is not None and island.sections <= fed:
+    if drawn is not None and island.sections <= fed:
         # Where part of it is served already, only the sections' own loads can tell what is left.
         if island.sections == fed:
-            inflow = frozen.flow_a if side == 1 else -frozen.flow_a
-            total = (max(0.0, inflow + sum(frozen.generation_a.get(s, 0.0) for s in fed))) * factor
+            total = drawn * factor
     elif len(loads) < len(island.sections):
         # This process was not there when the island was live; the one before it has written down what it drew.
         total = remembered_a or None
@@ -63,6 +62,19 @@ def expected_loads(
     elif len(loads) < len(island.sections):
         return {}, None
     return loads, total
+
+
+def drawn_a(situation: Situation, side: int, frozen: Frozen) -> tuple[frozenset[int], float | None]:
+    """What hung at one side of the own switch before an event, and what it drew in A; None if that is not known.
+
+    Local generation is not deducted.
+    """
+    me = situation.me
+    fed = situation.feeder.island(me.sides[side], lambda n: n != me.number and n in frozen.closed).sections
+    if me.number not in frozen.closed or frozen.flow_a is None:
+        return fed, None
+    inflow = frozen.flow_a if side == 1 else -frozen.flow_a
+    return fed, max(0.0, inflow + sum(frozen.generation_a.get(section, 0.0) for section in fed))
 
 
 def takes_back(situation: Situation, bound: Bound, island: Island, generation_a: float) -> bool:

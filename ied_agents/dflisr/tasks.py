@@ -42,7 +42,7 @@ class Tasks:
     def __init__(self, situation: Situation) -> None:
         self._now = situation
         self._tasks: list[_Task | None] = [None, None]
-        self._normal_side = _fed_side(situation)
+        self.normal_side = _fed_side(situation)
         self._dark_since = math.inf
         self._last_pickup = -math.inf
         self._told_since = math.inf
@@ -124,7 +124,7 @@ class Tasks:
         frozen: Callable[[], Frozen],
     ) -> bool:
         """Go back to the normal position after an event; True once there is nothing left of the order to do."""
-        situation, side = self._now, self._normal_side
+        situation, side = self._now, self.normal_side
         if returning == NO_EVENT:
             self._told_since = math.inf
             return False

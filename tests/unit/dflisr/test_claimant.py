@@ -10,6 +10,7 @@ from ied_agents.dflisr.records import (
     EMPTY_CLAIM,
     NO_CLAIM,
     NO_EVENT,
+    Answer,
     AnswerKind,
     Bound,
     Claim,
@@ -20,6 +21,7 @@ from ied_agents.dflisr.records import (
     Request,
     Reservation,
     SectionState,
+    SideState,
     Stage,
 )
 from ied_agents.dflisr.stored import Record
@@ -595,3 +597,79 @@ def test_of_two_claims_on_one_island_the_higher_is_promised_and_the_lower_gets_n
     turned = agent.turns(3.0)
     assert turned.fast.promises[0] == higher.id
     assert turned.orders == []
+
+
+# -- a claimant that is killed and started again ---------------------------------------------------------------------
+
+
+def started_again(bench, network, record):
+    """R3 after the fault in section 2: open, its island dark, everybody has answered its start."""
+    agent = bench(3, record, unclean=True)
+    for number in agent.peers:
+        agent.hear(number, answers=(Answer(3, agent.incarnation, 0, AnswerKind.NOT_SEEN),))
+        agent.load(number)
+    none = network.flagged(SectionState.NONE, lock=LockState.NONE)
+    agent.hear(2, last_event=network.event, sides=(none, network.flagged()), position=Dbpos.OFF, voltage=(DARK, DARK))
+    for number in (9, 10):
+        agent.hear(number, voltage=(DARK, LIVE))
+    agent.open((DARK, DARK))
+    return agent
+
+
+@pytest.fixture
+def before_its_claim(bench, network):
+    """What is on R3's disk when it has locked, and does not claim because its own fault current lasts."""
+    agent = bench(3).quiet()
+    agent.pick_up(Direction.BACKWARD)
+    none = network.flagged(SectionState.NONE, lock=LockState.NONE)
+    agent.hear(2, last_event=network.event, sides=(none, network.flagged()))
+    turned = agent.turn(after=0.01)
+    assert turned.orders == ["open"]
+    assert turned.records[-1].locked
+    assert turned.records[-1].claims == (NO_CLAIM, NO_CLAIM)
+    return turned.records[-1]
+
+
+def test_what_it_fed_is_on_its_disk_with_the_lock_and_claimed_by_the_process_after_it(bench, network, before_its_claim):
+    agent = started_again(bench, network, before_its_claim)
+    turned = agent.turns(0.5)
+    agent.claim = turned.fast.claims[1]
+    assert agent.claim.event == network.event
+    promise(agent, 9)
+    promise(agent, 10)
+    assert asks_of(agent.turn(after=0.01)) == Request(9, 5, 400)
+
+
+def test_one_that_knows_nothing_of_the_time_before_the_fault_says_that_it_cannot_claim(bench, network):
+    turned = started_again(bench, network, Record(held=False)).turns(0.5)
+    assert turned.fast.claims == (EMPTY_CLAIM, EMPTY_CLAIM)
+    assert turned.fast.progress == (Stage.STOPPED, Reason.LOAD_UNKNOWN, network.event)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        feeds(voltage=(DARK, LIVE)),
+        hears(9, claims=(Claim(ClaimId(0, 4, 9), EventId(2, 65), (Bound(3, 1),), Request(0, 0, 0), ()), EMPTY_CLAIM)),
+        hears(
+            9, sides=(SideState(SectionState.SUSPECT, EventId(9, 1), *[LockState.NONE, NO_EVENT, False, NO_EVENT]),) * 2
+        ),
+    ],
+    ids=["served meanwhile", "claimed by another", "suspect itself"],
+)
+def test_it_says_nothing_of_an_island_that_is_looked_after(bench, network, other):
+    agent = started_again(bench, network, Record(held=False))
+    other(agent)
+    assert agent.turns(0.5).fast.progress.reason is not Reason.LOAD_UNKNOWN
+
+
+def test_what_an_island_drew_before_an_earlier_event_says_nothing_of_a_new_one(bench, network):
+    older = Record(held=False, duties=(NO_EVENT, EventId(9, 4)), island_loads=(0, 100))
+    agent = bench(3, older).quiet()
+    none = network.flagged(SectionState.NONE, lock=LockState.NONE)
+    agent.feed(voltage=(Voltage.UNKNOWN, Voltage.UNKNOWN))  # no flow is known as one of load
+    agent.turns(1.0)
+    agent.hear(2, last_event=network.event, sides=(none, network.flagged()))
+    turned = agent.turn(after=0.01)
+    assert turned.records[-1].duties == (NO_EVENT, network.event)
+    assert turned.records[-1].island_loads == (0, 0)

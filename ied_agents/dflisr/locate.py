@@ -8,7 +8,7 @@ is then suspect.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ied_agents.dflisr.records import Answer, AnswerKind
@@ -41,6 +41,7 @@ class Pickup:
         settled: nothing more will come of it: declared, passed on, or judged harmless.
         confirmed: peers were asked once more when the own delay ran out.
         passed_on: somebody has said so.
+        passed_by: who said so, with the incarnation that did.
         passed_until: when the last peer that passed it on saw it end, s.
         awaits_shot: a breaker reclosing on it will show whether there still is a fault.
     """
@@ -54,6 +55,7 @@ class Pickup:
     settled: bool = False
     confirmed: bool = False
     passed_on: bool = False
+    passed_by: dict[int, int] = field(default_factory=dict)
     passed_until: float = math.inf
     awaits_shot: bool = False
 
@@ -232,7 +234,31 @@ class Locator:
     def resolved(self) -> bool:
         """Whether fault current of the own switch, if there was any, has ended and it is known where it went."""
         pickup = self.pickup
-        return pickup is None or (pickup.until is not None and (pickup.settled or pickup.entered is None))
+        if pickup is None:
+            return True
+        if pickup.until is None or not (pickup.settled or pickup.entered is None):
+            return False
+        return not self._outlasted(pickup) or self._vouched(pickup)
+
+    def _outlasted(self, pickup: Pickup) -> bool:
+        """Whether fault current that peers passed on flowed longer than any of them takes to open."""
+        lasted = -math.inf if pickup.until is None else pickup.until - pickup.since
+        switches = self._now.feeder.by_number
+        return bool(pickup.passed_by) and all(
+            lasted > switches[number].operating_time_s + RESET_SPREAD_S for number in pickup.passed_by
+        )
+
+    def _vouched(self, pickup: Pickup) -> bool:
+        """Whether a peer that passed the current on, and has not been started again since, saw it end."""
+        states = ((self._now.heard(number), started) for number, started in pickup.passed_by.items())
+        return any(state is not None and state.incarnation == started and not state.pickup for state, started in states)
+
+    def _forgotten_by_passers(self, pickup: Pickup) -> bool:
+        """Whether all that passed the current on were started again: it may have ended in the section after that."""
+        states = ((self._now.heard(number), started) for number, started in pickup.passed_by.items())
+        return self._outlasted(pickup) and all(
+            state is not None and state.incarnation != started for state, started in states
+        )
 
     def peers_missing(self, section: int) -> list[int]:
         """Peers in the section that have not answered the present pickup with anything that settles it."""
@@ -278,10 +304,19 @@ class Locator:
             # Local generation has fed a fault elsewhere: nothing here, once it is over.
             pickup.settled = not lasts
             return Verdict(side, trip=trip), wake
-        kinds = self._received(section).values()
+        received = self._received(section)
+        kinds = received.values()
         if AnswerKind.PASSES_ON in kinds:
             pickup.settled = pickup.passed_on = True
+            for number, kind in received.items():
+                state = self._now.state(number)
+                if kind is AnswerKind.PASSES_ON and state is not None:
+                    pickup.passed_by[number] = state.incarnation
             return Verdict(side, trip=trip), wake
+        if self._forgotten_by_passers(pickup):
+            pickup.passed_by.clear()
+            live = self._now.inputs is not None and self._now.inputs.voltage[side] is Voltage.PRESENT
+            return Verdict(side, suspect=not live, trip=trip), wake
         if pickup.settled:
             return Verdict(side, trip=trip), wake
         complete = all(kind in (AnswerKind.NOT_SEEN, AnswerKind.ENTERS_TOO) for kind in kinds)

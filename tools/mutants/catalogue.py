@@ -80,7 +80,7 @@ MUTANTS: Final = (
         "a suspect section counts as healthy",
         "What could not be told to be healthy is isolated by nobody and energised.",
         (
-            f"{_SITUATION}.flag",
+            f"{_SITUATION}._flag",
             "if side.section is SectionState.NONE or",
             "if side.section is SectionState.SUSPECT or side.section is SectionState.NONE or",
         ),
@@ -120,7 +120,7 @@ MUTANTS: Final = (
         "an island is claimed and promised before it is known where the fault is",
         "Fault current that is still being located does not keep anybody from restoring what it flows in.",
         (f"{_AGENT}._claim", "located = (pickup is None", "located = (True or pickup is None"),
-        (f"{_LOCATOR}.resolved", "return pickup is None or (", "return True or ("),
+        (f"{_LOCATOR}.resolved", "if pickup is None:", "if True:"),
         where=arranged.unlocated,
     ),
     # -- I2: never two sources ------------------------------------------------------------------------------------
@@ -283,7 +283,11 @@ MUTANTS: Final = (
         "local generation counts against the load",
         "It has gone with the supply, and does not come back with it.",
         ("ied_agents.dflisr.picture:Picture._load_at", "max(0.0, total + generation)", "max(0.0, total)"),
-        (f"{_OFFERS}:expected_loads", "inflow + sum(frozen.generation_a.get(s, 0.0) for s in fed)", "inflow"),
+        (
+            f"{_OFFERS}:drawn_a",
+            "inflow + sum(frozen.generation_a.get(section, 0.0) for section in fed)",
+            "inflow",
+        ),
         where=arranged.alive,
     ),
     _mutant(

@@ -229,6 +229,52 @@ def test_after_its_own_delay_a_breaker_trips_and_holds_the_section_suspect(bench
     assert after.fast.trip
 
 
+@pytest.fixture
+def outlasted(entering):
+    """R3 has passed the fault on; the current entered for 0.3 s, longer than R3 takes to open, and has gone."""
+    entering.hear(3, pickup=True, pickup_id=1, direction=Direction.FORWARD)
+    entering.answer(3, PASSES_ON)
+    entering.turns(0.3)
+    entering.feed(pickup=False, direction=Direction.UNKNOWN, current_a=0.0, voltage=(Voltage.ABSENT, Voltage.ABSENT))
+    assert section_state(entering.turn()) is SectionState.NONE
+    return entering
+
+
+CLAIM = Claim(ClaimId(0, 7, 1), EventId(3, 9), (Bound(2, 0),), Request(0, 0, 0), ())
+
+
+def promised(agent):
+    agent.hear(1, claims=(EMPTY_CLAIM, CLAIM))
+    return agent.turns(0.2).fast.promises[0] == CLAIM.id
+
+
+def test_what_outlasted_the_peer_that_passed_it_on_is_resolved_once_that_peer_saw_it_end(outlasted):
+    assert not promised(outlasted)
+    outlasted.hear(3, pickup=False)
+    assert promised(outlasted)
+    assert section_state(outlasted.turn()) is SectionState.NONE
+
+
+def test_if_that_peer_was_started_again_the_current_may_have_ended_in_the_section(outlasted):
+    """It may have opened long before, and the rest of the current have fed a second fault."""
+    outlasted.hear(3, pickup=False, incarnation=outlasted.peers[3].incarnation + 1, answers=())
+    assert section_state(outlasted.turn()) is SectionState.SUSPECT
+
+
+def test_not_if_the_section_is_live(outlasted):
+    outlasted.feed(voltage=(Voltage.PRESENT, Voltage.PRESENT))
+    outlasted.hear(3, pickup=False, incarnation=outlasted.peers[3].incarnation + 1, answers=())
+    assert section_state(outlasted.turn()) is SectionState.NONE
+
+
+def test_a_current_that_a_passing_switch_may_have_cleared_waits_for_nobody(entering):
+    entering.hear(3, pickup=True, pickup_id=1, direction=Direction.FORWARD)
+    entering.answer(3, PASSES_ON)
+    entering.turn(after=0.02)
+    entering.open((Voltage.ABSENT, Voltage.ABSENT))
+    assert promised(entering)
+
+
 def test_a_breaker_that_passes_the_fault_on_trips_after_its_own_delay_and_suspects_nothing(bench):
     agent = bench(1).quiet()
     agent.pick_up()

@@ -17,7 +17,7 @@ from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.process.inputs import Voltage
 
 if TYPE_CHECKING:
-    from ied_agents.dflisr.records import EventId
+    from ied_agents.dflisr.records import AgentState, EventId
     from ied_agents.dflisr.views import Situation
     from ied_agents.process.inputs import SwitchInputs
 
@@ -90,7 +90,7 @@ class Picture:
             seen = _Seen(now, inputs.position is not Dbpos.OFF, self._own_flow, inputs.generation_a, inputs.voltage)
             # What the own state says of a pickup that has just come is published only with this turn.
             name = (own.incarnation, own.pickup_id + (pickup and not own.pickup))
-            self._look(situation.config.number, seen, name if pickup else None, signs)
+            self._look(situation.config.number, seen, own, name if pickup else None, signs)
         for number in sorted(self.news):
             view = situation.views[number]
             state = view.state
@@ -100,22 +100,24 @@ class Picture:
             flow = load.flow_a if load is not None and not load.flow_quality else None
             generation = load.generation_a if load is not None else (0.0, 0.0)
             seen = _Seen(now, state.position is not Dbpos.OFF, flow, generation, state.voltage)
-            self._look(
-                number, seen, (state.incarnation, state.pickup_id) if state.pickup and view.alive else None, signs
-            )
+            pickup_name = (state.incarnation, state.pickup_id) if state.pickup and view.alive else None
+            self._look(number, seen, state, pickup_name, signs)
         self.news.clear()
         if signs:
             self._note_signs(signs, now)
         self._freeze(now)
 
-    def _look(self, number: int, seen: _Seen, pickup: tuple[int, int] | None, signs: list[int]) -> None:
+    def _look(
+        self, number: int, seen: _Seen, said: AgentState, pickup: tuple[int, int] | None, signs: list[int]
+    ) -> None:
         """Keep what one switch says; a new pickup, or a lost voltage (as switch 0), is a sign."""
         kept = self._seen.setdefault(number, deque(maxlen=_KEPT))
         last = kept[-1] if kept else None
         lost = False
         if last is None or last[1:] != seen[1:]:
             if last is not None:
-                if seen.closed and not last.closed:
+                # A shot only brings back what was there before.
+                if seen.closed and not last.closed and not said.reclosing:
                     self._last_close = seen.at
                 lost = any(
                     was is Voltage.PRESENT and then is Voltage.ABSENT

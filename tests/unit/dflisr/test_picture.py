@@ -132,6 +132,18 @@ def test_until_a_switch_closes_a_second_sign_soon_after_belongs_to_the_first_pic
     assert (9 in second.closed) is closed_between
 
 
+def test_a_reclosing_shot_only_brings_back_what_was_there(bench, network):
+    agent = bench(11).quiet()
+    fault(agent, network)
+    agent.hear(2, pickup=False, position=Dbpos.OFF)
+    agent.hear(3, position=Dbpos.OFF, reclosing=True)
+    agent.turn(after=0.01)
+    agent.hear(3, position=Dbpos.ON)
+    agent.turn(after=0.7)
+    second = fault(agent, network, EventId(5, 70), by=5)
+    assert {2, 3} <= second.closed
+
+
 def test_a_picture_goes_with_its_event(bench, network):
     agent = bench(9).quiet()
     fault(agent, network)

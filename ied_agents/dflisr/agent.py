@@ -67,6 +67,8 @@ if TYPE_CHECKING:
     from ied_agents.process.inputs import SwitchCommand, SwitchInputs
 
 NEVER: Final = float("inf")
+RELEASE_S: Final = 2.6
+"""Longer than any peer believes the last state it has heard: the time to live of the fast stream is 2.5 s at most."""
 _URGENCY: Final = (Stage.IDLE, Stage.FINISHED, Stage.LOCATING, Stage.ISOLATING, Stage.RESTORING, Stage.STOPPED)
 """Of several things under way the last one here is published."""
 ALL_TAGS: Final = WORK_TAG | HOT_LINE_TAG
@@ -125,7 +127,11 @@ class Agent:
         self._recloser = Recloser(self.situation.me.shots, now)
         self._tasks = Tasks(self.situation)
         self._shot_side: int | None = None
+        self._cleared_for = NO_EVENT
+        """Event of the clear request that was served since the last turn."""
         self._breaker_failure = False
+        self._free_from = now + RELEASE_S if unclean and record.cleared else -NEVER
+        """Until then somebody may believe a lock that has been released, s."""
         self._released: deque[EventId] = deque(maxlen=8)
         self._returned: deque[EventId] = deque(maxlen=CLEARED_KEPT)
         """Orders to return that were adopted: each is carried out once."""
@@ -691,7 +697,7 @@ class Agent:
     def _isolate(self, now: float) -> None:
         for side, section in enumerate(self.situation.me.sides):
             # A flagged section means: lock that side.
-            self._follow_duty(side, *self.situation.flag(section, to_operate=True))
+            self._follow_duty(side, *self.situation.flag(section, to_operate=True), now)
         self._doubt_both_sides()
         self._widen(now)
         locked_sides = [side for side in (0, 1) if self._record.sides[side].locked]
@@ -717,12 +723,17 @@ class Agent:
         event = clear_request_for_me(self.situation)
         if event != NO_EVENT and not open_now:
             self._serve_clear(event, now)
+        if self._cleared_for.counter and self._locator.unexplained:
+            # It has tripped for another's fault, but its own current began before that one.
+            self._doubt(0, 1)
+        self._cleared_for = NO_EVENT
 
     def _serve_clear(self, event: EventId, now: float) -> bool:
         """Trip for a load-break switch under fault current, unless an order is on its way; True if it was ordered."""
         if not self._open(event, now):
             return False
         self._recloser.tripped(now, final=event.counter != 0)
+        self._cleared_for = event
         self._note("clears for a load-break switch", {"event": event})
         return True
 
@@ -774,12 +785,13 @@ class Agent:
                 self._set_side(side, held)
                 self._note("widened", {"section": self._section(side), "event": event})
 
-    def _follow_duty(self, side: int, section: SectionState, event: EventId) -> None:
+    def _follow_duty(self, side: int, section: SectionState, event: EventId, now: float) -> None:
         known = self._record.sides[side]
         if known.section is not SectionState.NONE and known.event in self.situation.cleared:
             self._released.append(known.event)
             known = StoredSide(clear_event=known.clear_event)
             self._set_side(side, known)
+            self._free_from = now + RELEASE_S
             self._note("lock released", {"section": self._section(side)})
         heard_worse = section is SectionState.FAULTED and known.section is not SectionState.FAULTED
         if section is not SectionState.NONE and (known.section is SectionState.NONE or heard_worse):
@@ -890,7 +902,9 @@ class Agent:
             self._claim(side, now, ready=ready)
         still = (condition.known_open or condition.known_closed) and not condition.close_outstanding
         # A promise says too that all the promising switch knows of a fault is in its flags.
-        if ready and still and self._locator.resolved:
+        if now < self._free_from:
+            self._wake(self._free_from)
+        elif ready and still and self._locator.resolved:
             due = self._closer.promise(self._record.promises, self._claimant.claims())
             for side in (0, 1):
                 if due[side] != self._record.promises[side]:

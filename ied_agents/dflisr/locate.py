@@ -260,6 +260,15 @@ class Locator:
             state is not None and state.incarnation != started for state, started in states
         )
 
+    @property
+    def unexplained(self) -> bool:
+        """Whether an own current without direction had flowed for long before anybody else's was heard of."""
+        pickup = self.pickup
+        if pickup is None or pickup.entered is not None:
+            return False
+        latest = pickup.began + LATE_FACTOR * self._now.config.detection_time_s
+        return all(since > latest for since in self._flows_since.values())
+
     def peers_missing(self, section: int) -> list[int]:
         """Peers in the section that have not answered the present pickup with anything that settles it."""
         return [

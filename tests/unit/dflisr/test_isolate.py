@@ -193,6 +193,20 @@ def test_the_nearest_breaker_trips_on_a_clear_request_without_locking(bench, ask
     assert turned.fast.trip
 
 
+@pytest.mark.parametrize(("earlier_s", "state"), [(0.05, SectionState.SUSPECT), (0.005, SectionState.NONE)])
+def test_a_current_without_direction_that_began_long_before_the_one_it_clears_may_have_another_fault(
+    bench, asks, earlier_s, state
+):
+    agent = bench(1).quiet()
+    agent.pick_up(trusted=False)
+    agent.turn()
+    agent.now += earlier_s
+    asks(agent, pickup=True, pickup_id=1, direction=Direction.FORWARD)
+    turned = agent.turn()
+    assert turned.orders == ["open"]
+    assert turned.fast.sides[1].section is state
+
+
 def test_a_clear_request_is_served_once_per_event(bench, asks, network):
     agent = bench(1).quiet()
     asks(agent)

@@ -14,6 +14,7 @@ from dataclasses import replace
 import pytest
 
 from ied_agents.control.decision import Behaviour, Reason
+from ied_agents.dflisr.agent import RELEASE_S
 from ied_agents.dflisr.claimant import SPLIT_PATIENCE_S
 from ied_agents.dflisr.records import (
     EMPTY_CLAIM,
@@ -322,7 +323,7 @@ def test_a_dark_island_that_returns_to_normal_is_not_split(returning):
 
 
 def test_nor_when_its_request_is_refused_the_request_stands(returning):
-    claim = returning.turn(after=0.01).fast.claims[1]
+    claim = returning.turns(RELEASE_S).fast.claims[1]
     assert claim.request == Request(2, 1, 900)
     returning.hear(1, outcome=Outcome(claim.id, 2, Reason.NO_CAPACITY, 500))
     turned = returning.turns(5.0)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ied_agents.control.decision import Authority, Behaviour, Origin, Reason
+from ied_agents.dflisr.agent import RELEASE_S
 from ied_agents.dflisr.capacity import LOADS_SETTLE_S
 from ied_agents.dflisr.closer import SUPPLY_STEADY_S
 from ied_agents.dflisr.records import (
@@ -286,7 +287,7 @@ def test_break_before_make_it_closes_only_when_the_tie_is_open_and_the_section_d
 def test_it_closes_with_capacity_of_its_own_feeder(returning, network):
     claim = returning.claim
     given_back(returning, claim)
-    returning.turn(after=0.01)
+    returning.turns(RELEASE_S)
     assert claim_of(returning, 1).request == Request(3, 1, 410), "T9 may lag 1 A behind"
     returning.hear(1, reservations=(Reservation(claim.id, 3, 410, whole=True),))
     assert returning.turns(SUPPLY_STEADY_S + 0.1).orders == ["close"]
@@ -294,6 +295,13 @@ def test_it_closes_with_capacity_of_its_own_feeder(returning, network):
     turned = returning.turns(RETURN_TOLD_S + 1.0)
     assert turned.fast.returning == NO_EVENT
     assert turned.orders == []
+
+
+def test_until_nobody_can_believe_its_lock_any_more_a_switch_promises_nothing(returning):
+    """Who has not heard of the unlock may count it among those that cannot close."""
+    given_back(returning, returning.claim)
+    assert returning.turns(0.5).fast.promises[1] == NO_CLAIM
+    assert returning.turns(RELEASE_S).fast.promises[1] == returning.claim.id
 
 
 def test_an_order_that_was_adopted_is_not_adopted_again_after_it_is_done(opened, network):

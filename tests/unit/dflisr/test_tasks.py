@@ -297,11 +297,13 @@ def test_it_closes_with_capacity_of_its_own_feeder(returning, network):
     assert turned.orders == []
 
 
-def test_until_nobody_can_believe_its_lock_any_more_a_switch_promises_nothing(returning):
+def test_until_nobody_can_believe_its_lock_any_more_a_switch_promises_nothing(opened, network):
     """Who has not heard of the unlock may count it among those that cannot close."""
-    given_back(returning, returning.claim)
-    assert returning.turns(0.5).fast.promises[1] == NO_CLAIM
-    assert returning.turns(RELEASE_S).fast.promises[1] == returning.claim.id
+    repaired(opened, network)
+    asks = Claim(ClaimId(0, 7, 9), EventId(9, 1), (Bound(3, 1),), Request(0, 0, 0), ())
+    opened.hear(9, claims=(EMPTY_CLAIM, asks))
+    assert opened.turns(RELEASE_S - 0.1).fast.promises[1] == NO_CLAIM
+    assert opened.turns(0.2).fast.promises[1] == asks.id
 
 
 def test_an_order_that_was_adopted_is_not_adopted_again_after_it_is_done(opened, network):

@@ -33,9 +33,11 @@ _SERVICES: Final = """\
       <DataObjectDirectory/>
       <GetDataSetValue/>
       <DataSetDirectory/>
-      <ConfDataSet max="2" maxAttributes="64" modify="false"/>
+      <ConfDataSet max="4" maxAttributes="64" modify="false"/>
       <ReadWrite/>
       <GetCBValues/>
+      <ConfReportControl max="10"/>
+      <ReportSettings rptID="Fix" optFields="Dyn" bufTime="Dyn" trgOps="Dyn" intgPd="Dyn"/>
       <GSESettings cbName="Fix" datSet="Fix" appID="Conf"/>
       <GOOSE max="2" fixedOffs="true"/>
       <ConfLNs fixPrefix="true" fixLnInst="true"/>
@@ -52,22 +54,54 @@ _SETTING: Final = """\
 """
 
 
+_STATUS_DATASET: Final = "status"
+_LOADS_DATASET: Final = "loads"
+_STATUS: Final = (
+    *("SW1.Pos", "CSWI1.Pos", "PTOC1.Str", "PTRC1.Tr", "RBRF1.OpEx", "LLN0.Beh", "LLN0.Loc"),
+    *(f"AFSR1.{name}" for name in ("Vlt", "SideA", "SideB", "Sw", "Hold", "Rec", "Rtn", "Out", "Prg")),
+)
+"""Data objects whose changes are reported."""
+_REPORTS: Final = """\
+            <ReportControl name="brcbStatus" rptID="{ied}_status" datSet="status" confRev="1" buffered="true"\
+ bufTime="50">
+              <TrgOps dchg="true" qchg="true" gi="true"/>
+              <OptFields seqNum="true" timeStamp="true" dataSet="true" reasonCode="true" entryID="true"\
+ configRef="true"/>
+              <RptEnabled max="5"/>
+            </ReportControl>
+            <ReportControl name="urcbLoads" rptID="{ied}_loads" datSet="loads" confRev="1" bufTime="100">
+              <TrgOps dchg="true" qchg="true" period="true" gi="true"/>
+              <OptFields seqNum="true" timeStamp="true" dataSet="true" reasonCode="true" configRef="true"/>
+              <RptEnabled max="5"/>
+            </ReportControl>
+"""
+
+
 @cache
 def _data_sets(switch_class: str) -> str:
-    return "".join(
-        f'            <DataSet name="{name}">\n'
-        + "".join(_fcda(member, switch_class) for member in members)
-        + "            </DataSet>\n"
+    sets = [
+        (name, "".join(_fcda(member, switch_class) for member in members))
         for name, members in ((FAST_DATASET, agent_model.FAST), (SLOW_DATASET, agent_model.SLOW))
-    )
+    ]
+    sets.append((_STATUS_DATASET, "".join(_reported(reference, "ST", switch_class) for reference in _STATUS)))
+    sets.append((_LOADS_DATASET, "".join(_reported(f"AFSR1.{do}", "MX", switch_class) for do in ("Ld", "Spr"))))
+    return "".join(f'            <DataSet name="{name}">\n{members}            </DataSet>\n' for name, members in sets)
+
+
+def _reported(reference: str, fc: str, switch_class: str) -> str:
+    ln, do = reference.split(".")
+    ln = f"{switch_class}1" if ln == "SW1" else ln
+    return f'              <FCDA ldInst="{LDEVICE}" {_node(ln)} doName="{do}" fc="{fc}"/>\n'
+
+
+def _node(ln: str) -> str:
+    return 'lnClass="LLN0"' if ln == "LLN0" else f'lnClass="{ln[:-1]}" lnInst="{ln[-1]}"'
 
 
 def _fcda(member: Member, switch_class: str) -> str:
-    ln = member.ln.replace("SW", switch_class)
-    node = 'lnClass="LLN0"' if ln == "LLN0" else f'lnClass="{ln[:-1]}" lnInst="{ln[-1]}"'
-    return (
-        f'              <FCDA ldInst="{LDEVICE}" {node} doName="{member.do}" daName="{member.da}" fc="{member.fc}"/>\n'
-    )
+    ln = _node(member.ln.replace("SW", switch_class))
+    names = f'doName="{member.do}" daName="{member.da}" fc="{member.fc}"'
+    return f'              <FCDA ldInst="{LDEVICE}" {ln} {names}/>\n'
 
 
 def agent_ied(iedName: str, number: int | None, kind: Kind, publishers: Iterable[str], desc: str = "") -> str:
@@ -98,7 +132,7 @@ def agent_ied(iedName: str, number: int | None, kind: Kind, publishers: Iterable
     )
     nodes = "".join(
         f'          <LN lnClass="{lnClass}" inst="1" lnType="{TYPE_PREFIX}{lnClass}"/>\n'
-        for lnClass in ("LPHD", switch_class, "PTOC", "PTRC", "RBRF")
+        for lnClass in ("LPHD", switch_class, "CSWI", "PTOC", "PTRC", "RBRF")
     )
     setting = "" if number is None else _SETTING.format(number)
     described = f' desc="{desc}"' if desc else ""
@@ -111,7 +145,7 @@ def agent_ied(iedName: str, number: int | None, kind: Kind, publishers: Iterable
         <Authentication/>
         <LDevice inst="{LDEVICE}">
           <LN0 lnClass="LLN0" inst="" lnType="{TYPE_PREFIX}LLN0">
-{_data_sets(switch_class)}{controls}\
+{_data_sets(switch_class)}{_REPORTS.format(ied=iedName)}{controls}\
           </LN0>
 {nodes}\
           <LN lnClass="AFSR" inst="1" lnType="{TYPE_PREFIX}AFSR">

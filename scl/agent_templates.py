@@ -32,6 +32,17 @@ _ENUMERATIONS: Final[dict[tuple[str, ...], str]] = {
         "direct-with-enhanced-security",
         "sbo-with-enhanced-security",
     ): "CtlModelKind",
+    (
+        "not-supported",
+        "bay-control",
+        "station-control",
+        "remote-control",
+        "automatic-bay",
+        "automatic-station",
+        "automatic-remote",
+        "maintenance",
+        "process",
+    ): "OriginatorCategoryKind",
 }
 _LITERALS: Final = {name: literals for literals, name in _ENUMERATIONS.items()}
 
@@ -59,6 +70,22 @@ def _text(name: str, value: str = "", fc: str = "DC") -> _DA:
     return _DA(name, fc, "VisString255", value=value)
 
 
+_ORIGIN: Final = TYPE_PREFIX + "Originator"
+_OPER: Final = TYPE_PREFIX + "Oper"
+_CANCEL: Final = TYPE_PREFIX + "Cancel"
+_COMMAND: Final = (
+    _DA("ctlVal", "", "BOOLEAN"),
+    _DA("origin", "", "Struct", _ORIGIN),
+    _DA("ctlNum", "", "INT8U"),
+    _DA("T", "", "Timestamp"),
+    _DA("Test", "", "BOOLEAN"),
+)
+_STRUCTURES: Final = {
+    _ORIGIN: (_DA("orCat", "", "Enum", "OriginatorCategoryKind"), _DA("orIdent", "", "Octet64")),
+    _OPER: (*_COMMAND, _DA("Check", "", "Check")),
+    _CANCEL: _COMMAND,
+}
+"""Standard structures, of what selects and operates (IEC 61850-8-1 clause 20)."""
 _CONTROL_MODEL: Final = _DA("ctlModel", "CF", "Enum", "CtlModelKind", "status-only")
 _GENERAL: Final = _DA("general", "ST", "BOOLEAN", trigger="dchg")
 _DIRECTION: Final = _DA("dirGeneral", "ST", "Enum", "FaultDirectionKind", trigger="dchg")
@@ -73,6 +100,20 @@ _STANDARD: Final[dict[str, tuple[str, tuple[_DA, ...]]]] = {
     "SPC": ("SPC", (*_status("BOOLEAN"), _CONTROL_MODEL)),
     "INS": ("INS", _status("INT32")),
     "Pos": ("DPC", (*_status("Dbpos"), _CONTROL_MODEL)),
+    "Operated": (
+        "DPC",
+        (
+            _DA("SBOw", "CO", "Struct", _OPER),
+            _DA("Oper", "CO", "Struct", _OPER),
+            _DA("Cancel", "CO", "Struct", _CANCEL),
+            _DA("origin", "ST", "Struct", _ORIGIN),
+            _DA("ctlNum", "ST", "INT8U"),
+            *_status("Dbpos"),
+            _DA("stSeld", "ST", "BOOLEAN", trigger="dchg"),
+            _DA("ctlModel", "CF", "Enum", "CtlModelKind", "sbo-with-enhanced-security"),
+            _DA("sboTimeout", "CF", "INT32U", value="30000"),
+        ),
+    ),
     "SwTyp": ("ENS", _status("Enum", "SwitchFunctionKind", "Load Break")),
     "ACD": ("ACD", (_GENERAL, _DIRECTION, *_QUALITY_AND_TIME)),
     "ACT": ("ACT", (_GENERAL, *_QUALITY_AND_TIME)),
@@ -86,7 +127,7 @@ _STANDARD: Final[dict[str, tuple[str, tuple[_DA, ...]]]] = {
 
 _BEHAVIOUR: Final = (("Beh", "Beh"),)
 _LNODES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
-    "LLN0": (("Mod", "Mod"), *_BEHAVIOUR, ("Health", "Health"), ("NamPlt", "LPL0")),
+    "LLN0": (("Mod", "Mod"), *_BEHAVIOUR, ("Health", "Health"), ("NamPlt", "LPL0"), ("Loc", "SPS")),
     "LPHD": (("PhyNam", "DPL"), ("PhyHealth", "Health"), ("Proxy", "SPS")),
     "XCBR": (
         *_BEHAVIOUR,
@@ -105,6 +146,7 @@ _LNODES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("BlkCls", "SPC"),
         ("SwTyp", "SwTyp"),
     ),
+    "CSWI": (*_BEHAVIOUR, ("Loc", "SPS"), ("Pos", "Operated")),
     "PTOC": (*_BEHAVIOUR, ("Str", "ACD"), ("Op", "ACT")),
     "PTRC": (*_BEHAVIOUR, ("Tr", "ACT")),
     "RBRF": (*_BEHAVIOUR, ("OpEx", "ACT")),
@@ -173,7 +215,12 @@ def data_type_templates(switch_classes: tuple[str, ...] = ("XCBR", "XSWI")) -> s
             for part in components
         )
         parts.append("    </DAType>")
-    enumerations = {da.type for _, attributes_of in do_types.values() for da in attributes_of if da.bType == "Enum"}
+    for name, components_of in _STRUCTURES.items():
+        parts.append(f'    <DAType id="{name}">')
+        parts.extend(_attribute("BDA", component) for component in components_of)
+        parts.append("    </DAType>")
+    enumerations = {da.type for components_of in _STRUCTURES.values() for da in components_of if da.bType == "Enum"}
+    enumerations |= {da.type for _, attributes_of in do_types.values() for da in attributes_of if da.bType == "Enum"}
     enumerations |= {
         _ENUMERATIONS[part.literals]
         for components in private.structures.values()

@@ -262,7 +262,7 @@ def test_icd_of_an_agent(kind, node, tmp_path):
     scl = parse(text)
     assert [ied.name for ied in scl.ieds] == ["TEMPLATE"]
     ldevice = scl.ieds[0].ldevice("FLISR")
-    assert [ln.lnClass for ln in ldevice.nodes()] == ["LLN0", "LPHD", node, "PTOC", "PTRC", "RBRF", "AFSR"]
+    assert [ln.lnClass for ln in ldevice.nodes()] == ["LLN0", "LPHD", node, "CSWI", "PTOC", "PTRC", "RBRF", "AFSR"]
     assert ldevice.node("", "AFSR", "1").value("SwNum", "setVal") is None
     assert {"XCBR", "XSWI"} & {each.lnClass for each in scl.templates.lnode_types} == {node}
     path = tmp_path / "agent.icd"

@@ -1,0 +1,325 @@
+"""Our MMS server before foreign clients: iec61850 (Rust) and open61850 (Python). They share no code with it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+
+import pytest
+from iec61850 import FC, ControlModel, IedConnection, OriginValue, RcbWriteMask
+from open61850.mms import control, rcb, report
+from open61850.mms.client import MmsClient
+from open61850.mms.errors import MmsError
+from open61850.mms.reference import ObjectName
+
+from ied_agents.iec61850.addcause import AddCause
+from ied_agents.iec61850.dbpos import Dbpos
+from ied_agents.iec61850.utctime import UtcTime
+from ied_agents.mms.library import load
+from ied_agents.mms.server import MOST_CLIENTS, MmsServer, MmsServerError
+from scl.generate import generate_scd
+from scl.reader import parse
+from scl.sample import TWO_SOURCE
+
+IED = "F1Q1"
+LD = f"{IED}FLISR"
+BRCB = f"{LD}/LLN0.BR.brcbStatus01"
+POSITION = f"{LD}/CSWI1.Pos"
+SCL = parse(generate_scd(TWO_SOURCE))
+THEN_NS = 1_600_000_000_250_000_000
+REMOTE = OriginValue(or_cat=3, or_ident=b"test")
+
+
+class Scripted:
+    """Decides as a test says, and remembers what was asked."""
+
+    def __init__(self):
+        self.refusal = AddCause.NONE
+        self.start_refusal = AddCause.NONE
+        self.ends = AddCause.NONE
+        self.asked = []
+
+    def check(self, request):
+        self.asked.append(request)
+        return self.refusal
+
+    def start(self, request):
+        self.asked.append(request)
+        return self.start_refusal
+
+    def outcome(self, request):
+        return self.ends
+
+
+class Served:
+    """A server with a thread that drives it."""
+
+    def __init__(self):
+        self.controls = Scripted()
+        self.server = MmsServer(load(), SCL, IED, self.controls)
+        self.port = free_port()
+        self._waiting = []
+        self._stop = False
+        self._thread = threading.Thread(target=self._run)
+
+    def start(self):
+        self.server.start("127.0.0.1", self.port)
+        self._thread.start()
+        return self
+
+    def _run(self):
+        while not self._stop:
+            while self._waiting:
+                self.server.update(self._waiting.pop(0))
+            self.server.process()
+            time.sleep(0.002)
+
+    def update(self, **values):
+        """Only the thread that drives the server touches it."""
+        self._waiting.append({f"FLISR/{name.replace('__', '.')}": value for name, value in values.items()})
+        while self._waiting:
+            time.sleep(0.002)
+
+    def close(self):
+        self._stop = True
+        if self._thread.is_alive():
+            self._thread.join()
+        self.server.close()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def served():
+    made = Served()
+    yield made.start()
+    made.close()
+
+
+@pytest.fixture
+async def rust(served):
+    client = await IedConnection.connect(f"127.0.0.1:{served.port}")
+    yield client
+    await client.disconnect()
+
+
+@pytest.fixture
+def pure(served):
+    client = MmsClient.connect("127.0.0.1", served.port)
+    yield client
+    client.close()
+
+
+def moved(position, t_ns):
+    return {
+        "XCBR1__Pos__t": UtcTime.from_ns(t_ns).encode(),
+        "XCBR1__Pos__q": 0,
+        "XCBR1__Pos__stVal": position,
+    }
+
+
+# -- browse and read --------------------------------------------------------------------------------------------------
+
+
+async def test_a_client_browses_what_the_scd_describes(rust):
+    assert await rust.get_server_directory() == [LD]
+    nodes = await rust.get_logical_device_directory(LD)
+    assert set(nodes) == {"LLN0", "LPHD1", "XCBR1", "CSWI1", "PTOC1", "PTRC1", "RBRF1", "AFSR1"}
+    model = (await rust.get_device_model())["logical_devices"][0]["variables"]
+    assert {"XCBR1$ST$Pos$stVal", "CSWI1$CO$Pos$SBOw$origin$orCat", "AFSR1$ST$SideA$st$lock"} <= set(model)
+
+
+def test_data_sets_have_the_members_of_the_scd(pure):
+    ln0 = next(ied for ied in SCL.ieds if ied.name == IED).ldevice("FLISR").ln0
+    for data_set in ln0.datasets:
+        members = pure.get_data_set_members(ObjectName(f"LLN0${data_set.name}", LD))
+        expected = [
+            "$".join(name for name in (f"{f.prefix}{f.lnClass}{f.lnInst}", f.fc, f.doName, f.daName) if name)
+            for f in data_set.members
+        ]
+        assert [member.item for member in members] == expected
+
+
+async def test_values_are_read_as_they_were_given(served, rust):
+    served.update(**moved(Dbpos.ON, THEN_NS), AFSR1__SideB__st__lock=2, AFSR1__SideB__st__lockCnt=4_000_000_000)
+    assert await rust.read(f"{LD}/XCBR1.Pos.stVal", FC.ST) == b"\x80"
+    assert await rust.read_timestamp(f"{LD}/XCBR1.Pos.t", FC.ST) is not None
+    assert await rust.read(f"{LD}/AFSR1.SideB.st.lock", FC.ST) == 2
+    assert await rust.read(f"{LD}/AFSR1.SideB.st.lockCnt", FC.ST) == 4_000_000_000
+    assert await rust.read(f"{LD}/CSWI1.Pos.ctlModel", FC.CF) == 4
+    assert await rust.read(f"{LD}/AFSR1.SwNum.setVal", FC.SP) == 1
+
+
+def test_the_elements_of_an_array_of_structures_are_read(served, pure):
+    served.update(**{"AFSR1__Ans__ans(3)__sw": 7, "AFSR1__Ans__ans(3)__pkp": 9})
+    answers = pure.read(f"{LD}/AFSR1$ST$Ans$ans")
+    assert len(answers.elements) == 8
+    assert [leaf.value for leaf in answers.elements[3].members] == [7, 0, 9, 0]
+
+
+def test_five_clients_are_served_at_once_and_a_sixth_is_not(served):
+    clients = [MmsClient.connect("127.0.0.1", served.port) for _ in range(MOST_CLIENTS)]
+    try:
+        for client in clients:
+            assert client.read(f"{LD}/AFSR1$SP$SwNum$setVal").value == 1
+        with pytest.raises(MmsError):
+            MmsClient.connect("127.0.0.1", served.port, timeout=1.0)
+    finally:
+        for client in clients:
+            client.close()
+
+
+# -- reports ----------------------------------------------------------------------------------------------------------
+
+
+def collect(client):
+    reports = []
+    client.add_report_listener(lambda message: reports.append(report.decode_report(message)))
+    return reports
+
+
+def enabled(client, **settings):
+    block = ObjectName("LLN0$BR$brcbStatus01", LD)
+    # To write its configuration anew would purge what is buffered (IEC 61850-7-2).
+    options = rcb.RcbSettings(trg_ops=None, opt_flds=None, intg_pd_ms=None, general_interrogation=False, **settings)
+    rcb.enable(client, block, options)
+
+
+def wait_for(reports, count):
+    until = time.monotonic() + 5.0
+    while len(reports) < count and time.monotonic() < until:
+        time.sleep(0.01)
+    assert len(reports) >= count
+    return reports
+
+
+def test_what_changed_before_the_client_came_is_reported_with_its_time(served, pure):
+    for number, place in enumerate((Dbpos.ON, Dbpos.OFF, Dbpos.ON)):
+        served.update(**moved(place, THEN_NS + number * 10**9))
+        time.sleep(0.06)  # bufTm: what changes within it goes into one entry
+    reports = collect(pure)
+    enabled(pure)
+    entries = [r for r in wait_for(reports, 3) if r.entries]
+    times = [r.entries[0].value.members[-1].value.timestamp() for r in entries]
+    assert times == [pytest.approx(THEN_NS / 1e9 + number, abs=1e-6) for number in range(3)]
+
+
+def test_a_client_that_was_away_asks_for_what_came_after_the_last_entry_it_has(served):
+    first = MmsClient.connect("127.0.0.1", served.port)
+    reports = collect(first)
+    enabled(first)
+    served.update(**moved(Dbpos.ON, THEN_NS))
+    last = wait_for(reports, 1)[-1].entry_id
+    first.close()
+    time.sleep(0.2)
+    for number, place in enumerate((Dbpos.OFF, Dbpos.ON)):
+        served.update(**moved(place, THEN_NS + (5 + number) * 10**9))
+        time.sleep(0.06)
+    again = MmsClient.connect("127.0.0.1", served.port)
+    try:
+        missed = collect(again)
+        enabled(again, entry_id=last)
+        wait_for(missed, 2)
+        time.sleep(0.2)
+        assert len(missed) == 2
+        assert last not in [r.entry_id for r in missed]
+    finally:
+        again.close()
+
+
+async def test_another_kind_of_client_gets_reports_too(served, rust):
+    got = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    handle = await rust.get_rcb_values(BRCB)
+    await rust.install_report_handler(
+        BRCB, lambda r: loop.call_soon_threadsafe(got.put_nowait, r), rpt_id=handle.rpt_id
+    )
+    handle.rpt_ena = True
+    await rust.set_rcb_values(handle, RcbWriteMask.fields("rpt_ena"))
+    dispatcher = rust.spawn_report_dispatcher(20)
+    await asyncio.to_thread(served.update, **moved(Dbpos.ON, THEN_NS))
+    told = await asyncio.wait_for(got.get(), 5)
+    assert told.dataset_name == f"{LD}/LLN0$status"
+    dispatcher.stop()
+
+
+# -- controls ---------------------------------------------------------------------------------------------------------
+
+
+async def select_and_operate(rust, value):
+    handle = rust.create_control_object(POSITION, ControlModel.SBO_ENHANCED)
+    handle.set_origin(REMOTE)
+    selected = await handle.select_with_value(value)
+    return selected, await handle.operate(value) if selected.success else None
+
+
+async def test_an_accepted_control_ends_with_a_positive_termination_and_says_who_asked(served, rust):
+    selected, operated = await select_and_operate(rust, True)
+    assert (selected.success, operated.success) == (True, True)
+    select, check, start = served.controls.asked
+    assert (select.select, check.select) == (True, False)
+    assert (select.reference, select.value, select.orCat, select.test) == ("FLISR/CSWI1.Pos", 1, 3, False)
+    assert select.peer.startswith("127.0.0.1")
+    assert start.value == 1
+
+
+def refused(client, **how):
+    with pytest.raises(control.ControlError) as said:
+        control.operate(client, POSITION, True, **how)
+    return said.value.stage, said.value.last_appl_error.add_cause
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [AddCause.BLOCKED_BY_INTERLOCKING, AddCause.BLOCKED_BY_MODE, AddCause.BLOCKED_BY_SWITCHING_HIERARCHY],
+)
+async def test_a_refused_select_carries_its_cause(served, rust, pure, cause):
+    served.controls.refusal = cause
+    assert refused(pure) == ("select", cause)
+    selected, _ = await select_and_operate(rust, True)
+    assert not selected.success
+
+
+@pytest.mark.parametrize("member", ["start_refusal", "ends"])
+def test_what_fails_after_it_was_permitted_ends_with_a_negative_termination(served, pure, member):
+    setattr(served.controls, member, AddCause.TIME_LIMIT_OVER)
+    assert refused(pure) == ("termination", AddCause.TIME_LIMIT_OVER)
+
+
+def test_the_termination_waits_for_the_outcome(served, pure):
+    served.controls.ends = None
+
+    def confirm():
+        time.sleep(0.5)
+        served.controls.ends = AddCause.NONE
+
+    threading.Thread(target=confirm).start()
+    assert control.operate(pure, POSITION, True).duration >= 0.4
+
+
+def test_an_operate_without_a_select_is_refused_and_nobody_is_asked(served, pure):
+    assert refused(pure, ctl_model=control.CTL_MODEL_DIRECT_ENHANCED) == ("operate", AddCause.OBJECT_NOT_SELECTED)
+    assert served.controls.asked == []
+
+
+def test_a_decider_that_fails_refuses(served, pure, capfd):
+    served.controls.check = None
+    assert refused(pure) == ("select", AddCause.UNKNOWN)
+    assert "TypeError" in capfd.readouterr().err
+
+
+# -- what does not start ----------------------------------------------------------------------------------------------
+
+
+def test_a_port_that_is_taken_is_named(served):
+    other = Served()
+    other.port = served.port
+    with pytest.raises(MmsServerError, match=f"{IED}: cannot listen on 127.0.0.1 port {served.port}"):
+        other.server.start("127.0.0.1", other.port)
+    other.close()

@@ -111,14 +111,14 @@ def trace(
 ) -> None:
     """Print what an agent saw, decided and why; works on a stopped one too."""
     journal = root / ied / "journal.jsonl"
-    entries = list(read_journal(journal))
+    entries = [entry for entry in read_journal(journal) if as_json or entry["kind"] != "published"]
     for entry in entries[max(0, len(entries) - last) :]:
         _tell(entry, as_json=as_json)
     seen = entries[-1]["t_ns"] if entries else 0
     while follow:
         time.sleep(_POLL_S)
         for entry in read_journal(journal):
-            if entry["t_ns"] > seen:
+            if entry["t_ns"] > seen and (as_json or entry["kind"] != "published"):
                 seen = entry["t_ns"]
                 _tell(entry, as_json=as_json)
 

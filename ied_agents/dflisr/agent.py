@@ -64,7 +64,7 @@ from ied_agents.process.inputs import Voltage
 
 if TYPE_CHECKING:
     from ied_agents.dflisr.views import Frozen
-    from ied_agents.process.inputs import SwitchCommand, SwitchInputs
+    from ied_agents.process.inputs import Operation, SwitchCommand, SwitchInputs
 
 NEVER: Final = float("inf")
 RELEASE_S: Final = 2.6
@@ -277,15 +277,23 @@ class Agent:
         self._record = replace(self._record, authority=authority)
         self._note_for_next_turn("authority set", {"authority": authority.name})
 
+    def refuse_request(self, operation: Operation, origin: Origin, now: float) -> Reason:
+        """Why an operator may not open or close the switch now; NONE permits it. Nothing is done."""
+        refusal = refuse_origin(self._record.authority, origin)
+        if refusal is not Reason.NONE:
+            return refusal
+        if operation == "open":
+            return Reason.NONE if self._behaviour() is Behaviour.ON else Reason.MODE
+        refusal = refuse_close(self._condition(now), Reason.NONE)
+        return refusal if refusal is not Reason.NONE else self._tasks.refuse_close()
+
     def request_open(self, origin: Origin) -> Reason:
         """An operator's opening of the switch; what it feeds goes dark and stays so.
 
         Returns:
             Why it is refused; NONE: it is ordered with the next turn.
         """
-        refusal = refuse_origin(self._record.authority, origin)
-        if refusal is Reason.NONE and self._behaviour() is not Behaviour.ON:
-            refusal = Reason.MODE
+        refusal = self.refuse_request("open", origin, self._evaluated_at)
         if refusal is Reason.NONE:
             self._tasks.open_wanted = True
         self._note_for_next_turn("open requested", {"origin": origin.name, "answer": refusal.name})
@@ -297,11 +305,9 @@ class Agent:
         Returns:
             Why it is refused at once; NONE: it is under way, and what becomes of it is published.
         """
-        refusal = refuse_origin(self._record.authority, origin)
+        refusal = self.refuse_request("close", origin, now)
         if refusal is Reason.NONE:
-            refusal = refuse_close(self._condition(now), Reason.NONE)
-        if refusal is Reason.NONE:
-            refusal = self._tasks.close(self._picture.now(now))
+            self._tasks.close(self._picture.now(now))
         self._note_for_next_turn("close requested", {"origin": origin.name, "answer": refusal.name})
         return refusal
 

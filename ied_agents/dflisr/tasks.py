@@ -57,8 +57,8 @@ class Tasks:
 
     # -- what is to be done ---------------------------------------------------------------------------------------
 
-    def close(self, frozen: Frozen) -> Reason:
-        """An operator's close: towards the dead side, from the live one. Says why there is none to be made."""
+    def refuse_close(self) -> Reason:
+        """Why an operator's close makes no sense as the network stands; NONE permits it."""
         inputs, me = self._now.inputs, self._now.me
         if inputs is None:
             return Reason.NOT_READY
@@ -70,9 +70,15 @@ class Tasks:
         for section in self._now.island(me.sides[side], me.number).sections:
             if self._now.flag(section)[0] is not SectionState.NONE:
                 return Reason.LOCKED
+        return Reason.NONE
+
+    def close(self, frozen: Frozen) -> None:
+        """An operator's close, not refused: towards the dead side, from the live one."""
+        inputs = self._now.inputs
+        assert inputs is not None
+        side = inputs.voltage.index(Voltage.ABSENT)
         if self._tasks[side] is None:
             self._tasks[side] = _Task(ClaimKind.MANUAL, frozen)
-        return Reason.NONE
 
     def restore(self, side: int, epoch: int, frozen: Frozen) -> None:
         """A higher authority wants the island at ``side`` served."""

@@ -368,10 +368,60 @@ def _parts() -> tuple[_Part, ...]:
 _PARTS: Final = _parts()
 
 
+def _names(members: Sequence[agent_model.Member]) -> tuple[str, ...]:
+    """The reference of every leaf of a data set, as ``AFSR1.Ans.ans(3).sw``; SW1 stands for the switch's node."""
+    names: list[str] = []
+    for member in members:
+        stem = f"{member.ln}.{member.do}.{member.da}"
+        for place in [f"({index})" for index in range(member.count)] or [""]:
+            names += [f"{stem}{place}{'.' + a.name if member.structured else ''}" for a in member.attributes]
+    return tuple(names)
+
+
+_FAST_NAMES: Final = _names(agent_model.FAST)
+_SLOW_NAMES: Final = _names(agent_model.SLOW)
+
+
+def changed(before: AgentState | None, after: AgentState) -> dict[str, Any]:
+    """What of the fast data set is not as it was, all of it where there was nothing: values by reference.
+
+    Enumerations and Dbpos are numbers, Quality a number whose first bit is the most significant of 13.
+    """
+    values: dict[str, Any] = {}
+    for part in _PARTS:
+        fields = part.fields(after)
+        was = None if before is None else part.fields(before)
+        if fields == was:
+            continue
+        new = part.leaves(fields)
+        old = [None] * len(new) if before is None else part.leaves(was)
+        for name, value, last in zip(_FAST_NAMES[part.leaf : part.leaf_end], new, old, strict=True):
+            if value != last:
+                values[name] = _plain(value)
+    return values
+
+
+def changed_load(before: LoadState | None, after: LoadState) -> dict[str, Any]:
+    """The same of the slow data set."""
+    new = _load_leaves(after)
+    old = [None] * len(new) if before is None else _load_leaves(before)
+    return {name: _plain(value) for name, value, last in zip(_SLOW_NAMES, new, old, strict=True) if value != last}
+
+
+def _plain(value: Any) -> bool | int | float:
+    if isinstance(value, Quality):
+        return value.to_int()
+    return int(value) if isinstance(value, IntEnum) else value
+
+
+def _load_leaves(state: LoadState) -> tuple[Any, ...]:
+    quality = Quality.from_int(state.flow_quality)
+    return state.incarnation, state.flow_a, quality, *state.generation_a, *state.spare_a
+
+
 def encode_slow(state: LoadState) -> bytes:
     """AllData of the slow data set."""
-    quality = Quality.from_int(state.flow_quality)
-    return SLOW.encode((state.incarnation, state.flow_a, quality, *state.generation_a, *state.spare_a))
+    return SLOW.encode(_load_leaves(state))
 
 
 def decode_slow(raw: bytes) -> LoadState:

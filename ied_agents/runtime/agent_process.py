@@ -10,7 +10,9 @@ An operator's requests are JSON datagrams, each answered to its sender once its 
     {"request": "tag", "owner": "crew 7", "tags": 1}      {"request": "mode", "mode": "blocked"}
     {"request": "authority", "authority": "local"}        {"request": "restore", "side": "A", "epoch": 1}
 
-``close``, ``open`` and ``return`` may name their ``origin``: bay, station (if not given) or remote.
+``check`` says whether an ``operation``, open or close, would be permitted now, and ``values`` all that the agent
+publishes, by reference. ``close``, ``open``, ``check`` and ``return`` may name their ``origin``: bay, station (if
+not given) or remote.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ied_agents.control.decision import Authority, Behaviour, Origin, Reason
+from ied_agents.dflisr import wire
 from ied_agents.dflisr.records import EventId
 from ied_agents.dflisr.stored import Record, StoredRecordError, from_json, to_json
 from ied_agents.process.inputs import MAX_DATAGRAM, ProcessMessageError, decode_inputs, encode_command
@@ -43,6 +46,7 @@ from ied_agents.runtime.settings import AgentProcessSettings, AgentSettingsError
 from ied_agents.runtime.station import Station
 
 if TYPE_CHECKING:
+    from ied_agents.dflisr.records import AgentState, LoadState
     from ied_agents.process.inputs import SwitchCommand
     from ied_agents.runtime.station import Output
 
@@ -96,6 +100,7 @@ class AgentProcess:
         self._unsaved = False
         self._backlog = False
         self._stopped = False
+        self._published: tuple[AgentState | None, LoadState | None] = (None, None)
         self._station = Station(settings.agent, record, unclean=unclean, mac=self._link.mac, now=loop.time())
         self._check_clock()
 
@@ -145,6 +150,7 @@ class AgentProcess:
         self._carry_out(output, now)
         self._arm()
         self._station.prepare()
+        self._note_published(now)
 
     def _fetch(self, now: float) -> None:
         try:
@@ -187,6 +193,16 @@ class AgentProcess:
             self._write(*output.record)
         for note in output.notes:
             self._journal.record(note.kind, now, **note.detail)
+
+    def _note_published(self, now: float) -> None:
+        """For whoever shows what this agent says to others: every state, with its time, in order."""
+        fast, slow = self._station.published
+        was_fast, was_slow = self._published
+        if fast is not None and fast is not was_fast and fast != was_fast:
+            self._journal.record("published", now, values=wire.changed(was_fast, fast))
+        if slow is not None and slow is not was_slow and slow != was_slow:
+            self._journal.record("published", now, values=wire.changed_load(was_slow, slow))
+        self._published = fast, slow
 
     def _order(self, command: SwitchCommand, tries: int = _ORDER_TRIES) -> None:
         try:
@@ -261,13 +277,14 @@ class AgentProcess:
             except BlockingIOError:
                 break
             answer = self._answer(message)
-            if "position" not in answer:  # who only looks leaves no trace
+            looked = {"position", "values"} & answer.keys()
+            if not looked:  # who only looks leaves no trace
                 self._journal.record(
                     "operator", self._loop.time(), request=message.decode("utf-8", "replace"), **answer
                 )
             self._station.touch()
             self._pump()
-            if (self._pending or self._unsaved) and "position" not in answer:
+            if (self._pending or self._unsaved) and not looked:
                 # Done means on disk; what a failed write left is written again under the next number.
                 self._unanswered.append((self._sequence + (not self._pending), answer, sender))
             else:
@@ -306,6 +323,10 @@ class AgentProcess:
                     return _outcome(agent.request_close(_origin(data), self._loop.time()))
                 case "open":
                     return _outcome(agent.request_open(_origin(data)))
+                case "check" if data["operation"] in ("open", "close"):
+                    return _outcome(agent.refuse_request(data["operation"], _origin(data), self._loop.time()))
+                case "values":
+                    return {"done": True, "values": self._values()}
                 case "return":
                     event = EventId(int(data["event"][0]), int(data["event"][1]))
                     return _outcome(agent.request_return(event, _origin(data)))
@@ -316,6 +337,13 @@ class AgentProcess:
         except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
             return {"done": False, "why": f"request not understood: {error!r}"[:_LONGEST_WHY]}
         return {"done": True}
+
+    def _values(self) -> dict[str, Any]:
+        fast, slow = self._station.published
+        return {
+            **({} if fast is None else wire.changed(None, fast)),
+            **({} if slow is None else wire.changed_load(None, slow)),
+        }
 
     def _status(self) -> dict[str, Any]:
         situation = self._station.agent.situation

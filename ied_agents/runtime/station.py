@@ -137,6 +137,11 @@ class Station:
         if state is not None and state is not self._prepared[0]:
             self._prepared = state, self._encode_fast(state)
 
+    @property
+    def published(self) -> tuple[AgentState | None, LoadState | None]:
+        """The fast and the slow state that was published last."""
+        return self._last
+
     def turn(self, now: float, utc_ns: int) -> Output:
         """Decide, once, on all that has arrived, and do what is due.
 

@@ -193,7 +193,11 @@ MUTANTS: Final = (
         "a lock does not keep a switch from closing",
         "People close a switch that bounds the fault; neither its lock nor the flags refuse.",
         (f"{_CONTROL}:refuse_close", "if condition.locked:", "if False:"),
-        ("ied_agents.dflisr.tasks:Tasks.close", "if self._now.flag(section)[0] is not SectionState.NONE:", "if False:"),
+        (
+            "ied_agents.dflisr.tasks:Tasks.refuse_close",
+            "if self._now.flag(section)[0] is not SectionState.NONE:",
+            "if False:",
+        ),
         (f"{_SITUATION}.isolated", "if state is not SectionState.NONE:", "if False:"),
         (f"{_CLAIMANT}._hopeless", "if state is SectionState.FAULTED:", "if False:"),
         (f"{_CLAIMANT}._hopeless", "if state is not SectionState.NONE:", "if False:"),

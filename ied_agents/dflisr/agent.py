@@ -823,7 +823,8 @@ class Agent:
             return False
         pickup = self._locator.pickup
         if protecting:
-            self._orders.tripped_into = None if pickup is None else pickup.entered
+            # An earlier pickup says nothing of this fault.
+            self._orders.tripped_into = pickup.entered if pickup is not None and carries_fault(pickup) else None
         self._turn.commands.append(command)
         self._wake(self._orders.deadline(now))
         self._note("open ordered", {"event": event})

@@ -433,15 +433,27 @@ def test_for_a_fault_on_another_feeder_of_the_same_busbar_it_claims_if_its_curre
 # -- the breaker that cleared: Q1 tripped for L2 and restores the sections between them ----------------------
 
 
-@pytest.fixture
-def clearing(bench, network):
-    agent = bench(1).quiet()
+def cleared(agent, network):
     wants = network.flagged(SectionState.NONE, lock=LockState.NONE, clear=True)
     agent.hear(2, pickup=True, pickup_id=1, last_event=network.event, sides=(wants, network.flagged()))
     assert agent.turn(after=0.01).orders == ["open"]
     agent.open((LIVE, DARK))
     agent.hear(2, pickup=False, position=Dbpos.OFF, voltage=(DARK, DARK))
     return agent
+
+
+@pytest.fixture
+def clearing(bench, network):
+    return cleared(bench(1).quiet(), network)
+
+
+def test_where_its_current_flowed_in_an_earlier_fault_says_nothing_of_the_one_it_clears(bench, network):
+    agent = bench(1).quiet()
+    agent.pick_up(Direction.BACKWARD)
+    agent.turn()
+    agent.feed(pickup=False, direction=Direction.UNKNOWN, current_a=100.0)
+    agent.turns(3.0)
+    assert cleared(agent, network).turn(after=0.05).fast.claims[1].event == network.event
 
 
 def test_the_breaker_that_cleared_grants_itself_and_closes_when_the_island_is_isolated(clearing, network):

@@ -202,8 +202,9 @@ def data_type_templates(switch_classes: tuple[str, ...] = ("XCBR", "XSWI")) -> s
             _text("cdcName", name, "EX"),
             _text("dataNs", DATA_NAME_SPACE, "EX"),
         )
-        cdc = "MV" if any(da.fc == "MX" for da in attributes) else "INS"
-        do_types[f"{TYPE_PREFIX}AFSR_{name}"] = (cdc, (*attributes, *own))
+        measured = any(da.fc == "MX" for da in attributes)
+        when = _DA("t", "MX" if measured else "ST", "Timestamp")
+        do_types[f"{TYPE_PREFIX}AFSR_{name}"] = ("MV" if measured else "INS", (*attributes, when, *own))
     for name, (cdc, attributes_of) in do_types.items():
         parts.append(f'    <DOType id="{name}" cdc="{cdc}">')
         parts.extend(_attribute("DA", da) for da in attributes_of)

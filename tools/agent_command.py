@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -18,10 +19,12 @@ from cyclopts import App, Parameter
 
 from gateway.site import SiteError, site_of
 from ied_agents.control.decision import HOT_LINE_TAG, WORK_TAG
+from ied_agents.mms.host import HostSettings, ServedIed
 from ied_agents.runtime.journal import read_journal
 from ied_agents.runtime.operator_client import ask
 from ied_agents.runtime.realtime import RealTimeHelp
 from ied_agents.runtime.settings import AgentProcessSettings, AgentSettings
+from scl.reader import read
 
 app = App(name="agent", help="One agent on this machine: run it, look at it, operate it.")
 
@@ -86,6 +89,47 @@ def agent_settings(scd: Path, ied: str, site: Path | None) -> AgentSettings:
     if ied not in agents:
         raise SiteError([f"{found.file}: there is no agent {ied!r}; it has {', '.join(sorted(agents))}"])
     return agents[ied]
+
+
+@app.command
+def mms(
+    *ieds: Annotated[str, Parameter(help="Names of the agents in the SCD.")],
+    scd: Annotated[Path, Parameter(help="The SCD.")],
+    address: Annotated[str, Parameter(help="Serve all at this IP address, on ports from --port upwards.")] = "",
+    port: Annotated[int, Parameter(help="TCP port.")] = 102,
+    root: _Root = ROOT,
+) -> None:
+    """Serve agents of this machine by MMS until SIGTERM, each at its IP address of the SCD.
+
+    Reads what they say from their journals, and hands every control to the agent, which decides. Needs the extra
+    ``mms``. May be stopped, killed and started again at any time.
+    """
+    ips = _addresses(scd)
+    missing = [ied for ied in ieds if not address and ied not in ips]
+    if missing or not ieds:
+        raise SiteError([f"{scd}: no IP address for {', '.join(missing) or 'anybody'}; name agents, or use --address"])
+    served = [
+        ServedIed(
+            ied,
+            address or ips[ied],
+            port + (place if address else 0),
+            str(root / ied / "operator"),
+            str(root / ied / "journal.jsonl"),
+        )
+        for place, ied in enumerate(ieds)
+    ]
+    document = root / "mms.json"
+    document.write_text(json.dumps(asdict(HostSettings(str(scd.resolve()), tuple(served))), indent=1), encoding="utf-8")
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "ied_agents.mms.host", str(document)])  # noqa: S606
+
+
+def _addresses(scd: Path) -> dict[str, str]:
+    """IP address of every IED that has one."""
+    communication = read(scd).communication
+    points = [point for net in communication.subnetworks for point in net.connected] if communication else []
+    found = {point.iedName: point.address.get("IP") for point in points if point.address is not None}
+    return {ied: ip.value.strip() for ied, ip in found.items() if ip is not None}
 
 
 @app.command

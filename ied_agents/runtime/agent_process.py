@@ -324,7 +324,8 @@ class AgentProcess:
                 case "open":
                     return _outcome(agent.request_open(_origin(data)))
                 case "check" if data["operation"] in ("open", "close"):
-                    return _outcome(agent.refuse_request(data["operation"], _origin(data), self._loop.time()))
+                    refusal = agent.refuse_request(data["operation"], _origin(data), self._loop.time())
+                    return {**_outcome(refusal), "position": agent.situation.own.position.name}
                 case "values":
                     return {"done": True, "values": self._values()}
                 case "return":

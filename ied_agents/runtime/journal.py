@@ -13,7 +13,7 @@ import json
 import os
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -194,6 +194,87 @@ def read_journal(path: Path) -> Iterator[dict[str, Any]]:
                     yield entry
             if len(line) == _LONGEST_LINE:
                 raise JournalError(f"{file}: line {number + 1}: longer than {_LONGEST_LINE} octets")
+
+
+class JournalTail:
+    """Reads a journal while it is written: what there is at first, then what comes, through every rotation.
+
+    Args:
+        path: the current file; it need not be there yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+        self._number = 0
+        self._begun = False
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        """The entries that have come since the last call.
+
+        Raises:
+            JournalError: a line is no journal entry, or the journal was written by a newer version of this program.
+        """
+        if not self._begun:
+            self._begun = True
+            age = 0
+            while _older(self._path, age + 1).exists():
+                age += 1
+            for each in range(age, 0, -1):
+                yield from self._rest_of(_older(self._path, each))
+        while True:
+            if self._file is None and not self._open(self._path):
+                return
+            assert self._file is not None
+            # Looked at before the last lines are read: nothing is written to a file after it was renamed.
+            rotated = self._is_rotated(self._file)
+            yield from self._lines(self._file, self._path)
+            if not rotated:
+                return
+            self._close()
+
+    def _rest_of(self, path: Path) -> Iterator[dict[str, Any]]:
+        if self._open(path):
+            assert self._file is not None
+            yield from self._lines(self._file, path)
+            self._close()
+
+    def _open(self, path: Path) -> bool:
+        try:
+            self._file = path.open("rb")
+        except FileNotFoundError:
+            return False
+        self._number = 0
+        return True
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+
+    def _is_rotated(self, file: BinaryIO) -> bool:
+        try:
+            return self._path.stat().st_ino != os.fstat(file.fileno()).st_ino
+        except FileNotFoundError:
+            return False
+
+    def _lines(self, file: BinaryIO, path: Path) -> Iterator[dict[str, Any]]:
+        while True:
+            begin = file.tell()
+            if begin > os.fstat(file.fileno()).st_size:
+                begin = file.seek(0, os.SEEK_END)  # a torn line was cut off
+            line = file.readline(_LONGEST_LINE)
+            if not line.endswith(b"\n"):
+                file.seek(begin)  # still in writing
+                return
+            self._number += 1
+            entry = _entry(path, self._number, line)
+            if entry["kind"] != _OPENED:
+                yield entry
+
+    def close(self) -> None:
+        """Close the file."""
+        self._close()
 
 
 def _entry(file: Path, number: int, line: bytes) -> dict[str, Any]:

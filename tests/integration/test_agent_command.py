@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from open61850.mms.client import MmsClient
 
 import scl
 from gateway.site import SiteError
@@ -88,6 +90,28 @@ def test_its_journal_is_told_whether_it_runs_or_not(running, flisr):
     assert (json.loads(asked["request"]), asked["done"]) == ({"request": "confirm"}, True)
     (last,) = flisr("trace", "T9", "--last", "1").out.splitlines()
     assert entries[-1]["kind"] in last
+
+
+def test_it_is_served_by_mms(running, root):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    where = ("--scd", str(SCD), "--root", str(root), "--address", "127.0.0.1", "--port", str(port))
+    words = [sys.executable, "-P", "-m", "tools.cli", "agent", "mms", "T9", *where]
+    host = subprocess.Popen(words, stdout=subprocess.PIPE)
+    try:
+        assert json.loads(host.stdout.readline())["ieds"] == ["T9"]
+        with MmsClient.connect("127.0.0.1", port) as client:
+            assert client.read("T9FLISR/AFSR1$SP$SwNum$setVal").value == 9
+    finally:
+        host.terminate()
+        host.communicate()
+    assert host.returncode == 0
+
+
+def test_an_ied_without_an_address_is_named(root):
+    with pytest.raises(SiteError, match="no IP address for T99"):
+        app(["mms", "T9", "T99", "--scd", str(SCD), "--root", str(root)])
 
 
 def test_one_that_does_not_run_is_named(flisr, root):

@@ -1,0 +1,199 @@
+"""One agent as its MMS clients see it: values from its journal, controls decided by the agent itself.
+
+Nothing here permits anything: every select and operate is a question to the agent process, and a control has ended
+well only when the agent has published the position. While the agent does not answer, what it said last is shown as
+old.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from ied_agents.control.decision import Reason
+from ied_agents.iec61850.addcause import AddCause
+from ied_agents.iec61850.dbpos import Dbpos
+from ied_agents.iec61850.utctime import UtcTime
+from ied_agents.mms.server import ControlRequest, MmsServer
+from ied_agents.runtime.clock import time_quality
+from ied_agents.runtime.journal import JournalTail
+from ied_agents.runtime.operator_client import AgentSilentError, ask
+from scl.agent_model import LDEVICE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from scl.model import SCL
+
+PATIENCE_S: Final = 0.5
+"""How long the agent may take to answer; other IEDs of this process wait meanwhile."""
+OPEN_TIME_LIMIT_S: Final = 5.0
+CLOSE_TIME_LIMIT_S: Final = 30.0
+"""From operate to the confirmed position; a close is claimed, promised and reserved first."""
+_HISTORY: Final = 5_000
+"""Most entries of the journal that are reported again after a restart."""
+_OLD: Final = 0b11_0000_0100000
+"""Quality questionable, oldData."""
+_SELECTED: Final = f"{LDEVICE}/CSWI1.Pos"
+_ORIGINS: Final = {1: "bay", 2: "station", 3: "remote", 5: "station", 6: "remote"}
+"""By orCat. Nobody speaks as automatic bay control but the agent itself."""
+_CAUSES: Final = {
+    Reason.LOCKED: AddCause.BLOCKED_BY_INTERLOCKING,
+    Reason.SECTION_SUSPECT: AddCause.BLOCKED_BY_INTERLOCKING,
+    Reason.ISLAND_NOT_DEAD: AddCause.BLOCKED_BY_INTERLOCKING,
+    Reason.ISOLATION_NOT_CONFIRMED: AddCause.BLOCKED_BY_INTERLOCKING,
+    Reason.HELD: AddCause.BLOCKED_BY_INTERLOCKING,
+    Reason.NO_CAPACITY: AddCause.BLOCKED_BY_INTERLOCKING,
+    Reason.LOAD_UNKNOWN: AddCause.BLOCKED_BY_INTERLOCKING,
+    Reason.NO_SUPPLY: AddCause.BLOCKED_BY_INTERLOCKING,
+    Reason.SUPPLY_NOT_LIVE: AddCause.BLOCKED_BY_INTERLOCKING,
+    Reason.PEER_SILENT: AddCause.BLOCKED_BY_INTERLOCKING,
+    Reason.BOTH_SIDES_LIVE: AddCause.BLOCKED_BY_SYNCHROCHECK,
+    Reason.TAGGED: AddCause.BLOCKED_BY_COMMAND,
+    Reason.MODE: AddCause.BLOCKED_BY_MODE,
+    Reason.LOCAL: AddCause.BLOCKED_BY_SWITCHING_HIERARCHY,
+    Reason.NOT_READY: AddCause.BLOCKED_BY_HEALTH,
+    Reason.DID_NOT_CLOSE: AddCause.BLOCKED_BY_PROCESS,
+    Reason.DID_NOT_OPEN: AddCause.BLOCKED_BY_PROCESS,
+    Reason.OVERTAKEN: AddCause.BLOCKED_BY_COMMAND,
+}
+_FAILURES: Final = {"close refused": "reason", "task finished": "how"}
+"""Journal entries that end an operator's close, and the member that says how."""
+
+
+class Device:
+    """One agent's IED.
+
+    Args:
+        library: as loaded.
+        scl: describes it.
+        iedName: its name.
+        operator: path of the agent's operator socket.
+        journal: path of the agent's journal.
+
+    Attributes:
+        server: what clients talk to.
+    """
+
+    def __init__(self, library: Any, scl: SCL, iedName: str, operator: Path, journal: Path) -> None:
+        self.server = MmsServer(library, scl, iedName, self)
+        self._operator = operator
+        self._tail = JournalTail(journal)
+        attributes = self.server.model.attributes
+        self._switch = "XCBR1" if f"{LDEVICE}/XCBR1.Pos.stVal" in attributes else "XSWI1"
+        self._behaviours = [name for name in attributes if name.endswith(".Beh.stVal")]
+        self._qualities = [name for name in attributes if name.endswith(".q")]
+        self._position = Dbpos.INTERMEDIATE
+        self._until = 0.0
+        self._failed: AddCause | None = None
+        self._silent = False
+
+    # -- values ---------------------------------------------------------------------------------------------------
+
+    def refill(self) -> None:
+        """Report what the journal holds, with its times; to be called before the server is started."""
+        history: deque[dict[str, Any]] = deque(self._tail.read(), maxlen=_HISTORY)
+        for entry in history:
+            self._show(entry)
+
+    def follow(self) -> None:
+        """Show what the agent has journalled since the last call."""
+        for entry in self._tail.read():
+            self._show(entry)
+
+    def look(self) -> bool:
+        """Ask the agent how it is; while it is silent its values are old. Returns whether it answered."""
+        try:
+            status = ask(self._operator, {"request": "status"}, patience_s=PATIENCE_S)
+            said = ask(self._operator, {"request": "values"}, patience_s=PATIENCE_S) if self._silent else {}
+        except AgentSilentError:
+            if not self._silent:
+                self._silent = True
+                self.server.update(dict.fromkeys(self._qualities, _OLD))
+            return False
+        now = UtcTime.from_ns(time.time_ns(), time_quality()).encode()
+        if self._silent:
+            self._silent = False
+            self.server.update(dict.fromkeys(self._qualities, 0))
+            self._apply(said["values"], now)
+        local = status["authority"] == "LOCAL"
+        for name in (f"{LDEVICE}/LLN0.Loc", f"{LDEVICE}/CSWI1.Loc", f"{LDEVICE}/{self._switch}.Loc"):
+            self.server.update({f"{name}.t": now, f"{name}.stVal": local})
+        return True
+
+    def _show(self, entry: Mapping[str, Any]) -> None:
+        if entry["kind"] == "published" and isinstance(entry.get("values"), dict):
+            self._apply(entry["values"], UtcTime.from_ns(entry["t_ns"], time_quality()).encode())
+        elif entry["kind"] in _FAILURES and self._until:
+            reason = Reason[entry[_FAILURES[entry["kind"]]]]
+            if reason is not Reason.NONE:
+                self._failed = _CAUSES.get(reason, AddCause.UNKNOWN)
+        elif entry["kind"] == "did not close" and self._until:
+            self._failed = AddCause.BLOCKED_BY_PROCESS
+
+    def _apply(self, values: Mapping[str, Any], t: bytes) -> None:
+        """Show published values; the time of an object and its quality go before its value."""
+        shown: dict[str, Any] = {}
+        for name, value in values.items():
+            reference = f"{LDEVICE}/{name.replace('SW1', self._switch, 1) if name.startswith('SW1') else name}"
+            shown[reference] = value
+            if name == "SW1.Pos.stVal":
+                self._position = Dbpos(value)
+            if name.startswith("SW1.Pos."):
+                shown[f"{_SELECTED}.{name.rsplit('.', 1)[1]}"] = value
+            if name == "LLN0.Beh.stVal":
+                shown |= dict.fromkeys([*self._behaviours, f"{LDEVICE}/LLN0.Mod.stVal"], value)
+        times = {f"{'.'.join(reference.split('.')[:2])}.t": t for reference in shown}
+        known = self.server.model.attributes
+        ordered = {**times, **{r: v for r, v in shown.items() if r.endswith(".q")}, **shown}
+        self.server.update({reference: value for reference, value in ordered.items() if reference in known})
+
+    # -- controls -------------------------------------------------------------------------------------------------
+
+    def check(self, request: ControlRequest) -> AddCause:
+        """Ask the agent whether it would."""
+        target = Dbpos.ON if request.value else Dbpos.OFF
+        if request.test:
+            return AddCause.BLOCKED_BY_MODE  # an agent operates in no test mode, and means nothing else when it is on
+        if self._until and not request.select:
+            return AddCause.COMMAND_ALREADY_IN_EXECUTION
+        refusal, answer = self._ask(request, {"request": "check", "operation": "close" if request.value else "open"})
+        return AddCause.POSITION_REACHED if answer.get("position") == target.name else refusal
+
+    def start(self, request: ControlRequest) -> AddCause:
+        """Hand the request to the agent; it decides again."""
+        self._failed = None
+        refusal, _ = self._ask(request, {"request": "close" if request.value else "open"})
+        if refusal is AddCause.NONE:
+            limit = CLOSE_TIME_LIMIT_S if request.value else OPEN_TIME_LIMIT_S
+            self._until = time.monotonic() + limit
+        return refusal
+
+    def outcome(self, request: ControlRequest) -> AddCause | None:
+        """Whether the agent has published the position, or why it will not come."""
+        self.follow()
+        ended: AddCause | None = self._failed
+        if self._position is (Dbpos.ON if request.value else Dbpos.OFF):
+            ended = AddCause.NONE
+        elif ended is None and time.monotonic() >= self._until:
+            ended = AddCause.TIME_LIMIT_OVER
+        if ended is not None:
+            self._until = 0.0
+        return ended
+
+    def _ask(self, request: ControlRequest, what: dict[str, Any]) -> tuple[AddCause, dict[str, Any]]:
+        """What speaks against it by the agent's word, and the whole of its answer."""
+        origin = _ORIGINS.get(request.orCat)
+        if origin is None:
+            return AddCause.BLOCKED_BY_SWITCHING_HIERARCHY, {}
+        try:
+            answer = ask(self._operator, {**what, "origin": origin, "by": f"MMS {request.peer}"}, patience_s=PATIENCE_S)
+        except AgentSilentError:
+            return AddCause.BLOCKED_BY_HEALTH, {}
+        if answer["done"]:
+            return AddCause.NONE, answer
+        why = answer["why"]
+        known = why in Reason.__members__
+        return _CAUSES.get(Reason[why], AddCause.UNKNOWN) if known else AddCause.UNKNOWN, answer

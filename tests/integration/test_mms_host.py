@@ -1,0 +1,205 @@
+"""The MMS host beside real agents, before foreign clients: what they see, and that the agents decide."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from open61850.mms import control, rcb, report
+from open61850.mms.client import MmsClient
+from open61850.mms.reference import ObjectName
+
+import scl
+from gateway.site import read_site
+from ied_agents.iec61850.addcause import AddCause
+from ied_agents.process.plant import PlantSettings
+from tools.demo.stage import Stage
+
+SAMPLES = Path(scl.__file__).parent / "samples"
+SITE = read_site(SAMPLES / "two_source.toml")
+NUMBER = {agent.ied: number for number, agent in SITE.agents.items()}
+SERVED = ("F1R3", "F2R7", "F1L4", "T9")
+STATION = control.Origin(category=2, ident=b"test")
+PATIENCE_S = 10.0
+
+
+class Hosted:
+    """The stage, and a host process that serves some of its agents."""
+
+    def __init__(self, stage, folder):
+        self.stage = stage
+        self.settings = folder / "host.json"
+        self.ports = {ied: free_port() for ied in SERVED}
+        ieds = [
+            {
+                "ied": ied,
+                "address": "127.0.0.1",
+                "port": self.ports[ied],
+                "operator": str(stage.room / f"{NUMBER[ied]}.operator"),
+                "journal": str(stage.out / f"{ied}.jsonl"),
+            }
+            for ied in SERVED
+        ]
+        self.settings.write_text(json.dumps({"scd": str(SAMPLES / "two_source.scd"), "ieds": ieds}))
+
+    def start(self):
+        words = [sys.executable, "-P", "-m", "ied_agents.mms.host", str(self.settings)]
+        self.child = subprocess.Popen(words, stdout=subprocess.PIPE)
+        assert json.loads(self.child.stdout.readline())["kind"] == "HostReady"
+
+    def kill(self):
+        self.child.kill()
+        self.child.communicate()
+
+    def ask(self, ied, **request):
+        answer = self.stage.request(NUMBER[ied], request)
+        assert answer["done"], answer
+        return answer
+
+    @contextlib.contextmanager
+    def client(self, ied):
+        made = MmsClient.connect("127.0.0.1", self.ports[ied])
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def hosted(make_lab, tmp_path):
+    with Stage(SITE, tmp_path / "out", PlantSettings(), 1) as stage:
+        made = Hosted(stage, tmp_path)
+        made.start()
+        yield made
+        made.kill()
+
+
+def value(client, ied, reference):
+    return client.read(f"{ied}FLISR/{reference}").value
+
+
+def until(condition):
+    deadline = time.monotonic() + PATIENCE_S
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+OFF, ON = b"\x40", b"\x80"
+
+
+def refused(client, ied, close, **how):
+    with pytest.raises(control.ControlError) as said:
+        control.operate(client, f"{ied}FLISR/CSWI1.Pos", close, **{"origin": STATION, **how})
+    return said.value.stage, said.value.last_appl_error.add_cause
+
+
+def test_a_client_operates_a_switch_and_the_agent_refuses_what_it_must(hosted):
+    with hosted.client("F1R3") as client:
+        assert value(client, "F1R3", "XCBR1$ST$Pos$stVal") == ON
+        result = control.operate(client, "F1R3FLISR/CSWI1.Pos", False, origin=STATION, termination_timeout=10.0)
+        assert result.terminated
+        assert value(client, "F1R3", "CSWI1$ST$Pos$stVal") == OFF
+        assert refused(client, "F1R3", close=False) == ("select", AddCause.POSITION_REACHED)
+        hosted.ask("F1R3", request="tag", owner="crew 7", tags=1)
+        assert refused(client, "F1R3", close=True) == ("select", AddCause.BLOCKED_BY_COMMAND)
+        hosted.ask("F1R3", request="tag", owner="crew 7", tags=0)
+        hosted.ask("F1R3", request="mode", mode="blocked")
+        assert refused(client, "F1R3", close=True) == ("select", AddCause.BLOCKED_BY_MODE)
+        until(lambda: value(client, "F1R3", "LLN0$ST$Beh$stVal") == 2)
+        hosted.ask("F1R3", request="mode", mode="on")
+        hosted.ask("F1R3", request="authority", authority="local")
+        assert refused(client, "F1R3", close=True) == ("select", AddCause.BLOCKED_BY_SWITCHING_HIERARCHY)
+        until(lambda: value(client, "F1R3", "LLN0$ST$Loc$stVal") is True)
+        hosted.ask("F1R3", request="authority", authority="station")
+        remote = control.Origin(category=3, ident=b"far")
+        assert refused(client, "F1R3", close=True, origin=remote)[1] == AddCause.BLOCKED_BY_SWITCHING_HIERARCHY
+        nobody = control.Origin(category=4, ident=b"automatic")
+        assert refused(client, "F1R3", close=True, origin=nobody)[1] == AddCause.BLOCKED_BY_SWITCHING_HIERARCHY
+        assert refused(client, "F1R3", close=True, test=True) == ("select", AddCause.BLOCKED_BY_MODE)
+        again = control.operate(client, "F1R3FLISR/CSWI1.Pos", True, origin=STATION, termination_timeout=30.0)
+        assert again.terminated
+        assert value(client, "F1R3", "XCBR1$ST$Pos$stVal") == ON
+    with hosted.client("T9") as client:
+        assert refused(client, "T9", close=True) == ("select", AddCause.BLOCKED_BY_SYNCHROCHECK)
+
+
+def test_a_locked_switch_is_not_closed_and_the_lock_can_be_read(hosted):
+    section = next(s.index for s in SITE.network.sections if s.name == "F1/S3")
+    hosted.stage.inject_fault(section, time.time_ns() + 10**8)
+    with hosted.client("F1R3") as client:
+        until(lambda: value(client, "F1R3", "AFSR1$ST$SideB$st$lock") == 2)
+        until(lambda: value(client, "F1R3", "XCBR1$ST$Pos$stVal") == OFF)
+        assert refused(client, "F1R3", close=True) == ("select", AddCause.BLOCKED_BY_INTERLOCKING)
+
+
+def test_what_happened_while_the_host_was_dead_is_reported_with_its_times(hosted):
+    block = ObjectName("LLN0$BR$brcbStatus01", "F1R3FLISR")
+    hosted.kill()
+    before = time.time()
+    hosted.ask("F1R3", request="open")
+    until(lambda: hosted.ask("F1R3", request="status")["position"] == "OFF")
+    after = time.time()
+    time.sleep(1.5)
+    hosted.start()
+    with hosted.client("F1R3") as client:
+        reports = []
+        client.add_report_listener(lambda message: reports.append(report.decode_report(message)))
+        rcb.enable(
+            client, block, rcb.RcbSettings(trg_ops=None, opt_flds=None, intg_pd_ms=None, general_interrogation=False)
+        )
+
+        def opened():
+            positions = [r.entries[0].value.members for r in reports if r.inclusion[:1] == [True]]
+            return [m for m in positions if m[0].value == OFF]
+
+        _, _, t = until(opened)[-1][:3]
+        assert before - 0.1 <= t.value.timestamp() <= after + 0.1
+
+
+def test_while_its_agent_does_not_answer_its_values_are_old(hosted):
+    hosted.stage.agents[NUMBER["F1L4"]].send_signal(signal.SIGSTOP)
+    try:
+        with hosted.client("F1L4") as client:
+            until(lambda: value(client, "F1L4", "XSWI1$ST$Pos$q")[0] >> 6 == 3)
+            assert refused(client, "F1L4", close=False) == ("select", AddCause.BLOCKED_BY_HEALTH)
+    finally:
+        hosted.stage.agents[NUMBER["F1L4"]].send_signal(signal.SIGCONT)
+    with hosted.client("F1L4") as client:
+        until(lambda: value(client, "F1L4", "XSWI1$ST$Pos$q")[0] >> 6 == 0)
+
+
+def test_settings_that_cannot_be_used_are_named(tmp_path):
+    def said(text):
+        path = tmp_path / "host.json"
+        path.write_text(text)
+        ended = subprocess.run(
+            [sys.executable, "-P", "-m", "ied_agents.mms.host", str(path)], capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == 2
+        return ended.stderr
+
+    assert "ieds" in said('{"scd": "x"}')
+    assert "/nowhere.scd" in said('{"scd": "/nowhere.scd", "ieds": []}')
+    served = {"ied": "X1", "address": "127.0.0.1", "port": 10102, "operator": "/o", "journal": "/j"}
+    scd = str(SAMPLES / "two_source.scd")
+    assert "X1: no such IED" in said(json.dumps({"scd": scd, "ieds": [served]}))
+    taken = socket.create_server(("127.0.0.1", 0))
+    with taken:
+        port = taken.getsockname()[1]
+        message = said(json.dumps({"scd": scd, "ieds": [{**served, "ied": "T9", "port": port}]}))
+        assert f"T9: cannot listen on 127.0.0.1 port {port}" in message

@@ -69,6 +69,7 @@ if TYPE_CHECKING:
 NEVER: Final = float("inf")
 RELEASE_S: Final = 2.6
 """Longer than any peer believes the last state it has heard: the time to live of the fast stream is 2.5 s at most."""
+_LEAST_S: Final = 1e-3
 _URGENCY: Final = (Stage.IDLE, Stage.FINISHED, Stage.LOCATING, Stage.ISOLATING, Stage.RESTORING, Stage.STOPPED)
 """Of several things under way the last one here is published."""
 ALL_TAGS: Final = WORK_TAG | HOT_LINE_TAG
@@ -426,6 +427,8 @@ class Agent:
             turn.record = (self._version, self._record)
         turn.fast = self.situation.own
         turn.slow = publish.load_state(self.situation, self._turn.slow, now)
+        if self._deadline <= now:
+            self._deadline = now + _LEAST_S  # a process that turns for ever hears nobody
         return turn
 
     def _forget_test(self) -> None:

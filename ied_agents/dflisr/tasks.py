@@ -107,8 +107,10 @@ class Tasks:
         self._dark_since = min(self._dark_since, now)
         if self._dark_since < self._last_pickup + _FAULT_BEFORE_S:
             return False
-        self.deadline = self._dark_since + me.transfer_after_s
-        return now >= self.deadline
+        due = self._dark_since + me.transfer_after_s
+        # If it may not open then, every later word of the process is another occasion.
+        self.deadline = due if now < due else math.inf
+        return now >= due
 
     def _anybody_sees_voltage(self) -> bool:
         situation = self._now

@@ -471,6 +471,14 @@ def test_after_so_long_without_supply_the_head_opens_holds_and_claims_its_feeder
     assert (state.held, state.hold_claim) == (True, state.claims[1].id)
 
 
+def test_a_head_that_may_not_open_does_not_ask_for_the_next_turn_at_once(head):
+    head.agent.set_mode(Behaviour.BLOCKED)
+    go_dark(head)
+    for _ in range(50):
+        assert head.turns(0.1).orders == []
+        assert head.agent.next_deadline > head.now
+
+
 def test_it_does_not_supply_itself(head):
     go_dark(head)
     head.turns(2.1)

@@ -131,7 +131,7 @@ class Agent:
         self._cleared_for = NO_EVENT
         """Event of the clear request that was served since the last turn."""
         self._breaker_failure = False
-        self._free_from = now + RELEASE_S if unclean and record.cleared else -NEVER
+        self._free_from = now + RELEASE_S if record.cleared else -NEVER
         """Until then somebody may believe a lock that has been released, s."""
         self._released: deque[EventId] = deque(maxlen=8)
         self._returned: deque[EventId] = deque(maxlen=CLEARED_KEPT)
@@ -925,6 +925,8 @@ class Agent:
                 self._record = replace(self._record, promises=due)
         if ready:
             self._serve_requests(now)
+        if now < self._free_from:
+            return
         order, wake = self._closer.close_order(self._claimant.claims(), now)
         self._wake(wake)
         if order is None:

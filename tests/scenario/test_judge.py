@@ -662,6 +662,29 @@ def test_P_another_switch_bounds_the_island_unbound():
     assert "switch 4 closes under claim (0, 1, 3); nothing binds the island" in stage.told
 
 
+@pytest.mark.parametrize(("after_s", "broken"), [(2.4, {"P"}), (2.6, set())])
+def test_P_a_switch_whose_lock_somebody_may_still_count_closes_nothing(after_s, broken):
+    stage = _tail_open()
+    stage.hold(4, 1, SectionState.NONE, LockState.DURABLE)
+    stage.say(1, cleared=(EVENT,))
+    stage.say(4, sides=(CLEAR_SIDE, CLEAR_SIDE))
+    stage.run(after_s)
+    stage.restore_tail()
+    assert stage.broken == broken
+
+
+@pytest.mark.parametrize(("after_s", "broken"), [(2.4, set()), (2.6, {"P"})])
+def test_P_such_a_lock_binds_until_then(after_s, broken):
+    stage = _tail_open()
+    stage.hold(3, 0, SectionState.NONE, LockState.DURABLE)
+    stage.say(1, cleared=(EVENT,))
+    stage.say(3, sides=(CLEAR_SIDE, CLEAR_SIDE))
+    stage.run(after_s)
+    stage.grant(Bound(4, 0), to=Bound(4, 0))
+    stage.order(4, "close")
+    assert stage.broken == broken
+
+
 def test_P_what_an_unbound_open_switch_leads_to_is_bound_in_its_stead():
     for bounds, broken in (
         ((Bound(1, 1), Bound(4, 0)), set()),
@@ -700,12 +723,6 @@ def test_P_a_lock_binds_until_its_agent_has_heard_that_it_is_cleared():
     stage.grant(Bound(4, 0), to=Bound(4, 0), claim=ClaimId(0, 1, 5))
     stage.order(4, "close")
     assert stage.broken == set()
-    stage = _tail_open()
-    stage.hold(3, 0, SectionState.NONE, LockState.DURABLE)
-    stage.say(3, sides=(CLEAR_SIDE, CLEAR_SIDE))
-    stage.grant(Bound(4, 0), to=Bound(4, 0), claim=ClaimId(0, 1, 5))
-    stage.order(4, "close")
-    assert stage.broken == {"P"}
 
 
 def test_P_a_promise_kept_by_an_agent_that_is_down_counts():

@@ -10,8 +10,9 @@ event, whatever becomes of the agent's memory: a person, or the agent that decla
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ied_agents.control.decision import Behaviour
 from ied_agents.dflisr.records import AgentState, ClaimId, EventId, LockState, SectionState
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
     from ied_agents.dflisr.records import Claim, SideState
     from tools.campaign.network_truth import NetworkTruth
+
+
+_BELIEVED_S: Final = 2.5
+"""How long a state may be believed at the most: the time to live of the agents' fast stream."""
 
 
 class Permission(NamedTuple):
@@ -46,6 +51,8 @@ class _Said:
     """What one agent has said; ``since`` has, by what stands against a close, from when on it does."""
 
     state: AgentState
+    released_at: float = -math.inf
+    """When it last said that it is not locked any more."""
     since: dict[str, float] = field(default_factory=dict)
     held: list[_Held | None] = field(default_factory=lambda: [None, None])
     promised: tuple[set[ClaimId], set[ClaimId]] = field(default_factory=lambda: (set(), set()))
@@ -92,6 +99,8 @@ class Books:
         said = self._said[number]
         before = said.state
         said.state = state
+        if _locked(before, LockState.DURABLE) and not _locked(state, LockState.VOLATILE):
+            said.released_at = now
         if state.claims != before.claims:
             for claim in state.claims:
                 self._note_claim(claim, now)
@@ -207,21 +216,26 @@ class Books:
         state = self._said[number].state
         return state.held and state.hold_claim > claim
 
-    def attempt(self, number: int, permission: Permission, conducting: Collection[int]) -> list[str]:
+    def attempt(self, number: int, permission: Permission, conducting: Collection[int], now: float) -> list[str]:
         """Enter that a switch tries to close, and say what is against it."""
         wrong = []
+        since = now - self._said[number].released_at
+        if since < _BELIEVED_S:
+            wrong.append(
+                f"switch {number} closes {since:.2f} s after its lock was released: somebody may count it still"
+            )
         claim = permission.claim.id
         if (claim, number) in self._attempts:
             wrong.append(f"switch {number} tries twice under claim {tuple(claim)}")
         self._attempts.add((claim, number))
         inner = set(conducting) - {number}
         island = self._truth.reach((self._truth.sides[number][permission.side],), inner)
-        loose = self._loose(island, inner, number, claim)
+        loose = self._loose(island, inner, number, claim, now)
         while loose and not island & self._truth.sources:
             # Who says nothing may be closed for all the agents know: what lies beyond is bound in its stead.
             inner |= loose.keys()
             island = self._truth.reach(island, inner)
-            loose = self._loose(island, inner, number, claim)
+            loose = self._loose(island, inner, number, claim, now)
         if island & self._truth.sources:
             wrong.append(f"switch {number} closes under claim {tuple(claim)}; nothing binds the island")
         for other, side in self._truth.boundary(island, inner):
@@ -232,22 +246,29 @@ class Books:
                 wrong.append(f"switch {number} closes under claim {tuple(claim)}; {other} may under {tuple(rival)}")
         return wrong
 
-    def _loose(self, island: Collection[int], inner: Collection[int], closing: int, claim: ClaimId) -> dict[int, int]:
+    def _loose(
+        self, island: Collection[int], inner: Collection[int], closing: int, claim: ClaimId, now: float
+    ) -> dict[int, int]:
         """Switches on an island's boundary, and their sides there, that nothing binds to a claim."""
         return {
             other: side
             for other, side in self._truth.boundary(island, inner)
-            if other != closing and not self._bound_by(other, side, claim)
+            if other != closing and not self._bound_by(other, side, claim, now)
         }
 
-    def _bound_by(self, number: int, side: int, claim: ClaimId) -> bool:
+    def _bound_by(self, number: int, side: int, claim: ClaimId, now: float) -> bool:
         said = self._said[number]
-        if claim in said.promised[side]:
+        # Who has released a lock closes nothing until nobody can believe it any more: that is judged when it closes.
+        if claim in said.promised[side] or now < said.released_at + _BELIEVED_S:
             return True
         # A lock binds as long as its agent says so: that a person has cleared the event may not have reached it. Who
         # claims cannot be granted anything but by itself: its own lock binds it before it is durable.
         least = LockState.VOLATILE if number == claim.switch else LockState.DURABLE
-        return any(own.lock >= least for own in said.state.sides)
+        return _locked(said.state, least)
+
+
+def _locked(state: AgentState, least: LockState) -> bool:
+    return any(side.lock >= least for side in state.sides)
 
 
 def _note_standing(since: dict[str, float], state: AgentState, now: float) -> None:

@@ -283,7 +283,7 @@ class Judge:
         if permission is None:
             shot_for = self._judge_shot(world, switch)
         else:
-            for what in self.books.attempt(switch, permission, self._conducting):
+            for what in self.books.attempt(switch, permission, self._conducting, world.now):
                 self._break(world, "P", what)
         self._settle_exposure(world, world.now)
         return _Order(

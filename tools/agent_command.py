@@ -25,6 +25,7 @@ from ied_agents.runtime.operator_client import ask
 from ied_agents.runtime.realtime import RealTimeHelp
 from ied_agents.runtime.settings import AgentProcessSettings, AgentSettings
 from scl.reader import read
+from tools.agent_unit import unit
 
 app = App(name="agent", help="One agent on this machine: run it, look at it, operate it.")
 
@@ -89,6 +90,24 @@ def agent_settings(scd: Path, ied: str, site: Path | None) -> AgentSettings:
     if ied not in agents:
         raise SiteError([f"{found.file}: there is no agent {ied!r}; it has {', '.join(sorted(agents))}"])
     return agents[ied]
+
+
+@app.command(name="unit")
+def print_unit(
+    *,
+    scd: Annotated[Path, Parameter(help="The SCD.")],
+    interface: Annotated[str, Parameter(help="Ethernet interface for GOOSE.")],
+    site: Annotated[
+        Path | None, Parameter(help="The site file; else the TOML beside the SCD of the same name.")
+    ] = None,
+    user: Annotated[str, Parameter(help="An existing ordinary user, who runs it.")] = "flisr",
+    fifo: Annotated[int, Parameter(help="SCHED_FIFO priority, memory locked; 0 for neither.")] = 50,
+) -> None:
+    """Print a systemd unit that runs agents of this machine, for /etc/systemd/system/flisr-agent@.service.
+
+    Then, as root: systemctl enable --now flisr-agent@F1Q1.
+    """
+    print(unit(scd.resolve(), interface, None if site is None else site.resolve(), user, fifo), end="")
 
 
 @app.command

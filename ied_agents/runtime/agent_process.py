@@ -42,6 +42,7 @@ from ied_agents.runtime.durable import DurableFile, DurableFileError, DurableWri
 from ied_agents.runtime.journal import Journal
 from ied_agents.runtime.link import LinkError
 from ied_agents.runtime.lossy_link import LossyLink
+from ied_agents.runtime.service_manager import ServiceManager
 from ied_agents.runtime.settings import AgentProcessSettings, AgentSettingsError
 from ied_agents.runtime.station import Station
 
@@ -439,6 +440,11 @@ def main(arguments: list[str]) -> int:
         return runner.run(_serve(settings, links, endpoints, file, record, unclean=unclean))
 
 
+def _stay_watched(loop: asyncio.AbstractEventLoop, manager: ServiceManager, every_s: float) -> None:
+    manager.alive()
+    loop.call_later(every_s, _stay_watched, loop, manager, every_s)
+
+
 async def _serve(
     settings: AgentProcessSettings,
     links: tuple[AfPacketLink | LossyLink, ...],
@@ -468,7 +474,12 @@ async def _serve(
         json.dumps({"kind": "AgentReady", "ied": settings.agent.ied, "pid": os.getpid(), "refused": refused}),
         flush=True,
     )
+    manager = ServiceManager()
+    manager.ready()
+    if manager.alive_every_s is not None:
+        _stay_watched(loop, manager, manager.alive_every_s)
     await ended.wait()
+    manager.stopping()
     if failures:
         print("".join(traceback.format_exception(failures[0])), file=sys.stderr, flush=True)
         process.abandon()

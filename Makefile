@@ -5,6 +5,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 # More arguments for the command or for pytest: make demo ARGS=--help, make test ARGS="-k goose"
 ARGS ?=
+# What the offline bundle brings along besides the base install; mms is GPL-3.0, and so is a bundle with it.
+EXTRAS ?= demo,mms
 
 VENV := .venv
 # -P, and its inherited form below: the current folder is not on the import path.
@@ -22,13 +24,14 @@ export DEBIAN_FRONTEND := noninteractive
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint wheel programs clean
+.PHONY: help demo test lint wheel bundle programs clean
 
 help:
 	@echo 'make demo   ten agents heal a faulted feeder over GOOSE on a virtual Ethernet (ARGS=--help: options)'
 	@echo 'make test   all tests, against the built wheel (ARGS: pytest arguments)'
 	@echo 'make lint   style, types and import contracts'
 	@echo 'make wheel  the wheel, in dist/'
+	@echo 'make bundle all wheels and an installer for a machine without a network, in dist/ (EXTRAS)'
 	@echo 'make clean  remove what these made'
 
 demo: $(VENV)/demo.installed
@@ -48,6 +51,13 @@ lint: $(VENV)/test.installed
 
 wheel: $(WHEEL)
 	@ls dist/*.whl
+
+bundle: $(WHEEL)
+	@rm -rf dist/flisr-bundle && mkdir -p dist/flisr-bundle/wheels
+	@$(PIP) download --only-binary=:all: --dest dist/flisr-bundle/wheels "$$(echo dist/flisr-*.whl)[$(EXTRAS)]"
+	@cp packaging/install.sh LICENSE dist/flisr-bundle && echo '$(EXTRAS)' > dist/flisr-bundle/extras
+	@tar -C dist -czf dist/flisr-bundle.tar.gz flisr-bundle
+	@ls dist/flisr-bundle.tar.gz
 
 clean:
 	rm -rf $(VENV) dist demo-out .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -6,10 +6,15 @@ Each subcommand is imported when it is called, so that none pays for another's l
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 
 from cyclopts import App
 
-app = App(name="flisr", help="IEC 61850 / 60870-5-104 gateway with distributed-FLISR agents.")
+app = App(
+    name="flisr",
+    help="IEC 61850 / 60870-5-104 gateway with distributed-FLISR agents.",
+    version=lambda: f"flisr {version('flisr')}",
+)
 app.command("tools.demo.command:app", name="demo")
 app.command("tools.scl_command:app", name="scl")
 app.command("tools.agent_command:app", name="agent")

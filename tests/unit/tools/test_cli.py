@@ -1,5 +1,6 @@
 """The console command as a whole."""
 
+import importlib.metadata
 import subprocess
 import sys
 
@@ -16,6 +17,10 @@ def test_help_names_the_commands():
     result = flisr("--help")
     assert result.returncode == 0
     assert {"demo", "scl", "campaign"} <= set(result.stdout.split())
+
+
+def test_it_says_its_version():
+    assert flisr("--version").stdout.split() == ["flisr", importlib.metadata.version("flisr")]
 
 
 def test_help_imports_no_command():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from dataclasses import asdict
@@ -31,6 +32,7 @@ app = App(name="agent", help="One agent on this machine: run it, look at it, ope
 
 ROOT: Final = Path("/var/lib/flisr")
 _POLL_S: Final = 0.2
+_ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 
 _Ied = Annotated[str, Parameter(help="The agent's name in the SCD.")]
 _Root = Annotated[Path, Parameter(help="Folder in which each agent has one of its name.")]
@@ -149,6 +151,29 @@ def _addresses(scd: Path) -> dict[str, str]:
     points = [point for net in communication.subnetworks for point in net.connected] if communication else []
     found = {point.iedName: point.address.get("IP") for point in points if point.address is not None}
     return {ied: ip.value.strip() for ied, ip in found.items() if ip is not None}
+
+
+@app.command
+def metrics(
+    *ieds: Annotated[str, Parameter(help="Names of the agents.")],
+    port: Annotated[int, Parameter(help="Serve them by HTTP at this port of the loopback address; 0: print once.")] = 0,
+    root: _Root = ROOT,
+) -> None:
+    """Print metrics of agents for Prometheus, or serve them until interrupted."""
+    from prometheus_client import generate_latest, start_http_server  # noqa: PLC0415 - slow, and only for this
+
+    from tools.agent_metrics import registry  # noqa: PLC0415 - the same
+
+    agents = registry(root, ieds)
+    if not port:
+        print(generate_latest(agents).decode(), end="")
+        return
+    # Blocked in every thread, so that it is waited for in this one.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    server, _ = start_http_server(port, "127.0.0.1", agents)
+    print(json.dumps({"kind": "MetricsReady", "port": server.server_port}), flush=True)
+    signal.sigwait(_ENDING)
+    server.shutdown()
 
 
 @app.command

@@ -10,9 +10,9 @@ An operator's requests are JSON datagrams, each answered to its sender once its 
     {"request": "tag", "owner": "crew 7", "tags": 1}      {"request": "mode", "mode": "blocked"}
     {"request": "authority", "authority": "local"}        {"request": "restore", "side": "A", "epoch": 1}
 
-``check`` says whether an ``operation``, open or close, would be permitted now, and ``values`` all that the agent
-publishes, by reference. ``close``, ``open``, ``check`` and ``return`` may name their ``origin``: bay, station (if
-not given) or remote.
+``check`` says whether an ``operation``, open or close, would be permitted now, ``values`` all that the agent publishes,
+by reference, and ``counters`` what the process has done since its start. ``close``, ``open``, ``check`` and ``return``
+may name their ``origin``: bay, station (if not given) or remote.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import sys
 import time
 import traceback
 from collections import deque
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -61,6 +62,18 @@ _ORDER_RETRY_S: Final = 0.002
 _ORDER_TRIES: Final = 10
 _MOST_UNANSWERED: Final = 64
 _LONGEST_WHY: Final = 500
+
+
+@dataclass(slots=True)
+class _Counters:
+    """What a process has done since its start; the two times are the longest since they were asked for last, s."""
+
+    turns: int = 0
+    frames_sent: int = 0
+    timer_late_s: float = 0.0
+    records_written: int = 0
+    records_failed: int = 0
+    record_s: float = 0.0
 
 
 class AgentProcess:
@@ -101,6 +114,8 @@ class AgentProcess:
         self._unsaved = False
         self._backlog = False
         self._stopped = False
+        self._counters = _Counters()
+        self._submitted: dict[int, float] = {}
         self._published: tuple[AgentState | None, LoadState | None] = (None, None)
         self._station = Station(settings.agent, record, unclean=unclean, mac=self._link.mac, now=loop.time())
         self._check_clock()
@@ -146,6 +161,7 @@ class AgentProcess:
     def _pump(self) -> None:
         """Fetch all that is there, decide once, send. Also the timer's work: what has arrived goes first."""
         now = self._loop.time()
+        self._counters.turns += 1
         self._fetch(now)
         output = self._station.turn(now, time.time_ns())
         self._carry_out(output, now)
@@ -183,6 +199,7 @@ class AgentProcess:
 
     def _carry_out(self, output: Output, now: float) -> None:
         for frame in output.frames:
+            self._counters.frames_sent += 1
             try:
                 self._link.send(frame)
                 self._link_down = False
@@ -235,6 +252,8 @@ class AgentProcess:
         self._timer = self._loop.call_at(due, self._on_timer)
 
     def _on_timer(self) -> None:
+        if self._timer is not None:
+            self._counters.timer_late_s = max(self._counters.timer_late_s, self._loop.time() - self._timer.when())
         self._timer = None
         self._pump()
 
@@ -243,9 +262,13 @@ class AgentProcess:
     def _write(self, version: int, record: Record) -> None:
         self._sequence += 1
         self._pending[self._sequence] = (version, record)
+        self._submitted[self._sequence] = self._loop.time()
         self._writer.submit(self._sequence, to_json(record))
 
     def _on_durable(self, sequence: int) -> None:
+        took_s = self._loop.time() - self._submitted.pop(sequence)
+        self._counters.records_written += 1
+        self._counters.record_s = max(self._counters.record_s, took_s)
         self._station.stored(*self._pending.pop(sequence))
         self._unsaved = False
         self._reply_waiting(sequence, None)
@@ -254,6 +277,8 @@ class AgentProcess:
 
     def _on_failed(self, sequence: int, error: OSError) -> None:
         version, record = self._pending.pop(sequence)
+        del self._submitted[sequence]
+        self._counters.records_failed += 1
         self._journal.record("state not durable", self._loop.time(), why=str(error))
         self._reply_waiting(sequence, error)
         self._unsaved = True
@@ -278,7 +303,7 @@ class AgentProcess:
             except BlockingIOError:
                 break
             answer = self._answer(message)
-            looked = {"position", "values"} & answer.keys()
+            looked = {"position", "values", "counters"} & answer.keys()
             if not looked:  # who only looks leaves no trace
                 self._journal.record(
                     "operator", self._loop.time(), request=message.decode("utf-8", "replace"), **answer
@@ -327,6 +352,8 @@ class AgentProcess:
                 case "check" if data["operation"] in ("open", "close"):
                     refusal = agent.refuse_request(data["operation"], _origin(data), self._loop.time())
                     return {**_outcome(refusal), "position": agent.situation.own.position.name}
+                case "counters":
+                    return {"done": True, "counters": self._count()}
                 case "values":
                     return {"done": True, "values": self._values()}
                 case "return":
@@ -339,6 +366,16 @@ class AgentProcess:
         except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
             return {"done": False, "why": f"request not understood: {error!r}"[:_LONGEST_WHY]}
         return {"done": True}
+
+    def _count(self) -> dict[str, Any]:
+        counted = asdict(self._counters)
+        self._counters.timer_late_s = self._counters.record_s = 0.0
+        return {
+            **counted,
+            "journal_lost": self._journal.lost,
+            "journal_failures": self._journal.failures,
+            "streams": self._station.counters(),
+        }
 
     def _values(self) -> dict[str, Any]:
         fast, slow = self._station.published

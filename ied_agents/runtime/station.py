@@ -5,7 +5,7 @@ The same station runs on a packet socket in its own process and under virtual ti
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ied_agents.dflisr import wire
@@ -136,6 +136,10 @@ class Station:
         state = self.agent.prepare()
         if state is not None and state is not self._prepared[0]:
             self._prepared = state, self._encode_fast(state)
+
+    def counters(self) -> dict[str, dict[str, int]]:
+        """What became of the frames of each subscribed stream, by ``gocbRef``."""
+        return {reference: asdict(one.counters) for reference, one in self.receiver.subscribers.items()}
 
     @property
     def published(self) -> tuple[AgentState | None, LoadState | None]:

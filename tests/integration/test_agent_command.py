@@ -8,10 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
 from open61850.mms.client import MmsClient
+from prometheus_client.parser import text_string_to_metric_families
 
 import scl
 from gateway.site import SiteError
@@ -112,6 +114,40 @@ def test_it_is_served_by_mms(running, root):
 def test_an_ied_without_an_address_is_named(root):
     with pytest.raises(SiteError, match="no IP address for T99"):
         app(["mms", "T9", "T99", "--scd", str(SCD), "--root", str(root)])
+
+
+def families(text):
+    return {family.name: family.samples for family in text_string_to_metric_families(text)}
+
+
+def test_its_metrics_are_printed_and_one_that_is_down_is_down(running, flisr):
+    flisr("confirm", "T9")
+    found = families(flisr("metrics", "T9", "T10").out)
+    assert {s.labels["ied"]: s.value for s in found["flisr_agent_up"]} == {"T9": 1.0, "T10": 0.0}
+    assert [s.value for s in found["flisr_agent_held_until_confirmed"]] == [0.0]
+    assert found["flisr_agent_records_written"][0].value >= 1.0
+    assert 0.0 < found["flisr_agent_record_s"][0].value < PATIENCE_S
+    assert [s.labels["stage"] for s in found["flisr_agent_stage"] if s.value] == ["idle"]
+    streams = {s.labels["gocbRef"] for s in found["flisr_goose_frames"]}
+    assert len(streams) == 18
+    assert "F1Q1FLISR/LLN0$GO$gcbFast" in streams
+
+
+def test_its_metrics_are_scraped(running, root):
+    words = [sys.executable, "-P", "-m", "tools.cli", "agent", "metrics", "T9", "--port", "0", "--root", str(root)]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        words[8] = str(probe.getsockname()[1])
+    served = subprocess.Popen(words, stdout=subprocess.PIPE)
+    try:
+        port = json.loads(served.stdout.readline())["port"]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S) as answer:
+            found = families(answer.read().decode())
+        assert [s.value for s in found["flisr_agent_up"]] == [1.0]
+    finally:
+        served.terminate()
+        served.communicate()
+    assert served.returncode == 0
 
 
 def test_one_that_does_not_run_is_named(flisr, root):

@@ -36,6 +36,7 @@ from ied_agents.dflisr.isolate import (
     infeed_side,
 )
 from ied_agents.dflisr.locate import Locator, forgotten
+from ied_agents.dflisr.offers import relies_on_generation
 from ied_agents.dflisr.orders import Orders
 from ied_agents.dflisr.picture import FREEZE_AGE_S, Picture
 from ied_agents.dflisr.reclose import SHOT_PATIENCE_S, Recloser, reclosing_is_safe, shots_before
@@ -878,10 +879,15 @@ class Agent:
             self._give_up_shots(now)
         if not self._recloser.due(now):
             return
-        condition = self._condition(now)
+        condition, inputs = self._condition(now), self.situation.inputs
         claimed = any(claim.id != NO_CLAIM for claim in self._claimant.claims()) or bool(self._closer.asked())
         safe = reclosing_is_safe(self.situation) and not claimed
         refusal = refuse_close(condition, Reason.NONE if safe else Reason.ISLAND_NOT_DEAD)
+        frozen = self._picture.before(NO_EVENT)
+        if refusal is Reason.NONE and frozen is not None and inputs is not None:
+            dark = inputs.voltage.index(Voltage.ABSENT)  # or it would not be safe
+            if relies_on_generation(self.situation, dark, frozen):
+                refusal = Reason.NO_CAPACITY
         if refusal is not Reason.NONE:
             self._give_up_shots(now)
             self._note("may not reclose", {"reason": refusal.name})

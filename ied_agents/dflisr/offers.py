@@ -77,6 +77,27 @@ def drawn_a(situation: Situation, side: int, frozen: Frozen) -> tuple[frozenset[
     return fed, max(0.0, inflow + sum(frozen.generation_a.get(section, 0.0) for section in fed))
 
 
+def relies_on_generation(situation: Situation, side: int, frozen: Frozen) -> bool:
+    """Whether what hung at ``side`` before an event is more than this switch, or one behind it, may carry alone.
+
+    Local generation that bore a part of it has gone with the supply.
+    """
+    me, feeder = situation.me, situation.feeder
+    fed, drawn = drawn_a(situation, side, frozen)
+    if not any(frozen.generation_a.get(section) for section in fed):
+        return False
+    behind = [(me, fed)]
+    for number in frozen.closed - {me.number}:
+        switch = feeder.by_number[number]
+        if not set(switch.sides) <= fed:
+            continue
+        ways = [feeder.island(s, lambda n: n not in (number, me.number) and n in frozen.closed) for s in switch.sides]  # noqa: B023
+        behind += [(switch, way.sections) for way in ways if me.sides[side] not in way.sections]
+    loads = {switch: sum(frozen.loads_a.get(s, 0.0) for s in sections) for switch, sections in behind}
+    loads[me] = max(loads[me], drawn or 0.0)
+    return any(load > switch.rating_a for switch, load in loads.items())
+
+
 def takes_back(situation: Situation, bound: Bound, island: Island, generation_a: float) -> bool:
     """Whether an island, and the way from a switch to its source, can carry what its generation would feed back."""
     if not generation_a:

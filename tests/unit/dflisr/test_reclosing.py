@@ -314,3 +314,30 @@ def test_the_states_of_a_recloser_follow_its_table(tripped):
     assert recloser.state is ReclosingState.DEAD_TIME
     tripped.turns(0.5)
     assert recloser.state is ReclosingState.RECLOSED
+
+
+# -- what a shot would pick up -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("generation_a", "ratings", "shoots"),
+    [
+        (0.0, {1: 60.0}, True),  # it carried that before
+        (50.0, {1: 151.0}, True),
+        (50.0, {1: 149.0}, False),
+        (50.0, {3: 41.0}, True),
+        (50.0, {3: 39.0}, False),
+    ],
+)
+def test_what_only_local_generation_kept_within_the_ratings_is_not_picked_up_by_a_shot(
+    bench, generation_a, ratings, shoots
+):
+    """100 A flow through Q1, 40 A through R3, with 50 A more from section 2."""
+    agent = bench(1, shots={1: (0.5,)}, rating_a=ratings)
+    for number, side in ((2, 1), (3, 0), (4, 0)):
+        agent.load(number, generation_a=(generation_a, 0.0) if side == 0 else (0.0, generation_a))
+    agent.quiet().turns(RECLAIM_S + 0.1)
+    assert fault(agent).orders == ["open"]
+    agent.open((LIVE, DARK))
+    agent.turn(after=0.05)
+    assert (agent.turns(1.0).orders == ["close"]) is shoots

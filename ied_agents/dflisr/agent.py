@@ -41,6 +41,7 @@ from ied_agents.dflisr.orders import Orders
 from ied_agents.dflisr.picture import FREEZE_AGE_S, Picture
 from ied_agents.dflisr.reclose import SHOT_PATIENCE_S, Recloser, reclosing_is_safe, shots_before
 from ied_agents.dflisr.records import (
+    CLEAR_SIDE,
     IDLE,
     NO_CLAIM,
     NO_EVENT,
@@ -434,10 +435,13 @@ class Agent:
 
     def _forget_test(self) -> None:
         """What was locked because of test data, or of currents that a tester injected, ends with the test."""
+        said = list(self.situation.own.sides)
         for side in (0, 1):
             if self._record.sides[side].test:
                 self._set_side(side, StoredSide())
+                said[side] = CLEAR_SIDE  # nor does the own word of it count any more
                 self._note("test over", {"section": self._section(side)})
+        self.situation.own = replace(self.situation.own, sides=(said[0], said[1]))
 
     def _decided(self) -> tuple[Any, ...]:
         """What reclosing and restoring may change of what is published."""

@@ -639,6 +639,8 @@ def before_its_claim(bench, network):
     assert turned.orders == ["open"]
     assert turned.records[-1].locked
     assert turned.records[-1].claims == (NO_CLAIM, NO_CLAIM)
+    assert turned.records[-1].duties == (NO_EVENT, network.event)
+    assert turned.records[-1].island_loads == (0, 400)
     return turned.records[-1]
 
 

@@ -261,6 +261,12 @@ def test_if_that_peer_was_started_again_the_current_may_have_ended_in_the_sectio
     assert section_state(outlasted.turn()) is SectionState.SUSPECT
 
 
+def test_while_that_peer_is_silent_nothing_is_promised_and_nothing_suspect(outlasted):
+    outlasted.agent.peer_lost(3, fast=True)
+    assert section_state(outlasted.turn()) is SectionState.NONE
+    assert not promised(outlasted)
+
+
 def test_not_if_the_section_is_live(outlasted):
     outlasted.feed(voltage=(Voltage.PRESENT, Voltage.PRESENT))
     outlasted.hear(3, pickup=False, incarnation=outlasted.peers[3].incarnation + 1, answers=())

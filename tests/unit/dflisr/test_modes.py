@@ -52,6 +52,20 @@ def test_whose_declaration_locks_whom(bench, network, own, peer):
     assert locked is used
 
 
+@pytest.mark.parametrize(("number", "by", "side"), [(3, 2, 0), (2, 3, 1)])
+@pytest.mark.parametrize("peer", [Behaviour.TEST, Behaviour.ON])
+def test_what_was_locked_by_the_word_of_one_in_test_is_free_after_the_test(bench, network, number, by, side, peer):
+    agent = in_mode(bench, number, Behaviour.TEST)
+    none = network.flagged(SectionState.NONE, lock=LockState.NONE)
+    sides = (none, network.flagged()) if by == 2 else (network.flagged(), none)
+    agent.hear(by, last_event=network.event, sides=sides, behaviour=peer)
+    assert agent.turns(0.2).fast.sides[side].lock is not LockState.NONE
+    agent.agent.set_mode(Behaviour.ON)
+    turned = agent.turns(0.2)
+    assert (turned.fast.sides[side].lock is LockState.NONE) is (peer is Behaviour.TEST)
+    assert (turned.orders == []) is (peer is Behaviour.TEST)
+
+
 @pytest.mark.parametrize(("own", "peer"), list(product(Behaviour, Behaviour)))
 def test_whose_answers_count_for_a_declaration(bench, own, peer):
     agent = in_mode(bench, 2, own)

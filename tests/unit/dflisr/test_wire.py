@@ -29,7 +29,15 @@ from ied_agents.dflisr.records import (
     SideState,
     Stage,
 )
-from ied_agents.dflisr.wire import FastDecoder, FastEncoder, decode_slow, encode_fast, encode_slow
+from ied_agents.dflisr.wire import (
+    FastDecoder,
+    FastEncoder,
+    changed,
+    changed_load,
+    decode_slow,
+    encode_fast,
+    encode_slow,
+)
 from ied_agents.goose.data import decode_all_data, encode_all_data
 from ied_agents.goose.errors import GooseDecodeError
 from ied_agents.iec61850.data import Array, BitString, Structure, Unsigned
@@ -457,6 +465,46 @@ def test_a_load_that_is_no_finite_number_is_refused(value):
             continue
         accepted.append(member)
     assert accepted == []
+
+
+# -- what has changed, by name ----------------------------------------------------------------------------------------
+
+
+def test_what_has_changed_is_named_and_nothing_else():
+    before = AgentState(5)
+    assert changed(before, before) == {}
+    after = replace(before, ready=True, position=Dbpos.ON, answers=(Answer(3, 7, 9, AnswerKind.UNSURE),))
+    assert changed(before, after) == {
+        "AFSR1.Sw.rdy": True,
+        "SW1.Pos.stVal": 2,
+        "AFSR1.Ans.ans(0).sw": 3,
+        "AFSR1.Ans.ans(0).inc": 7,
+        "AFSR1.Ans.ans(0).pkp": 9,
+        "AFSR1.Ans.ans(0).ans": 4,
+    }
+    assert changed(before, replace(before, position_quality=1 << 12)) == {"SW1.Pos.q": 1 << 12}
+
+
+def test_where_there_was_nothing_everything_is_named():
+    values = changed(None, AgentState(5))
+    assert len(values) == sum(len(member.attributes) * max(1, member.count) for member in agent_model.FAST)
+    assert values["AFSR1.Id.inc"] == 5
+    assert values["AFSR1.ClmB.bnd(23)"] == 0
+
+
+def test_the_same_of_loads():
+    before = LoadState(5, 10.0)
+    assert changed_load(before, before) == {}
+    assert changed_load(before, replace(before, flow_a=-3.5)) == {"AFSR1.Ld.flow": -3.5}
+    assert changed_load(None, before) == {
+        "AFSR1.Id.inc": 5,
+        "AFSR1.Ld.flow": 10.0,
+        "AFSR1.Ld.q": 0,
+        "AFSR1.Ld.genA": 0.0,
+        "AFSR1.Ld.genB": 0.0,
+        "AFSR1.Spr.sideA": 0.0,
+        "AFSR1.Spr.sideB": 0.0,
+    }
 
 
 # -- whatever an agent comes to publish can be published -----------------------------------------------------

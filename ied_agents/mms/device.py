@@ -157,7 +157,7 @@ class Device:
         target = Dbpos.ON if request.value else Dbpos.OFF
         if request.test:
             return AddCause.BLOCKED_BY_MODE  # an agent operates in no test mode, and means nothing else when it is on
-        if self._until and not request.select:
+        if time.monotonic() < self._until and not request.select:
             return AddCause.COMMAND_ALREADY_IN_EXECUTION
         refusal, answer = self._ask(request, {"request": "check", "operation": "close" if request.value else "open"})
         return AddCause.POSITION_REACHED if answer.get("position") == target.name else refusal

@@ -158,7 +158,10 @@ class MmsServer:
     def _set_handlers(self, reference: str, node: int) -> None:
         def check(action: int, _: int, value: int, test: bool, __: bool) -> int:
             try:
-                refusal = self._decides.check(self._request(reference, action, value, test=test))
+                request = self._request(reference, action, value, test=test)
+                refusal = self._decides.check(request)
+                if refusal is AddCause.NONE and not request.select:
+                    self._running.discard(reference)  # whatever became of the one before
             except Exception:  # noqa: BLE001 - it would be lost in the library
                 traceback.print_exc(file=sys.stderr)
                 refusal = AddCause.UNKNOWN

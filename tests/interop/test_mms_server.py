@@ -303,6 +303,20 @@ def test_the_termination_waits_for_the_outcome(served, pure):
     assert control.operate(pure, POSITION, True).duration >= 0.4
 
 
+def test_a_client_that_goes_away_while_it_waits_leaves_nothing_behind(served, pure):
+    served.controls.ends = None
+    leaving = MmsClient.connect("127.0.0.1", served.port)
+    with pytest.raises(control.ControlError):
+        control.operate(leaving, POSITION, True, termination_timeout=0.2)
+    leaving.close()
+    time.sleep(0.2)
+    served.controls.ends = AddCause.NONE
+    time.sleep(0.2)
+    served.controls.asked.clear()
+    assert control.operate(pure, POSITION, True).terminated
+    assert len(served.controls.asked) == 3, "select, operate, start"
+
+
 def test_an_operate_without_a_select_is_refused_and_nobody_is_asked(served, pure):
     assert refused(pure, ctl_model=control.CTL_MODEL_DIRECT_ENHANCED) == ("operate", AddCause.OBJECT_NOT_SELECTED)
     assert served.controls.asked == []

@@ -685,6 +685,15 @@ def test_P_such_a_lock_binds_until_then(after_s, broken):
     assert stage.broken == broken
 
 
+def test_P_a_lock_said_in_test_is_counted_by_nobody():
+    stage = _tail_open()
+    stage.say(4, behaviour=Behaviour.TEST)
+    stage.hold(4, 1, SectionState.NONE, LockState.DURABLE)
+    stage.say(4, behaviour=Behaviour.ON, sides=(CLEAR_SIDE, CLEAR_SIDE))
+    stage.restore_tail()
+    assert stage.broken == set()
+
+
 def test_P_what_an_unbound_open_switch_leads_to_is_bound_in_its_stead():
     for bounds, broken in (
         ((Bound(1, 1), Bound(4, 0)), set()),

@@ -73,6 +73,7 @@ def _text(name: str, value: str = "", fc: str = "DC") -> _DA:
 _ORIGIN: Final = TYPE_PREFIX + "Originator"
 _OPER: Final = TYPE_PREFIX + "Oper"
 _CANCEL: Final = TYPE_PREFIX + "Cancel"
+_OPER_MODE: Final = TYPE_PREFIX + "OperMode"
 _COMMAND: Final = (
     _DA("ctlVal", "", "BOOLEAN"),
     _DA("origin", "", "Struct", _ORIGIN),
@@ -84,6 +85,11 @@ _STRUCTURES: Final = {
     _ORIGIN: (_DA("orCat", "", "Enum", "OriginatorCategoryKind"), _DA("orIdent", "", "Octet64")),
     _OPER: (*_COMMAND, _DA("Check", "", "Check")),
     _CANCEL: _COMMAND,
+    _OPER_MODE: (
+        _DA("ctlVal", "", "Enum", "BehaviourModeKind"),
+        *_COMMAND[1:],
+        _DA("Check", "", "Check"),
+    ),
 }
 """Standard structures, of what selects and operates (IEC 61850-8-1 clause 20)."""
 _CONTROL_MODEL: Final = _DA("ctlModel", "CF", "Enum", "CtlModelKind", "status-only")
@@ -93,7 +99,14 @@ _QUALITY_AND_TIME: Final = _status("BOOLEAN")[1:]
 _PLATE: Final = (_text("vendor", "flisr"), _text("swRev"), _text("d"))
 
 _STANDARD: Final[dict[str, tuple[str, tuple[_DA, ...]]]] = {
-    "Mod": ("ENC", (*_status("Enum", "BehaviourModeKind"), _CONTROL_MODEL)),
+    "Mod": (
+        "ENC",
+        (
+            _DA("Oper", "CO", "Struct", _OPER_MODE),
+            *_status("Enum", "BehaviourModeKind"),
+            _DA("ctlModel", "CF", "Enum", "CtlModelKind", "direct-with-normal-security"),
+        ),
+    ),
     "Beh": ("ENS", _status("Enum", "BehaviourModeKind")),
     "Health": ("ENS", _status("Enum", "HealthKind")),
     "SPS": ("SPS", _status("BOOLEAN")),

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from ied_agents.control.decision import Reason
+from ied_agents.control.decision import Behaviour, Reason
 from ied_agents.iec61850.addcause import AddCause
 from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.iec61850.utctime import UtcTime
@@ -37,6 +37,7 @@ _HISTORY: Final = 5_000
 _OLD: Final = 0b11_0000_0100000
 """Quality questionable, oldData."""
 _SELECTED: Final = f"{LDEVICE}/CSWI1.Pos"
+_MODE: Final = f"{LDEVICE}/LLN0.Mod"
 _ORIGINS: Final = {1: "bay", 2: "station", 3: "remote", 5: "station", 6: "remote"}
 """By orCat. Nobody speaks as automatic bay control but the agent itself."""
 _CAUSES: Final = {
@@ -154,6 +155,8 @@ class Device:
 
     def check(self, request: ControlRequest) -> AddCause:
         """Ask the agent whether it would."""
+        if request.reference == _MODE:
+            return self._check_mode(request)
         target = Dbpos.ON if request.value else Dbpos.OFF
         if request.test:
             return AddCause.BLOCKED_BY_MODE  # an agent operates in no test mode, and means nothing else when it is on
@@ -162,8 +165,17 @@ class Device:
         refusal, answer = self._ask(request, {"request": "check", "operation": "close" if request.value else "open"})
         return AddCause.POSITION_REACHED if answer.get("position") == target.name else refusal
 
+    def _check_mode(self, request: ControlRequest) -> AddCause:
+        if request.value not in set(Behaviour):
+            return AddCause.INCONSISTENT_PARAMETERS
+        return self._ask(request, {"request": "check", "operation": "mode"})[0]
+
     def start(self, request: ControlRequest) -> AddCause:
         """Hand the request to the agent; it decides again."""
+        if request.reference == _MODE:
+            mode = Behaviour(request.value).name.lower()
+            refusal, _ = self._ask(request, {"request": "mode", "mode": mode})
+            return refusal
         self._failed = None
         refusal, _ = self._ask(request, {"request": "close" if request.value else "open"})
         if refusal is AddCause.NONE:
@@ -173,6 +185,8 @@ class Device:
 
     def outcome(self, request: ControlRequest) -> AddCause | None:
         """Whether the agent has published the position, or why it will not come."""
+        if request.reference == _MODE:
+            return AddCause.NONE  # done means on disk
         self.follow()
         ended: AddCause | None = self._failed
         if self._position is (Dbpos.ON if request.value else Dbpos.OFF):

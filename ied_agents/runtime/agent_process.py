@@ -10,9 +10,9 @@ An operator's requests are JSON datagrams, each answered to its sender once its 
     {"request": "tag", "owner": "crew 7", "tags": 1}      {"request": "mode", "mode": "blocked"}
     {"request": "authority", "authority": "local"}        {"request": "restore", "side": "A", "epoch": 1}
 
-``check`` says whether an ``operation``, open or close, would be permitted now, ``values`` all that the agent publishes,
-by reference, and ``counters`` what the process has done since its start. ``close``, ``open``, ``check`` and ``return``
-may name their ``origin``: bay, station (if not given) or remote.
+``check`` says whether an ``operation``, open, close or mode, would be permitted now, ``values`` all that the agent
+publishes, by reference, and ``counters`` what the process has done since its start. ``close``, ``open``, ``check``,
+``mode`` and ``return`` may name their ``origin``: bay, station (if not given, but for ``mode``) or remote.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ied_agents.control.decision import Authority, Behaviour, Origin, Reason
+from ied_agents.control.decision import Authority, Behaviour, Origin, Reason, refuse_origin
 from ied_agents.dflisr import wire
 from ied_agents.dflisr.records import EventId
 from ied_agents.dflisr.stored import Record, StoredRecordError, from_json, to_json
@@ -342,6 +342,9 @@ class AgentProcess:
                 case "tag":
                     agent.tag(str(data["owner"]), int(data["tags"]))
                 case "mode":
+                    refusal = refuse_origin(agent.record.authority, _origin(data)) if "origin" in data else Reason.NONE
+                    if refusal is not Reason.NONE:
+                        return _outcome(refusal)
                     agent.set_mode(Behaviour[str(data["mode"]).upper().replace("/", "_")])
                 case "authority":
                     agent.set_authority(Authority[str(data["authority"]).upper()])
@@ -352,6 +355,8 @@ class AgentProcess:
                 case "check" if data["operation"] in ("open", "close"):
                     refusal = agent.refuse_request(data["operation"], _origin(data), self._loop.time())
                     return {**_outcome(refusal), "position": agent.situation.own.position.name}
+                case "check" if data["operation"] == "mode":
+                    return _outcome(refuse_origin(agent.record.authority, _origin(data)))
                 case "counters":
                     return {"done": True, "counters": self._count()}
                 case "values":

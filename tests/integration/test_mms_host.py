@@ -135,6 +135,16 @@ def test_a_client_operates_a_switch_and_the_agent_refuses_what_it_must(hosted):
         assert again.terminated
         assert value(client, "F1R3", "XCBR1$ST$Pos$stVal") == ON
     with hosted.client("T9") as client:
+        mode = "T9FLISR/LLN0.Mod"
+        control.operate(client, mode, 2, origin=STATION)
+        until(lambda: value(client, "T9", "LLN0$ST$Mod$stVal") == 2)
+        assert hosted.ask("T9", request="status")["mode"] == "BLOCKED"
+        for wrong in ({"ctl_val": 9, "origin": STATION}, {"ctl_val": 1, "origin": control.Origin(category=3)}):
+            with pytest.raises(control.ControlError):
+                control.operate(client, mode, **wrong)
+        assert hosted.ask("T9", request="status")["mode"] == "BLOCKED"
+        control.operate(client, mode, 1, origin=STATION)
+        until(lambda: value(client, "T9", "LLN0$ST$Beh$stVal") == 1)
         assert refused(client, "T9", close=True) == ("select", AddCause.BLOCKED_BY_SYNCHROCHECK)
 
 

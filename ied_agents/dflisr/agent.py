@@ -665,8 +665,8 @@ class Agent:
     def _shot_first(self, side: int, now: float) -> bool:
         """Whether a fault is not declared yet, because the breaker that clears it recloses first."""
         pickup = self._locator.pickup
-        if pickup is None:
-            return False
+        if pickup is None or (self.situation.me.breaker and self._record.locked):
+            return False  # a locked breaker recloses on nothing
         shots, reclosing = shots_before(self.situation, side, self._recloser)
         if pickup.until is not None and not shots and reclosing and pickup.awaits_shot:
             return True  # the last shot is on its way: what it meets is another pickup
@@ -1035,7 +1035,9 @@ class Agent:
                 self._record = replace(self._record, hold_claim=new, hold_event=claim.event)
             self._note("claimed", {"claim": new, "asked": [b.switch for b in claim.boundary]})
             before = claim
-        progress = claimant.pursue(side, self._stored, now)
+        # What is granted must be seen to its end; before, nothing goes on until it is known where the current went.
+        granted = bool(claimant.claims()[side].grants)
+        progress = claimant.pursue(side, self._stored, now) if located or granted else claimant.progress[side]
         if claimant.island_loads != self._record.island_loads:
             self._record = replace(self._record, island_loads=claimant.island_loads)
         after = claimant.claims()[side]

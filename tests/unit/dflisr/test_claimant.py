@@ -430,6 +430,30 @@ def test_for_a_fault_on_another_feeder_of_the_same_busbar_it_claims_if_its_curre
     assert events == [NO_EVENT, fault if direction is Direction.BACKWARD else NO_EVENT]
 
 
+def enters_the_island(agent):
+    """R3 carried fault current into section 3 for a moment, while it was opening: nobody has answered yet."""
+    agent.pick_up(Direction.FORWARD, position=Dbpos.ON)
+    agent.turn()
+    agent.open((DARK, DARK))
+    return agent.turn(after=0.01)
+
+
+@pytest.mark.parametrize("shots", [(), (0.4,)])
+def test_nothing_is_asked_or_granted_while_it_is_not_known_where_the_own_fault_current_went(bench, network, shots):
+    agent = bench(3, shots={3: shots}).quiet()
+    agent.turns(6.0)  # all shots are there
+    isolated(agent, network)
+    enters_the_island(agent)
+    promise(agent, 9)
+    promise(agent, 10)
+    assert asks_of(agent.turn(after=0.01)) == Request(0, 0, 0)
+    for peer in (9, 10):
+        agent.answer(peer, AnswerKind.NOT_SEEN)
+    turned = agent.turn(after=0.01)
+    assert turned.fast.sides[1].section is SectionState.FAULTED
+    assert asks_of(turned) == Request(0, 0, 0)
+
+
 # -- the breaker that cleared: Q1 tripped for L2 and restores the sections between them ----------------------
 
 

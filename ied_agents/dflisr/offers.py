@@ -58,6 +58,9 @@ def expected_loads(
         total = remembered_a or None
     if total is not None:
         unknown = [s for s in island.sections if s not in loads]
+        # Where in the island it is drawn is not known then: every switch inside must carry all of it.
+        if unknown and any(situation.feeder.by_number[n].rating_a < total for n in island.inner):
+            return {}, None
         loads |= dict.fromkeys(unknown, max(0.0, total - sum(loads.values())) / len(unknown) if unknown else 0.0)
     elif len(loads) < len(island.sections):
         return {}, None

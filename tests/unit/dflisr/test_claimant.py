@@ -638,9 +638,9 @@ def test_of_two_claims_on_one_island_the_higher_is_promised_and_the_lower_gets_n
 # -- a claimant that is killed and started again ---------------------------------------------------------------------
 
 
-def started_again(bench, network, record):
+def started_again(bench, network, record, **changes):
     """R3 after the fault in section 2: open, its island dark, everybody has answered its start."""
-    agent = bench(3, record, unclean=True)
+    agent = bench(3, record, unclean=True, **changes)
     for number in agent.peers:
         agent.hear(number, answers=(Answer(3, agent.incarnation, 0, AnswerKind.NOT_SEEN),))
         agent.load(number)
@@ -676,6 +676,19 @@ def test_what_it_fed_is_on_its_disk_with_the_lock_and_claimed_by_the_process_aft
     promise(agent, 9)
     promise(agent, 10)
     assert asks_of(agent.turn(after=0.01)) == Request(9, 5, 400)
+
+
+@pytest.mark.parametrize(("rating_a", "asked"), [(41.0, True), (39.0, False)])
+def test_where_only_the_whole_is_known_every_switch_inside_must_carry_it(bench, network, rating_a, asked):
+    """L6 and section 7 lie behind R3 too; that they draw less than the 40 A is not known."""
+    inside = {6: (False, (3, 8), True, 0.0), 4: (False, (2, 1), False, 0.0)}
+    record = Record(held=False, duties=(NO_EVENT, network.event), island_loads=(0, 400))
+    agent = started_again(bench, network, record, also=inside, rating_a={6: rating_a})
+    agent.claim = agent.turns(0.5).fast.claims[1]
+    agent.hear(6, promises=(agent.claim.id, agent.claim.id), voltage=(DARK, DARK))
+    promise(agent, 9)
+    promise(agent, 10)
+    assert (asks_of(agent.turn(after=0.01)) == Request(9, 5, 400)) is asked
 
 
 def test_one_that_knows_nothing_of_the_time_before_the_fault_says_that_it_cannot_claim(bench, network):

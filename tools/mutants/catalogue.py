@@ -435,7 +435,11 @@ MUTANTS: Final = (
         "locks are forgotten by a restart",
         "Whoever comes back closes on the fault he had locked out.",
         (f"{_STORED}.started", "clean=False,", "clean=False, sides=(StoredSide(), StoredSide()),"),
-        (f"{_OFFERS}:expected_loads", "return {}, None", "return dict.fromkeys(island.sections, 1.0), None"),
+        (
+            f"{_OFFERS}:expected_loads",
+            "len(island.sections):\n        return {}, None",
+            "len(island.sections):\n        return dict.fromkeys(island.sections, 1.0), None",
+        ),
         where=arranged.at_the_end,
     ),
     _mutant(

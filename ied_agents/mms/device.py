@@ -18,7 +18,7 @@ from ied_agents.iec61850.utctime import UtcTime
 from ied_agents.mms.server import ControlRequest, MmsServer
 from ied_agents.runtime.clock import time_quality
 from ied_agents.runtime.journal import JournalTail
-from ied_agents.runtime.operator_client import AgentSilentError, ask
+from ied_agents.runtime.operator_client import AgentLateError, AgentSilentError, ask
 from scl.agent_model import LDEVICE
 
 if TYPE_CHECKING:
@@ -64,6 +64,10 @@ _FAILURES: Final = {"close refused": "reason", "task finished": "how"}
 """Journal entries that end an operator's close, and the member that says how."""
 
 
+def _encode(t_ns: int) -> bytes:
+    return UtcTime.from_ns(t_ns, time_quality()).encode()
+
+
 class Device:
     """One agent's IED.
 
@@ -87,6 +91,7 @@ class Device:
         self._behaviours = [name for name in attributes if name.endswith(".Beh.stVal")]
         self._qualities = [name for name in attributes if name.endswith(".q")]
         self._position = Dbpos.INTERMEDIATE
+        self._position_ns = self._started_ns = 0
         self._until = 0.0
         self._failed: AddCause | None = None
         self._silent = False
@@ -114,11 +119,12 @@ class Device:
                 self._silent = True
                 self.server.update(dict.fromkeys(self._qualities, _OLD))
             return False
-        now = UtcTime.from_ns(time.time_ns(), time_quality()).encode()
+        now_ns = time.time_ns()
+        now = _encode(now_ns)
         if self._silent:
             self._silent = False
             self.server.update(dict.fromkeys(self._qualities, 0))
-            self._apply(said["values"], now)
+            self._apply(said["values"], now_ns)
         local = status["authority"] == "LOCAL"
         for name in (f"{LDEVICE}/LLN0.Loc", f"{LDEVICE}/CSWI1.Loc", f"{LDEVICE}/{self._switch}.Loc"):
             self.server.update({f"{name}.t": now, f"{name}.stVal": local})
@@ -126,7 +132,7 @@ class Device:
 
     def _show(self, entry: Mapping[str, Any]) -> None:
         if entry["kind"] == "published" and isinstance(entry.get("values"), dict):
-            self._apply(entry["values"], UtcTime.from_ns(entry["t_ns"], time_quality()).encode())
+            self._apply(entry["values"], entry["t_ns"])
         elif entry["kind"] in _FAILURES and self._until:
             reason = Reason[entry[_FAILURES[entry["kind"]]]]
             if reason is not Reason.NONE:
@@ -134,14 +140,15 @@ class Device:
         elif entry["kind"] == "did not close" and self._until:
             self._failed = AddCause.BLOCKED_BY_PROCESS
 
-    def _apply(self, values: Mapping[str, Any], t: bytes) -> None:
+    def _apply(self, values: Mapping[str, Any], t_ns: int) -> None:
         """Show published values; the time of an object and its quality go before its value."""
+        t = _encode(t_ns)
         shown: dict[str, Any] = {}
         for name, value in values.items():
             reference = f"{LDEVICE}/{name.replace('SW1', self._switch, 1) if name.startswith('SW1') else name}"
             shown[reference] = value
             if name == "SW1.Pos.stVal":
-                self._position = Dbpos(value)
+                self._position, self._position_ns = Dbpos(value), t_ns
             if name.startswith("SW1.Pos."):
                 shown[f"{_SELECTED}.{name.rsplit('.', 1)[1]}"] = value
             if name == "LLN0.Beh.stVal":
@@ -150,6 +157,11 @@ class Device:
         known = self.server.model.attributes
         ordered = {**times, **{r: v for r, v in shown.items() if r.endswith(".q")}, **shown}
         self.server.update({reference: value for reference, value in ordered.items() if reference in known})
+
+    def close(self) -> None:
+        """Drop all clients and free everything."""
+        self.server.close()
+        self._tail.close()
 
     # -- controls -------------------------------------------------------------------------------------------------
 
@@ -176,8 +188,8 @@ class Device:
             mode = Behaviour(request.value).name.lower()
             refusal, _ = self._ask(request, {"request": "mode", "mode": mode})
             return refusal
-        self._failed = None
-        refusal, _ = self._ask(request, {"request": "close" if request.value else "open"})
+        self._failed, self._started_ns = None, time.time_ns()
+        refusal, _ = self._ask(request, {"request": "close" if request.value else "open"}, late=AddCause.NONE)
         if refusal is AddCause.NONE:
             limit = CLOSE_TIME_LIMIT_S if request.value else OPEN_TIME_LIMIT_S
             self._until = time.monotonic() + limit
@@ -189,7 +201,9 @@ class Device:
             return AddCause.NONE  # done means on disk
         self.follow()
         ended: AddCause | None = self._failed
-        if self._position is (Dbpos.ON if request.value else Dbpos.OFF):
+        # What was published before does not confirm it: the journal may lag behind the switch.
+        moved = self._position_ns >= self._started_ns
+        if moved and self._position is (Dbpos.ON if request.value else Dbpos.OFF):
             ended = AddCause.NONE
         elif ended is None and time.monotonic() >= self._until:
             ended = AddCause.TIME_LIMIT_OVER
@@ -197,13 +211,24 @@ class Device:
             self._until = 0.0
         return ended
 
-    def _ask(self, request: ControlRequest, what: dict[str, Any]) -> tuple[AddCause, dict[str, Any]]:
-        """What speaks against it by the agent's word, and the whole of its answer."""
+    def _ask(
+        self, request: ControlRequest, what: dict[str, Any], late: AddCause = AddCause.BLOCKED_BY_HEALTH
+    ) -> tuple[AddCause, dict[str, Any]]:
+        """What speaks against it by the agent's word, and the whole of its answer.
+
+        Args:
+            request: the client's.
+            what: to ask.
+            late: what it means if the agent has the question and does not answer in time. It may act on an order all
+                the same: then the outcome tells.
+        """
         origin = _ORIGINS.get(request.orCat)
         if origin is None:
             return AddCause.BLOCKED_BY_SWITCHING_HIERARCHY, {}
         try:
             answer = ask(self._operator, {**what, "origin": origin, "by": f"MMS {request.peer}"}, patience_s=PATIENCE_S)
+        except AgentLateError:
+            return late, {}
         except AgentSilentError:
             return AddCause.BLOCKED_BY_HEALTH, {}
         if answer["done"]:

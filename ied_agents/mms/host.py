@@ -136,7 +136,7 @@ class Host:
     def close(self) -> None:
         """Stop all servers."""
         for device in self._devices:
-            device.server.close()
+            device.close()
 
 
 def main(arguments: list[str]) -> int:

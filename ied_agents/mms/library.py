@@ -41,7 +41,6 @@ _SIGNATURES: Final = """
 LibIEC61850_getVersionString str
 IedModel_create ptr str
 IedModel_destroy - ptr
-IedModel_getModelNodeByObjectReference ptr ptr str
 LogicalDevice_createEx ptr str ptr str
 LogicalNode_create ptr str ptr
 DataObject_create ptr str ptr int
@@ -52,9 +51,6 @@ ModelNode_getChildWithIdx ptr ptr int
 DataSet_create ptr str ptr
 DataSetEntry_create ptr ptr str int str
 ReportControlBlock_create ptr str ptr str bool str u32 u8 u8 u32 u32
-GSEControlBlock_create ptr str ptr str str u32 bool int int
-GSEControlBlock_addPhyComAddress - ptr ptr
-PhyComAddress_create ptr u8 u16 u16 ptr
 IedServerConfig_create ptr
 IedServerConfig_destroy - ptr
 IedServerConfig_setEdition - ptr u8
@@ -69,7 +65,6 @@ IedServer_setServerIdentity - ptr str str str
 IedServer_startThreadless - ptr int
 IedServer_stopThreadless - ptr
 IedServer_isRunning bool ptr
-IedServer_waitReady int ptr u32
 IedServer_processIncomingData - ptr
 IedServer_performPeriodicTasks - ptr
 IedServer_getNumberOfOpenConnections int ptr
@@ -81,7 +76,6 @@ IedServer_setControlHandler - ptr ptr ptr ptr
 ControlAction_setAddCause - ptr int
 ControlAction_isSelect bool ptr
 ControlAction_getOrCat int ptr
-ControlAction_getOrIdent ptr ptr ptr
 ControlAction_getClientConnection ptr ptr
 ClientConnection_getPeerAddress str ptr
 MmsValue_newBoolean ptr bool
@@ -94,8 +88,6 @@ MmsValue_newBitString ptr int
 MmsValue_setBitStringFromIntegerBigEndian - ptr u32
 MmsValue_newUtcTimeByMsTime ptr u64
 MmsValue_setUtcTimeByBuffer - ptr str
-MmsValue_newOctetString ptr int int
-MmsValue_setOctetString - ptr str int
 MmsValue_getBoolean bool ptr
 MmsValue_toInt64 i64 ptr
 MmsValue_getType int ptr

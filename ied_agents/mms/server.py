@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from scl.model import SCL
 
-PORT: Final = 102
-"""Of MMS (RFC 1006)."""
 MOST_CLIENTS: Final = 5
 """The wheel's library is built for no more."""
 _REPORT_BUFFER: Final = 1 << 20

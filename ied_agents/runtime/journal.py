@@ -231,13 +231,13 @@ class JournalTail:
             yield from self._lines(self._file, self._path)
             if not rotated:
                 return
-            self._close()
+            self.close()
 
     def _rest_of(self, path: Path) -> Iterator[dict[str, Any]]:
         if self._open(path):
             assert self._file is not None
             yield from self._lines(self._file, path)
-            self._close()
+            self.close()
 
     def _open(self, path: Path) -> bool:
         try:
@@ -247,7 +247,8 @@ class JournalTail:
         self._number = 0
         return True
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the file."""
         if self._file is not None:
             self._file.close()
         self._file = None
@@ -271,10 +272,6 @@ class JournalTail:
             entry = _entry(path, self._number, line)
             if entry["kind"] != _OPENED:
                 yield entry
-
-    def close(self) -> None:
-        """Close the file."""
-        self._close()
 
 
 def _entry(file: Path, number: int, line: bytes) -> dict[str, Any]:

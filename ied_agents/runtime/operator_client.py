@@ -23,6 +23,10 @@ class AgentSilentError(OSError):
     """An agent that does not answer; the message names its socket and says why."""
 
 
+class AgentLateError(AgentSilentError):
+    """An agent that has the request and has not answered in time: it may act on it all the same."""
+
+
 def ask(agent: Path, request: Mapping[str, Any], *, patience_s: float = PATIENCE_S) -> dict[str, Any]:
     """Send one request and wait for the answer.
 
@@ -33,7 +37,8 @@ def ask(agent: Path, request: Mapping[str, Any], *, patience_s: float = PATIENCE
         patience_s: s.
 
     Raises:
-        AgentSilentError: nobody listens there, or no answer came in time.
+        AgentSilentError: nobody listens there.
+        AgentLateError: no answer came in time.
     """
     address = agent.with_name(f"{agent.name}.{os.getpid()}")
     if len(os.fsencode(address)) > _LONGEST_PATH:
@@ -47,7 +52,7 @@ def ask(agent: Path, request: Mapping[str, Any], *, patience_s: float = PATIENCE
             asker.sendto(json.dumps(request).encode(), str(agent))
             answer: dict[str, Any] = json.loads(asker.recv(_LONGEST_ANSWER))
         except TimeoutError:
-            raise AgentSilentError(f"{agent}: no answer within {patience_s:g} s; is the agent stopped?") from None
+            raise AgentLateError(f"{agent}: no answer within {patience_s:g} s; is the agent stopped?") from None
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise AgentSilentError(f"{agent}: no agent listens there ({error.strerror}); is it running?") from None
         finally:

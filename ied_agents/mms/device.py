@@ -64,6 +64,12 @@ _FAILURES: Final = {"close refused": "reason", "task finished": "how"}
 """Journal entries that end an operator's close, and the member that says how."""
 
 
+def _cause(reason: str | None) -> AddCause:
+    """What a reason by its name, or another word of the agent, is as an AddCause."""
+    known = Reason.__members__.get(reason or "")
+    return AddCause.UNKNOWN if known is None else _CAUSES.get(known, AddCause.UNKNOWN)
+
+
 def _encode(t_ns: int) -> bytes:
     return UtcTime.from_ns(t_ns, time_quality()).encode()
 
@@ -134,9 +140,9 @@ class Device:
         if entry["kind"] == "published" and isinstance(entry.get("values"), dict):
             self._apply(entry["values"], entry["t_ns"])
         elif entry["kind"] in _FAILURES and self._until:
-            reason = Reason[entry[_FAILURES[entry["kind"]]]]
-            if reason is not Reason.NONE:
-                self._failed = _CAUSES.get(reason, AddCause.UNKNOWN)
+            reason = entry.get(_FAILURES[entry["kind"]])
+            if reason != Reason.NONE.name:
+                self._failed = _cause(reason)
         elif entry["kind"] == "did not close" and self._until:
             self._failed = AddCause.BLOCKED_BY_PROCESS
 
@@ -233,6 +239,4 @@ class Device:
             return AddCause.BLOCKED_BY_HEALTH, {}
         if answer["done"]:
             return AddCause.NONE, answer
-        why = answer["why"]
-        known = why in Reason.__members__
-        return _CAUSES.get(Reason[why], AddCause.UNKNOWN) if known else AddCause.UNKNOWN, answer
+        return _cause(answer["why"]), answer

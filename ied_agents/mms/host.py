@@ -165,6 +165,9 @@ def main(arguments: list[str]) -> int:
     print(json.dumps({"kind": "HostReady", "ieds": [s.ied for s in settings.ieds], "pid": os.getpid()}), flush=True)
     try:
         host.run(stop)
+    except JournalError as error:
+        print(f"{arguments[0]}: {error}", file=sys.stderr)
+        return 1
     finally:
         host.close()
     return 0

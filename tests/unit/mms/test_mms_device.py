@@ -76,3 +76,21 @@ def test_an_order_that_is_answered_late_may_be_carried_out_and_is_not_called_ref
 def test_an_order_that_reaches_nobody_is_refused(one, monkeypatch):
     says(monkeypatch, AgentSilentError("gone"))
     assert one.start(CLOSE) is AddCause.BLOCKED_BY_HEALTH
+
+
+@pytest.mark.parametrize(
+    ("entry", "ended"),
+    [
+        ({"kind": "close refused", "reason": "LOCKED"}, AddCause.BLOCKED_BY_INTERLOCKING),
+        ({"kind": "task finished", "how": "NO_CAPACITY"}, AddCause.BLOCKED_BY_INTERLOCKING),
+        ({"kind": "task finished", "how": "NONE"}, None),
+        ({"kind": "did not close"}, AddCause.BLOCKED_BY_PROCESS),
+        ({"kind": "close refused", "reason": "OF_A_LATER_RELEASE"}, AddCause.UNKNOWN),
+    ],
+)
+def test_why_a_close_did_not_come_about_is_said_with_its_cause(one, journal, monkeypatch, entry, ended):
+    says(monkeypatch, {"done": True, "position": "OFF"})
+    assert one.start(CLOSE) is AddCause.NONE
+    with journal.path.open("a") as file:
+        file.write(json.dumps({"t_ns": time.time_ns(), "mono": 1.0, **entry}) + "\n")
+    assert one.outcome(CLOSE) is ended

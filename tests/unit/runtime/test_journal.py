@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ied_agents.runtime import journal as journal_module
-from ied_agents.runtime.journal import Journal, JournalError, read_journal
+from ied_agents.runtime.journal import Journal, JournalError, JournalTail, read_journal
 
 
 @pytest.fixture
@@ -216,3 +216,57 @@ def test_a_line_that_is_no_entry_is_named(path, line, problem):
 def test_a_missing_journal_is_an_error(path):
     with pytest.raises(FileNotFoundError):
         list(read_journal(path))
+
+
+# -- read while it is written ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tail(path):
+    made = JournalTail(path)
+    yield made
+    made.close()
+
+
+def read_now(tail):
+    return [entry["n"] for entry in tail.read() if entry["kind"] == "Seen"]
+
+
+def test_the_tail_of_a_journal_that_is_not_there_yet_is_empty(tail, path):
+    assert read_now(tail) == []
+    filled(path, 1).close()
+    assert read_now(tail) == [1]
+
+
+def test_the_tail_begins_with_the_oldest_file_and_follows_every_rotation(tail, path):
+    journal = filled(path, *range(40), max_octets=400, max_files=20)
+    while journal.write_some():
+        pass
+    assert read_now(tail) == list(range(40))
+    assert read_now(tail) == []
+    for number in range(40, 80):
+        journal.record("Seen", 0.0, n=number)
+        journal.write_some()
+        if number % 5 == 0:
+            assert read_now(tail)[-1] == number
+    journal.close()
+    assert read_now(tail) == [76, 77, 78, 79]
+
+
+def test_a_line_that_is_still_in_writing_is_read_when_it_is_whole(tail, path):
+    filled(path, 1).close()
+    with path.open("ab") as file:
+        file.write(b'{"kind":"Seen",')
+    assert read_now(tail) == [1]
+    with path.open("ab") as file:
+        file.write(b'"n":2}\n')
+    assert read_now(tail) == [2]
+
+
+def test_a_torn_line_that_the_next_writer_cuts_off_is_no_line(tail, path):
+    filled(path, 1).close()
+    with path.open("ab") as file:
+        file.write(b'{"kind":"Seen",')
+    assert read_now(tail) == [1]
+    filled(path, 2).close()
+    assert read_now(tail) == [2]

@@ -32,7 +32,7 @@ from ied_agents.process.plant import Plant, PlantSettings
 from ied_agents.process.plant_network import PlantSection
 from ied_agents.runtime.memory_link import MemoryNetwork
 from tools.campaign.feeders import FeederSystem, assemble
-from tools.campaign.judge import Judge
+from tools.campaign.judge import RETRIED_S, Judge
 from tools.campaign.world import PROCESS_DELAY_S
 
 EVENT = EventId(1, 7)
@@ -538,6 +538,30 @@ def test_I4_no_charge_for_what_was_so_before_or_normally_or_came_by_hand():
     stage.grant(Bound(1, 1), Bound(3, 0), to=Bound(1, 1), claim=ClaimId(0, 2, 1))
     stage.order(1, "close")
     assert stage.broken == set(), "Q5 was overloaded by hand; Q1 adds nothing to it"
+
+
+@pytest.mark.parametrize(("after_s", "broken"), [(0.0, set()), (RETRIED_S + 0.01, {"I4"})])
+def test_I4_what_a_person_closes_is_not_known_at_once(after_s, broken):
+    stage = Stage(_system(Q5={"rating_a": 60.0}))
+    stage.by_hand(2, "open")
+    stage.by_hand(3, "open")
+    stage.by_hand(4, "close", stage.system.plant.switches[3].closing_time_s + after_s)
+    stage.grant(Bound(2, 1), Bound(3, 0), to=Bound(3, 0))
+    stage.order(3, "close")
+    assert stage.broken == broken
+
+
+@pytest.mark.parametrize(("more", "broken"), [(False, set()), (True, {"I4"})])
+def test_I4_a_shot_gives_back_what_its_trip_took_and_no_more(more, broken):
+    stage = Stage(_system(Q1={"rating_a": 60.0, "shots": (0.3,)}, L3={"normally_closed": False}))
+    stage.by_hand(3, "open" if more else "close")
+    stage.fault(2, 0.02)
+    stage.order(1, "open")
+    stage.plant.clear_fault(2, stage.now)
+    if more:
+        stage.by_hand(3, "close")
+    stage.order(1, "close")
+    assert stage.broken == broken
 
 
 def test_I4_generation_that_is_lost_counts_once_somebody_closes():

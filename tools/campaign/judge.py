@@ -144,7 +144,9 @@ class Judge:
         self._cut_at = -_NEVER
         """When somebody did not hear somebody else last, s."""
         self._upset_at = -_NEVER
-        """When a source was lost last, s."""
+        """Until when what hangs on the switches may be other than anybody can know, s."""
+        self._carried: dict[int, Mapping[str, float]] = {}
+        """By switch what every element carried when fault current began to flow through it, A."""
         self._ever_faulted: set[int] = set()
         self._restoring: dict[int, Restoring] = {}
 
@@ -330,6 +332,8 @@ class Judge:
             order = self._closing.pop(switch, None)
             if order is not None and not order.by_hand:
                 by_agents[switch] = order
+            elif order is not None:
+                self._upset_at = world.now + RETRIED_S  # by then everybody has heard of it
         for switch in self._conducting - conducting:
             if self._opening.pop(switch, None) is not None:
                 # Fault current may have come while it was opening.
@@ -343,9 +347,9 @@ class Judge:
             self._judge_both_live(world, switch, order, flow)
             # What has shown itself must show itself anew: it may be gone, and nothing was declared before a shot.
             self._exposed -= {section for section, fault in self._faults.items() if fault in order.shot_for}
-        # What comes to hang on a switch while it closes, because a source is lost, is nobody's decision.
+        # What comes to hang on a switch while it closes, because of a lost source or a person, is nobody's decision.
         if any(order.at >= self._upset_at for order in by_agents.values()):
-            self._judge_loads(world, flow)
+            self._judge_loads(world, flow, [switch for switch, order in by_agents.items() if order.shot_for])
         for section in newly:
             if by_agents:
                 self._live_otherwise.pop(section, None)
@@ -399,10 +403,15 @@ class Judge:
             loads[element.name] = abs(out)
         return loads
 
-    def _judge_loads(self, world: World, flow: PlantFlow) -> None:
-        """I4: charged is what is above its rating, and was neither before this close nor in normal operation."""
+    def _judge_loads(self, world: World, flow: PlantFlow, shots: Iterable[int]) -> None:
+        """I4: charged is what is above its rating, and was neither before this close nor in normal operation.
+
+        A reclosing shot gives back what its trip took: nor before that.
+        """
         assert self._flow is not None
-        before = self._loads(self._flow)
+        before = Counter(self._loads(self._flow))
+        for switch in shots:
+            before |= Counter(self._carried.get(switch, {}))
         ratings = {f"switch {number}": switch.rating_a for number, switch in self._switches.items()}
         ratings |= {element.name: element.rating_a for element in self._shared}
         held = {f"switch {n}" for n, s in self._switches.items() if not flow.island.keys().isdisjoint(s.sides)}
@@ -421,6 +430,8 @@ class Judge:
         now = world.now
         for switch in flow.fault.keys() - self._flow.fault.keys():
             self._fault_current[switch] = (now, _NEVER)
+            if switch in self._conducting:  # not by a shot, which finds less
+                self._carried[switch] = self._loads(self._flow)
         ended = self._flow.fault.keys() - flow.fault.keys()
         for switch in ended:
             began, _ = self._fault_current[switch]

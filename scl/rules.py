@@ -93,8 +93,10 @@ RULES: Final[dict[str, tuple[Severity, str]]] = {
     "section-wide": ("error", "an agent's answers to all peers of a section fit its data set"),
     "relay-deaf": (
         "warning",
-        "a relay that operates an agent's switch subscribes to the agent, for its locks",
+        "a relay that operates an agent's switch subscribes to the agent's lock, and to its orders",
     ),
+    "relay-input": ("error", "an agent's inputs from a relay give what their intAddr says"),
+    "relay-input-missing": ("error", "an agent beside a relay hears from it what it needs"),
 }
 """Severity, and what a rule asks for."""
 

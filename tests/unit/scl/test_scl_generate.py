@@ -269,4 +269,4 @@ def test_icd_of_an_agent(kind, node, tmp_path):
     path.write_text(text, encoding="utf-8")
     (ied,) = open61850.scl.load_ieds(str(path))
     references = [block.gocb_ref for block in ied.goose_controls]
-    assert references == ["TEMPLATEFLISR/LLN0$GO$gcbFast", "TEMPLATEFLISR/LLN0$GO$gcbSlow"]
+    assert references == [f"TEMPLATEFLISR/LLN0$GO$gcb{name}" for name in ("Fast", "Slow", "Relay")]

@@ -188,6 +188,10 @@ class Agent:
             self.situation.live_since[side] = min(since, began) if voltage is Voltage.PRESENT else NEVER
         self._picture.take(inputs)
 
+    def process_lost(self) -> None:
+        """The process is heard no more: nothing of it is believed until the next snapshot."""
+        self.situation.inputs_at = -NEVER
+
     def receive_state(self, switch: int, state: AgentState) -> None:
         """A peer's fast data set, already put in order by its incarnation, stNum and sqNum."""
         view = self.situation.views[switch]
@@ -434,10 +438,17 @@ class Agent:
         return turn
 
     def _forget_test(self) -> None:
-        """What was locked because of test data, or of currents that a tester injected, ends with the test."""
+        """What was locked because of test data, or of currents that a tester injected, ends with the test.
+
+        Whether a current that this switch saw was injected or flowed into a fault only a person knows: until an operator
+        confirms, the agent brings nothing back and promises nothing.
+        """
         said = list(self.situation.own.sides)
         for side in (0, 1):
-            if self._record.sides[side].test:
+            forgotten = self._record.sides[side]
+            if forgotten.test:
+                if forgotten.event.switch == self.situation.me.number:
+                    self._record = replace(self._record, held=True)
                 self._set_side(side, StoredSide())
                 said[side] = CLEAR_SIDE  # nor does the own word of it count any more
                 self._note("test over", {"section": self._section(side)})
@@ -823,7 +834,8 @@ class Agent:
         """Order the switch open, unless an order is still on its way; True if it was ordered now."""
         inputs = self.situation.inputs
         # A current that is not known may be a fault current.
-        current = inputs.current_a if inputs is not None and self.situation.inputs_valid(now) else NEVER
+        current = inputs.current_a if inputs is not None and self.situation.inputs_valid(now) else None
+        current = NEVER if current is None else current
         command = self._orders.open(event, self._condition(now), current, now, protecting=protecting)
         if command is None:
             if self._behaviour() is not Behaviour.ON and self._orders.withhold(event):

@@ -64,6 +64,24 @@ def test_what_was_locked_by_the_word_of_one_in_test_is_free_after_the_test(bench
     turned = agent.turns(0.2)
     assert (turned.fast.sides[side].lock is LockState.NONE) is (peer is Behaviour.TEST)
     assert (turned.orders == []) is (peer is Behaviour.TEST)
+    if network.event.switch != number:  # for its own event: see the next test
+        assert turned.fast.ready
+
+
+def test_after_a_test_in_which_it_saw_current_a_person_must_confirm_that_it_was_injected(bench):
+    agent = in_mode(bench, 2, Behaviour.TEST)
+    agent.pick_up(Direction.FORWARD)
+    agent.turn()
+    for number in (3, 4):
+        agent.answer(number, AnswerKind.NOT_SEEN)
+    assert agent.turn(after=0.004).fast.sides[1].section is SectionState.FAULTED
+    agent.agent.set_mode(Behaviour.ON)
+    turned = agent.turns(0.2)
+    assert turned.fast.sides[1].section is SectionState.NONE
+    assert not turned.fast.ready
+    assert agent.agent.record.held
+    agent.agent.confirm()
+    assert agent.turns(0.2).fast.ready
 
 
 @pytest.mark.parametrize(("own", "peer"), list(product(Behaviour, Behaviour)))

@@ -9,7 +9,7 @@ import json
 import random
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ied_agents.control.decision import Origin
@@ -153,14 +153,14 @@ def _sleep_until(at_ns: int, after_s: float) -> None:
 
 
 def play_in_memory(scene: Scene, out: Path) -> Record:
-    """Play in this process under virtual time, with the same agents and frames."""
+    """Play in this process under virtual time, with the same agents and frames; without relays."""
     out.mkdir(parents=True, exist_ok=True)
     script = scene.script
     packets: list[tuple[int, bytes]] = []
     world = World(
         scene.site.plant(),
         _plant_settings(scene),
-        scene.site.agents,
+        {number: replace(agent, relay=None) for number, agent in scene.site.agents.items()},
         random.Random(script.seed),
         Disturbance(loss=script.loss, min_delay_s=0.0001, max_delay_s=0.0005),
         tap=lambda t, frame: packets.append((EPOCH_NS + round(t * 1e9), frame)),

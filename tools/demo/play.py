@@ -9,7 +9,7 @@ import json
 import random
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from ied_agents.control.decision import Origin
@@ -160,7 +160,7 @@ def play_in_memory(scene: Scene, out: Path) -> Record:
     world = World(
         scene.site.plant(),
         _plant_settings(scene),
-        {number: replace(agent, relay=None) for number, agent in scene.site.agents.items()},
+        scene.site.agents,
         random.Random(script.seed),
         Disturbance(loss=script.loss, min_delay_s=0.0001, max_delay_s=0.0005),
         tap=lambda t, frame: packets.append((EPOCH_NS + round(t * 1e9), frame)),

@@ -17,6 +17,7 @@ from ied_agents.dflisr.feeder import Feeder, FeederSection, FeederSwitch, Shared
 from ied_agents.dflisr.views import AgentConfig
 from ied_agents.process.plant_network import PlantNetwork, PlantSection, PlantSwitch
 from ied_agents.process.relay import RelayConfig, RelaySignal
+from ied_agents.runtime.access import AccessSettings
 from ied_agents.runtime.relay_process import SimulatedRelay
 from ied_agents.runtime.settings import AgentSettings, RelaySettings, StreamSettings, SwitchStreams
 from scl import agent_model
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Account = Annotated[str, Field(pattern=r"^@?[^@:\s]+$")]
 
 
 class _Strict(BaseModel):
@@ -88,6 +90,14 @@ class SiteShared(_Strict):
     heads: Annotated[tuple[str, ...], Field(min_length=2)]
 
 
+class SiteAccess(_Strict):
+    """``[access]``: local users, and groups as ``@name``, who may do what beside root and the agents' own user."""
+
+    operate: tuple[_Account, ...] = ()
+    unlock: tuple[_Account, ...] = ()
+    tag: tuple[_Account, ...] = ()
+
+
 class SiteFile(_Strict):
     """The whole file."""
 
@@ -95,6 +105,7 @@ class SiteFile(_Strict):
     switch: dict[str, SiteSwitch]
     section: dict[str, SiteSection] = {}
     shared: dict[str, SiteShared] = {}
+    access: SiteAccess = SiteAccess()
 
 
 _NO_SECTION = SiteSection()
@@ -292,6 +303,7 @@ def _agents(content: SiteFile, network: PrimaryNetwork, index: GooseIndex) -> di
             own=own[switch.iedName],
             peers=peers,
             relay=_relay(switch, content, network, index),
+            access=AccessSettings(**content.access.model_dump()),
         )
     return agents
 

@@ -1,7 +1,8 @@
 """``flisr agent``: run one agent on this machine, look at it, and operate it.
 
 Everything of an agent lies in one folder: what it was told (``settings.json``), its durable state, its journal, and the
-sockets of its process and of its operators. Who may write in that folder may operate the switch.
+sockets of its process and of its operators. Who is in the folder's group may look; who may operate, unlock and tag,
+beside root and the agent's own user, ``[access]`` in the site file says.
 """
 
 from __future__ import annotations

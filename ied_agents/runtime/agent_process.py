@@ -12,7 +12,8 @@ An operator's requests are JSON datagrams, each answered to its sender once its 
 
 ``check`` says whether an ``operation``, open, close or mode, would be permitted now, ``values`` all that the agent
 publishes, by reference, and ``counters`` what the process has done since its start. ``close``, ``open``, ``check``,
-``mode`` and ``return`` may name their ``origin``: bay, station (if not given, but for ``mode``) or remote.
+``mode`` and ``return`` may name their ``origin``: bay, station (if not given, but for ``mode``) or remote. Who asks is
+known from the kernel, needs the right to it (``access``), and stands in the journal with request and answer.
 """
 
 from __future__ import annotations
@@ -37,12 +38,14 @@ from ied_agents.dflisr.records import EventId
 from ied_agents.dflisr.stored import Record, StoredRecordError, from_json, to_json
 from ied_agents.process.inputs import MAX_DATAGRAM, ProcessMessageError, decode_inputs, encode_command
 from ied_agents.runtime import realtime
+from ied_agents.runtime.access import CREDENTIALS_SPACE, Access
 from ied_agents.runtime.af_packet import FRAMES_AT_ONCE, AfPacketLink
 from ied_agents.runtime.clock import time_quality
 from ied_agents.runtime.durable import DurableFile, DurableFileError, DurableWriter, StateMissing
 from ied_agents.runtime.journal import Journal
 from ied_agents.runtime.link import LinkError
 from ied_agents.runtime.lossy_link import LossyLink
+from ied_agents.runtime.operator_client import answers_folder
 from ied_agents.runtime.service_manager import ServiceManager
 from ied_agents.runtime.settings import AgentProcessSettings, AgentSettingsError
 from ied_agents.runtime.station import Station
@@ -50,6 +53,7 @@ from ied_agents.runtime.station import Station
 if TYPE_CHECKING:
     from ied_agents.dflisr.records import AgentState, LoadState
     from ied_agents.process.inputs import SwitchCommand
+    from ied_agents.runtime.access import Asker
     from ied_agents.runtime.station import Output
 
 LOOK_QUIET_S: Final = 0.05
@@ -62,6 +66,8 @@ _ORDER_RETRY_S: Final = 0.002
 _ORDER_TRIES: Final = 10
 _MOST_UNANSWERED: Final = 64
 _LONGEST_WHY: Final = 500
+_LOOKING: Final = ("status", "values", "counters", "check")
+"""Requests that leave no trace."""
 
 
 @dataclass(slots=True)
@@ -74,6 +80,15 @@ class _Counters:
     records_written: int = 0
     records_failed: int = 0
     record_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request: the socket that waits for the answer, the text, and whose it is."""
+
+    sender: str | None
+    request: str
+    asker: Asker | None
 
 
 class AgentProcess:
@@ -108,7 +123,8 @@ class AgentProcess:
         self._writer = DurableWriter(file, loop, self._on_durable, self._on_failed, background=self._journal.write_some)
         self._pending: dict[int, tuple[int, Record]] = {}
         self._sequence = 0
-        self._unanswered: deque[tuple[int, dict[str, Any], str | None]] = deque(maxlen=_MOST_UNANSWERED)
+        self._unanswered: deque[tuple[int, dict[str, Any], _Asked]] = deque(maxlen=_MOST_UNANSWERED)
+        self._access = Access(settings.agent.access)
         self._timer: asyncio.TimerHandle | None = None
         self._link_down = False
         self._unsaved = False
@@ -126,7 +142,13 @@ class AgentProcess:
         Args:
             refused: real-time help that the system did not give, for the journal.
         """
-        self._journal.record("started", self._loop.time(), ied=self._settings.agent.ied, refused=refused)
+        self._journal.record(
+            "started",
+            self._loop.time(),
+            ied=self._settings.agent.ied,
+            refused=refused,
+            unknown_users=self._access.unknown,
+        )
         if self._inputs is not None:
             self._loop.add_reader(self._inputs, self._pump)
         self._loop.add_reader(self._operator, self._serve_operator)
@@ -304,22 +326,25 @@ class AgentProcess:
     def _serve_operator(self) -> None:
         for _ in range(_DATAGRAMS_AT_ONCE):
             try:
-                message, sender = self._operator.recvfrom(MAX_DATAGRAM + 1)
+                message, ancillary, _, sender = self._operator.recvmsg(MAX_DATAGRAM + 1, CREDENTIALS_SPACE)
             except BlockingIOError:
                 break
-            answer = self._answer(message)
-            looked = {"position", "values", "counters"} & answer.keys()
+            asker = self._access.asker(ancillary)
+            answer, looked = self._answer(message, asker)
+            asked = _Asked(sender, message.decode("utf-8", "replace"), asker)
             if not looked:  # who only looks leaves no trace
-                self._journal.record(
-                    "operator", self._loop.time(), request=message.decode("utf-8", "replace"), **answer
-                )
+                self._note_answered(asked, answer)
             self._station.touch()
             self._pump()
             if (self._pending or self._unsaved) and not looked:
                 # Done means on disk; what a failed write left is written again under the next number.
-                self._unanswered.append((self._sequence + (not self._pending), answer, sender))
+                self._unanswered.append((self._sequence + (not self._pending), answer, asked))
             else:
                 self._reply(answer, sender)
+
+    def _note_answered(self, asked: _Asked, answer: dict[str, Any]) -> None:
+        who = {"user": None} if asked.asker is None else asdict(asked.asker)
+        self._journal.record("operator", self._loop.time(), **who, request=asked.request, **answer)
 
     def _reply(self, answer: dict[str, Any], sender: str | None) -> None:
         if sender:
@@ -328,53 +353,62 @@ class AgentProcess:
 
     def _reply_waiting(self, sequence: int, failure: OSError | None) -> None:
         while self._unanswered and self._unanswered[0][0] <= sequence:
-            _, answer, sender = self._unanswered.popleft()
+            _, answer, asked = self._unanswered.popleft()
             if failure is not None:
                 answer = {"done": False, "why": f"in force, but not on disk: {failure}"}
-            self._reply(answer, sender)
+                self._note_answered(asked, answer)
+            self._reply(answer, asked.sender)
 
-    def _answer(self, message: bytes) -> dict[str, Any]:
-        agent = self._station.agent
+    def _answer(self, message: bytes, asker: Asker | None) -> tuple[dict[str, Any], bool]:
+        """The answer to a request, and whether it only looked."""
         try:
             data = json.loads(message)
-            match data["request"]:
-                case "status":
-                    return {"done": True, **self._status()}
-                case "confirm":
-                    agent.confirm()
-                case "unlock":
-                    agent.unlock(EventId(int(data["event"][0]), int(data["event"][1])))
-                case "tag":
-                    agent.tag(str(data["owner"]), int(data["tags"]))
-                case "mode":
-                    refusal = refuse_origin(agent.record.authority, _origin(data)) if "origin" in data else Reason.NONE
-                    if refusal is not Reason.NONE:
-                        return _outcome(refusal)
-                    agent.set_mode(Behaviour[str(data["mode"]).upper().replace("/", "_")])
-                case "authority":
-                    agent.set_authority(Authority[str(data["authority"]).upper()])
-                case "close":
-                    return _outcome(agent.request_close(_origin(data), self._loop.time()))
-                case "open":
-                    return _outcome(agent.request_open(_origin(data)))
-                case "check" if data["operation"] in ("open", "close"):
-                    refusal = agent.refuse_request(data["operation"], _origin(data), self._loop.time())
-                    return {**_outcome(refusal), "position": agent.situation.own.position.name}
-                case "check" if data["operation"] == "mode":
-                    return _outcome(refuse_origin(agent.record.authority, _origin(data)))
-                case "counters":
-                    return {"done": True, "counters": self._count()}
-                case "values":
-                    return {"done": True, "values": self._values()}
-                case "return":
-                    event = EventId(int(data["event"][0]), int(data["event"][1]))
-                    return _outcome(agent.request_return(event, _origin(data)))
-                case "restore":
-                    agent.request_restore({"A": 0, "B": 1}[data["side"]], int(data["epoch"]), self._loop.time())
-                case other:
-                    return {"done": False, "why": f"unknown request {other!r}"}
+            request = data["request"]
+            refusal = self._access.refuse(str(data["operation"] if request == "check" else request), asker)
+            if refusal:
+                return {"done": False, "why": refusal, "access": False}, False
+            return self._do(request, data), request in _LOOKING
         except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
-            return {"done": False, "why": f"request not understood: {error!r}"[:_LONGEST_WHY]}
+            return {"done": False, "why": f"request not understood: {error!r}"[:_LONGEST_WHY]}, False
+
+    def _do(self, request: Any, data: dict[str, Any]) -> dict[str, Any]:
+        agent = self._station.agent
+        match request:
+            case "status":
+                return {"done": True, **self._status()}
+            case "confirm":
+                agent.confirm()
+            case "unlock":
+                agent.unlock(EventId(int(data["event"][0]), int(data["event"][1])))
+            case "tag":
+                agent.tag(str(data["owner"]), int(data["tags"]))
+            case "mode":
+                refusal = refuse_origin(agent.record.authority, _origin(data)) if "origin" in data else Reason.NONE
+                if refusal is not Reason.NONE:
+                    return _outcome(refusal)
+                agent.set_mode(Behaviour[str(data["mode"]).upper().replace("/", "_")])
+            case "authority":
+                agent.set_authority(Authority[str(data["authority"]).upper()])
+            case "close":
+                return _outcome(agent.request_close(_origin(data), self._loop.time()))
+            case "open":
+                return _outcome(agent.request_open(_origin(data)))
+            case "check" if data["operation"] in ("open", "close"):
+                refusal = agent.refuse_request(data["operation"], _origin(data), self._loop.time())
+                return {**_outcome(refusal), "position": agent.situation.own.position.name}
+            case "check" if data["operation"] == "mode":
+                return _outcome(refuse_origin(agent.record.authority, _origin(data)))
+            case "counters":
+                return {"done": True, "counters": self._count()}
+            case "values":
+                return {"done": True, "values": self._values()}
+            case "return":
+                event = EventId(int(data["event"][0]), int(data["event"][1]))
+                return _outcome(agent.request_return(event, _origin(data)))
+            case "restore":
+                agent.request_restore({"A": 0, "B": 1}[data["side"]], int(data["epoch"]), self._loop.time())
+            case other:
+                return {"done": False, "why": f"unknown request {other!r}"}
         return {"done": True}
 
     def _count(self) -> dict[str, Any]:
@@ -437,15 +471,28 @@ def _open_link(settings: AgentProcessSettings, addresses: list[bytes]) -> AfPack
     return LossyLink(packets, settings.receive_loss) if settings.receive_loss else packets
 
 
-def _datagram_socket(path: str) -> socket.socket:
+def _datagram_socket(path: str, mode: int) -> socket.socket:
     Path(path).unlink(missing_ok=True)
     endpoint = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     try:
         endpoint.bind(path)
+        Path(path).chmod(mode)
     except OSError as error:
         endpoint.close()
         raise OSError(error.errno, f"{path}: {error.strerror}") from None
     return endpoint
+
+
+def _operator_socket(path: str) -> socket.socket:
+    """Where the agent's group may ask, with the folder where the answers are waited for."""
+    answers = answers_folder(Path(path))
+    answers.mkdir(exist_ok=True)
+    answers.chmod(0o1730)  # who may ask may wait there, and neither list nor remove what is not his
+    for left in answers.iterdir():
+        left.unlink(missing_ok=True)
+    operator = _datagram_socket(path, 0o660)
+    operator.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    return operator
 
 
 def open_state(path: Path, clock_s: int) -> tuple[DurableFile, Record, bool]:
@@ -479,8 +526,8 @@ def main(arguments: list[str]) -> int:
         settings = AgentProcessSettings.from_json(Path(arguments[0]).read_text(encoding="utf-8"))
         file, record, unclean = open_state(Path(settings.state), int(time.time()))
         links = tuple(_open_link(settings, addresses) for addresses in settings.agent.addresses())
-        inputs = _datagram_socket(settings.inputs) if settings.agent.relay is None else None
-        endpoints = (inputs, _datagram_socket(settings.operator))
+        inputs = _datagram_socket(settings.inputs, 0o600) if settings.agent.relay is None else None
+        endpoints = (inputs, _operator_socket(settings.operator))
     except (AgentSettingsError, DurableFileError, StoredRecordError, OSError) as error:
         print(f"{arguments[0]}: {error}", file=sys.stderr)
         return 2

@@ -16,6 +16,7 @@ from ied_agents.documents import JsonObject, read_json
 from ied_agents.goose.publisher import PublisherConfig
 from ied_agents.goose.subscriber import SubscriberConfig
 from ied_agents.process.relay import RelayConfig, RelaySignal
+from ied_agents.runtime.access import RIGHTS, AccessSettings
 from ied_agents.runtime.realtime import RealTimeHelp
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ class AgentSettings:
         own: what it publishes.
         peers: by switch number, what it subscribes to.
         relay: the relay beside it, by which it knows and operates its switch; None for a process of another kind.
+        access: who may operate it, beside root and its own user.
     """
 
     ied: str
@@ -124,6 +126,7 @@ class AgentSettings:
     own: SwitchStreams
     peers: dict[int, SwitchStreams]
     relay: RelaySettings | None = None
+    access: AccessSettings = field(default_factory=AccessSettings)
 
     def addresses(self) -> tuple[list[bytes], list[bytes]]:
         """Multicast addresses: those on which a reaction may hang at once, and the others.
@@ -169,6 +172,7 @@ class AgentSettings:
                 "shared": [asdict(element) for element in config.feeder.shared],
                 "own": asdict(self.own),
                 "peers": {str(number): asdict(streams) for number, streams in self.peers.items()},
+                "access": asdict(self.access),
                 **({} if self.relay is None else {"relay": asdict(self.relay)}),
             },
             indent=1,
@@ -209,7 +213,8 @@ class AgentSettings:
             shadow=root.boolean("shadow"),
         )
         relay = _relay(root.object("relay")) if "relay" in root.names() else None
-        settings = cls(root.string("ied"), config, _streams(root.object("own")), peers, relay)
+        access = _access(root.object("access"))
+        settings = cls(root.string("ied"), config, _streams(root.object("own")), peers, relay, access)
         root.finish()
         return settings
 
@@ -277,6 +282,12 @@ def _realtime(wishes: JsonObject) -> RealTimeHelp:
         freeze_gc=wishes.boolean("freeze_gc"),
     )
     wishes.finish()
+    return result
+
+
+def _access(access: JsonObject) -> AccessSettings:
+    result = AccessSettings(**{right: access.strings(right) for right in RIGHTS})
+    access.finish()
     return result
 
 

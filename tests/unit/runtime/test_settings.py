@@ -11,6 +11,7 @@ import pytest
 import scl
 from gateway.site import read_site
 from ied_agents.dflisr.feeder import SharedElement
+from ied_agents.runtime.access import AccessSettings
 from ied_agents.runtime.settings import AgentProcessSettings, AgentSettings, AgentSettingsError
 
 SAMPLE = Path(scl.__file__).parent / "samples" / "two_source.toml"
@@ -50,7 +51,8 @@ def test_what_the_site_says_of_reclosing_transfer_priorities_and_sharing_comes_b
         sections=(replace(feeder.sections[0], priority=3), *feeder.sections[1:]),
         shared=(SharedElement("T1", 600.0, 5, (1, 5)),),
     )
-    made = replace(agent, config=replace(agent.config, feeder=feeder))
+    access = AccessSettings(operate=("anna",), unlock=("@shift",))
+    made = replace(agent, config=replace(agent.config, feeder=feeder), access=access)
     back = AgentSettings.from_json(made.to_json())
     assert back == made
     assert back.config.feeder.shared == (SharedElement("T1", 600.0, 5, (1, 5)),)
@@ -111,6 +113,8 @@ MEMBERS = [
     ("agent", "sections", 0, "priority"),
     ("agent", "sections", 0, "is_source"),
     ("agent", "shared"),
+    ("agent", "access"),
+    ("agent", "access", "unlock"),
 ]
 
 
@@ -145,6 +149,9 @@ WRONG = [
     (("agent", "sections", 0, "priority"), -1),
     (("agent", "shared"), {}),
     (("agent", "shared"), [{"name": "T1"}]),
+    (("agent", "access"), []),
+    (("agent", "access", "operate"), "anna"),
+    (("agent", "access", "tag"), [""]),
     (("agent", "own", "fast", "mac"), "01-0c-cd"),
     (("agent", "own", "fast", "mac"), "zz0ccd010001"),
     (("agent", "own", "fast", "appid"), "8001"),

@@ -452,7 +452,7 @@ class Agent:
                 self._set_side(side, StoredSide())
                 said[side] = CLEAR_SIDE  # nor does the own word of it count any more
                 self._note("test over", {"section": self._section(side)})
-        self.situation.own = replace(self.situation.own, sides=(said[0], said[1]))
+        self.situation.own = self.situation.own._replace(sides=(said[0], said[1]))
 
     def _decided(self) -> tuple[Any, ...]:
         """What reclosing and restoring may change of what is published."""

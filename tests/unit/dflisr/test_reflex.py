@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import hypothesis.strategies as st
 import pytest
@@ -40,7 +39,7 @@ def test_the_nearest_breaker_trips_before_its_turn(bench, asks, by):
     published = agent.situation.own
     reflex = asks(agent, by)
     assert [command.operation for command in reflex.commands] == ["open"]
-    assert reflex.fast == replace(published, trip=True) == agent.situation.own
+    assert reflex.fast == published._replace(trip=True) == agent.situation.own
     turned = agent.turn()
     assert turned.orders == []
     assert turned.fast.trip

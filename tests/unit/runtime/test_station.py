@@ -318,7 +318,7 @@ class Asked:
         self.station.prepare()
 
     def says(self, number, **changes):
-        self.state = replace(self.state, **changes)
+        self.state = self.state._replace(**changes)
         return self.publishers[number].publish(encode_fast(self.state), 0.0, UtcTime(1_700_000_000))
 
     def asks(self):

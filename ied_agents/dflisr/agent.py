@@ -440,8 +440,8 @@ class Agent:
     def _forget_test(self) -> None:
         """What was locked because of test data, or of currents that a tester injected, ends with the test.
 
-        Whether a current that this switch saw was injected or flowed into a fault only a person knows: until an operator
-        confirms, the agent brings nothing back and promises nothing.
+        Whether a current that this switch saw was injected, or flowed into a fault, only a person knows: until an
+        operator confirms, the agent brings nothing back and promises nothing.
         """
         said = list(self.situation.own.sides)
         for side in (0, 1):

@@ -76,7 +76,7 @@ class RelayConfig:
     pulse_s: float
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Element:
     """A data object of the relay, as heard last."""
 
@@ -87,9 +87,9 @@ class _Element:
     nominal: float = 0.0
     streams: set[int] = field(default_factory=set)
 
-    def usable(self, *, in_test: bool) -> bool:
+    def usable(self, alive: set[int], *, in_test: bool) -> bool:
         """Whether its value can be trusted; one marked as test by an agent in test alone."""
-        if self.value is None:
+        if self.value is None or not self.streams <= alive:
             return False
         quality = self.quality
         if quality is None:
@@ -116,29 +116,36 @@ class RelayInputs:
             element.nominal = element.nominal or signal.nominal
             element.streams.add(signal.stream)
             self._by_stream.setdefault(signal.stream, []).append((signal, element))
+        self._alive: set[int] = set()
         self._sequence = 0
         self._stamp_ns = 0
 
-    def take(self, stream: int, values: tuple[Data, ...], stamp_ns: int) -> None:
-        """A new state of a stream.
+    def read(self, stream: int, values: tuple[Data, ...]) -> list[tuple[_Element, Part, Any]]:
+        """What a state of a stream says, for :meth:`take`.
 
         Args:
             stream: index of the stream.
             values: its members.
-            stamp_ns: when it changed, by the relay's clock.
 
         Raises:
-            RelayValueError: a value is not of the type it should have; nothing of the state is taken.
+            RelayValueError: a value is not there, or not of the type it should have.
         """
-        read = [(signal, element, _read(signal, values)) for signal, element in self._by_stream.get(stream, ())]
-        for signal, element, value in read:
-            setattr(element, signal.part, value)
+        return [(element, signal.part, _read(signal, values)) for signal, element in self._by_stream[stream]]
+
+    def take(self, stream: int, said: list[tuple[_Element, Part, Any]], stamp_ns: int) -> None:
+        """A new state of a stream, which changed at ``stamp_ns`` by the relay's clock."""
+        for element, part, value in said:
+            setattr(element, part, value)
         self._stamp_ns = max(self._stamp_ns, stamp_ns)
+        self._alive.add(stream)
 
     def lost(self, stream: int) -> None:
         """A stream's time to live ran out: nothing in it is known any more."""
-        for _, element in self._by_stream.get(stream, ()):
-            element.value = None
+        self._alive.discard(stream)
+
+    def resumed(self, stream: int) -> None:
+        """It goes on as it was; a new state follows if it changed meanwhile."""
+        self._alive.add(stream)
 
     def snapshot(self, *, in_test: bool) -> SwitchInputs | None:
         """What the relay says now; None if it does not see faults, or is not well.
@@ -146,10 +153,9 @@ class RelayInputs:
         Args:
             in_test: the agent is in test: values marked as test count.
         """
-        known = [element for element in self._elements.values() if element.usable(in_test=in_test)]
-        blind = any(
-            element.signal in _PROTECTION and not element.usable(in_test=in_test) for element in self._elements.values()
-        )
+        elements = self._elements.values()
+        known = [element for element in elements if element.usable(self._alive, in_test=in_test)]
+        blind = len(known) < len(elements) and any(e.signal in _PROTECTION and e not in known for e in elements)
         ill = any(element.signal == "Health" and element.value == _ALARM for element in known)
         if blind or ill:
             return None
@@ -230,16 +236,20 @@ def _read(signal: RelaySignal, values: tuple[Data, ...]) -> Any:
             return _of(int, value)
         if type(value) is bool and signal.signal in ("VolA", "VolB"):
             return value
-        if not math.isfinite(_of(float, value)):
-            raise ValueError(f"{value} is no measured value")
+        return _finite(_of(float, value))
     except (IndexError, TypeError, ValueError) as error:
         raise RelayValueError(f"{signal.element} ({signal.signal}, {signal.part}): {error}") from None
-    return value
 
 
 def _of(kind: type, value: Any) -> Any:
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise TypeError(f"{kind.__name__} expected, not {type(value).__name__}")
+    return value
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is no measured value")
     return value
 
 

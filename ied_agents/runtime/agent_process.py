@@ -82,7 +82,7 @@ class AgentProcess:
     Args:
         settings: of this process.
         links: already open: one for whose frames the process is woken, one at which it looks when it has time.
-        endpoints: the sockets for the process's snapshots and for an operator, already open.
+        endpoints: the sockets for the process's snapshots (None where that is a relay) and for an operator, open.
         file: durable state; the record of this process is already in it.
         record: that record.
         unclean: the process before this one did not stop in order.
@@ -93,7 +93,7 @@ class AgentProcess:
         self,
         settings: AgentProcessSettings,
         links: tuple[AfPacketLink | LossyLink, ...],
-        endpoints: tuple[socket.socket, socket.socket],
+        endpoints: tuple[socket.socket | None, socket.socket],
         file: DurableFile,
         record: Record,
         *,
@@ -127,7 +127,8 @@ class AgentProcess:
             refused: real-time help that the system did not give, for the journal.
         """
         self._journal.record("started", self._loop.time(), ied=self._settings.agent.ied, refused=refused)
-        self._loop.add_reader(self._inputs, self._pump)
+        if self._inputs is not None:
+            self._loop.add_reader(self._inputs, self._pump)
         self._loop.add_reader(self._operator, self._serve_operator)
         self._loop.add_reader(self._link.fileno(), self._pump)
         self._pump()
@@ -149,8 +150,9 @@ class AgentProcess:
             (self._inputs, self._settings.inputs),
             (self._operator, self._settings.operator),
         ):
-            endpoint.close()
-            Path(path).unlink(missing_ok=True)
+            if endpoint is not None:
+                endpoint.close()
+                Path(path).unlink(missing_ok=True)
 
     def abandon(self) -> None:
         """End after a defect: write what was handed in, and leave no clean mark."""
@@ -187,6 +189,8 @@ class AgentProcess:
                 self._station.receive_frame(frame, now)
         except LinkError as error:
             self._link_failed(error, now)
+        if self._inputs is None:
+            return
         for _ in range(_DATAGRAMS_AT_ONCE):
             try:
                 message = self._inputs.recv(MAX_DATAGRAM + 1)
@@ -223,6 +227,7 @@ class AgentProcess:
         self._published = fast, slow
 
     def _order(self, command: SwitchCommand, tries: int = _ORDER_TRIES) -> None:
+        assert self._inputs is not None  # a relay gets frames
         try:
             self._inputs.sendto(encode_command(command), self._settings.process)
         except BlockingIOError:
@@ -474,7 +479,8 @@ def main(arguments: list[str]) -> int:
         settings = AgentProcessSettings.from_json(Path(arguments[0]).read_text(encoding="utf-8"))
         file, record, unclean = open_state(Path(settings.state), int(time.time()))
         links = tuple(_open_link(settings, addresses) for addresses in settings.agent.addresses())
-        endpoints = (_datagram_socket(settings.inputs), _datagram_socket(settings.operator))
+        inputs = _datagram_socket(settings.inputs) if settings.agent.relay is None else None
+        endpoints = (inputs, _datagram_socket(settings.operator))
     except (AgentSettingsError, DurableFileError, StoredRecordError, OSError) as error:
         print(f"{arguments[0]}: {error}", file=sys.stderr)
         return 2
@@ -490,7 +496,7 @@ def _stay_watched(loop: asyncio.AbstractEventLoop, manager: ServiceManager, ever
 async def _serve(
     settings: AgentProcessSettings,
     links: tuple[AfPacketLink | LossyLink, ...],
-    endpoints: tuple[socket.socket, socket.socket],
+    endpoints: tuple[socket.socket | None, socket.socket],
     file: DurableFile,
     record: Record,
     *,

@@ -8,14 +8,18 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ied_agents.control.decision import Behaviour
 from ied_agents.dflisr import wire
 from ied_agents.dflisr.agent import Agent, Note
 from ied_agents.goose.events import StateReceived, StreamLost, StreamResumed
 from ied_agents.goose.publisher import Publisher
 from ied_agents.goose.subscriber import Receiver, Subscriber
 from ied_agents.iec61850.utctime import UtcTime
+from ied_agents.runtime.relay_streams import Relay
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ied_agents.dflisr.agent import Turn
     from ied_agents.dflisr.records import AgentState, LoadState
     from ied_agents.dflisr.stored import Record
@@ -45,7 +49,8 @@ class Station:
         now: s.
 
     Attributes:
-        receiver: the subscribed streams, with their counters.
+        receiver: the subscribed streams of other agents, with their counters.
+        relay: the relay beside the agent; None where its process is of another kind.
         time_quality: quality octet of the clock, for the time stamps of new states.
         next_deadline: when :meth:`turn` must be called even if nothing arrives, s.
     """
@@ -53,6 +58,8 @@ class Station:
     def __init__(self, settings: AgentSettings, record: Record, *, unclean: bool, mac: bytes, now: float) -> None:
         self.agent = Agent(settings.config, record, unclean=unclean, now=now)
         self.time_quality = 0
+        self._shadow = settings.config.shadow
+        self._in_test = False
         self._fast = Publisher(settings.own.fast.publisher(mac))
         self._slow = Publisher(settings.own.slow.publisher(mac))
         self._last: tuple[AgentState | None, LoadState | None] = (None, None)
@@ -64,6 +71,7 @@ class Station:
             self._streams[streams.fast.gocbRef] = (number, True)
             self._streams[streams.slow.gocbRef] = (number, False)
         self.receiver = Receiver(subscribers)
+        self.relay = None if settings.relay is None else Relay(settings.relay, settings.config.number, mac)
         self._encode_fast = wire.FastEncoder()
         self._notes: list[Note] = []
         self._arrived = True
@@ -75,6 +83,10 @@ class Station:
 
     def receive_frame(self, frame: bytes, now: float) -> None:
         """A frame off the wire."""
+        relay = self.relay
+        if relay is not None and frame[:6] in relay.addresses:
+            self._hear_relay(relay.receive(frame, now), now)
+            return
         for event in self.receiver.receive(frame, now):
             self._take(event)
 
@@ -82,6 +94,27 @@ class Station:
         """A snapshot of the process."""
         self.agent.receive_inputs(inputs, now)
         self._arrived = True
+
+    def _hear_relay(self, events: Iterable[Event[Any]], now: float) -> None:
+        """Pass on what the relay says now; after ``events``, or because it is time to."""
+        assert self.relay is not None
+        self._notes.extend(
+            Note(type(event).__name__, _details(event)) for event in events if not isinstance(event, StateReceived)
+        )
+        testing = self._testing()
+        if not self.relay.due(now) and self._in_test is testing:
+            return
+        self._in_test = testing
+        inputs = self.relay.snapshot(now, in_test=testing)
+        if inputs is None:
+            self.agent.process_lost()
+        else:
+            self.agent.receive_inputs(inputs, now)
+        self._arrived = True
+
+    def _testing(self) -> bool:
+        """Whether values that the relay marks as test count; from the very turn on in which the mode changes."""
+        return self.agent.record.behaviour in (Behaviour.TEST, Behaviour.TEST_BLOCKED)
 
     def stored(self, version: int, record: Record) -> None:
         """A record is on disk."""
@@ -129,6 +162,7 @@ class Station:
         output = Output(commands=turn.commands, notes=turn.notes)
         self._send(self._fast, octets, now, utc_ns, output.frames)
         self._last = (turn.fast, self._last[1])
+        self._order(output, now, utc_ns)
         return output
 
     def prepare(self) -> None:
@@ -139,7 +173,10 @@ class Station:
 
     def counters(self) -> dict[str, dict[str, int]]:
         """What became of the frames of each subscribed stream, by ``gocbRef``."""
-        return {reference: asdict(one.counters) for reference, one in self.receiver.subscribers.items()}
+        subscribers = self.receiver.subscribers
+        if self.relay is not None:
+            subscribers = subscribers | self.relay.receiver.subscribers
+        return {reference: asdict(one.counters) for reference, one in subscribers.items()}
 
     @property
     def published(self) -> tuple[AgentState | None, LoadState | None]:
@@ -155,6 +192,8 @@ class Station:
         """
         for lost in self.receiver.handle_timer(now):
             self._take(lost)
+        if self.relay is not None and (now >= self.relay.next_deadline or self._in_test is not self._testing()):
+            self._hear_relay(self.relay.lost(now), now)
         output = Output()
         if self._arrived or now >= self.agent.next_deadline:
             self._arrived = False
@@ -163,9 +202,21 @@ class Station:
             repetition = publisher.handle_timer(now)
             if repetition is not None:
                 output.frames.append(repetition)
+        self._order(output, now, utc_ns)
         deadlines = (self._fast.next_deadline, self._slow.next_deadline, self.receiver.next_deadline)
         self.next_deadline = min([self.agent.next_deadline, *(d for d in deadlines if d is not None)])
+        if self.relay is not None:
+            self.next_deadline = min(self.next_deadline, self.relay.next_deadline)
         return output
+
+    def _order(self, output: Output, now: float, utc_ns: int) -> None:
+        """Where there is a relay, orders go to it, and whether closing is blocked."""
+        own, _ = self._last
+        if self.relay is None or own is None:
+            return
+        t = UtcTime.from_ns(utc_ns, self.time_quality)
+        output.frames += self.relay.orders(output.commands, own, now, t, shadow=self._shadow)
+        output.commands = []
 
     def _hand_over(self, turn: Turn, now: float, utc_ns: int) -> Output:
         output = Output(commands=turn.commands, record=turn.record, notes=[*self._notes, *turn.notes])
@@ -182,6 +233,11 @@ class Station:
         frame = publisher.publish(all_data, now, UtcTime.from_ns(utc_ns, self.time_quality))
         if frame is not None:
             frames.append(frame)
+
+
+def _details(event: Event[Any]) -> dict[str, Any]:
+    """Members of an event for the journal."""
+    return {name: value for name, value in asdict(event).items() if isinstance(value, str | int | float)}
 
 
 def _incarnation(state: AgentState | LoadState) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import partial
 from itertools import count
@@ -193,7 +193,8 @@ class World:
             feeder = settings.config.feeder
             near = {b.switch for section in feeder.by_number[number].sides for b in feeder.around[section]}
             phase_s = self.rng.uniform(0.0, LOOK_QUIET_S)
-            self.hosts[number] = Host(settings, number, COMMISSIONED, frozenset(near), phase_s)
+            # Each hears the plant itself, whatever relays it has.
+            self.hosts[number] = Host(replace(settings, relay=None), number, COMMISSIONED, frozenset(near), phase_s)
         for number in self.hosts:
             self.start(number)
 

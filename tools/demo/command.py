@@ -65,7 +65,7 @@ def demo(
     if switches and not memory:
         _say_what_it_takes(switches, console)
     with importlib.resources.as_file(importlib.resources.files("scl") / "samples") as samples:
-        site = generated(switches, out) if switches else read_site(site_file or samples / "two_source.toml")
+        site = generated(switches, out) if switches else read_site(site_file or samples / "two_source_relays.toml")
     how: dict[str, Any] = {"seed": seed, "loss": loss / 100}
     if scene in SCRIPTED:
         main = scripted(scene, site, **how)

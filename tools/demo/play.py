@@ -153,7 +153,7 @@ def _sleep_until(at_ns: int, after_s: float) -> None:
 
 
 def play_in_memory(scene: Scene, out: Path) -> Record:
-    """Play in this process under virtual time, with the same agents and frames."""
+    """Play in this process under virtual time, with the same agents and frames; without relays."""
     out.mkdir(parents=True, exist_ok=True)
     script = scene.script
     packets: list[tuple[int, bytes]] = []

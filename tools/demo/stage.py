@@ -1,4 +1,4 @@
-"""Sets the scene for real agents: namespaces, a bridge, a capture, the plant, and one process per switch.
+"""Sets the scene for real agents: namespaces, a bridge, a capture, the plant, relays, and one process per switch.
 
 Everything started here ends with it: children die with their parent, namespaces with their last process, sockets and
 settings with their temporary folder.
@@ -23,6 +23,7 @@ from ied_agents.process.plant_settings import PlantProcessSettings
 from ied_agents.runtime.durable import DurableFile
 from ied_agents.runtime.operator_client import AgentSilentError, ask
 from ied_agents.runtime.realtime import RealTimeHelp
+from ied_agents.runtime.relay_process import RelayProcessSettings
 from ied_agents.runtime.settings import AgentProcessSettings
 from tools.lab import BRIDGE, HOST_INTERFACE, Lab
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from gateway.site import Site
     from ied_agents.process.plant import PlantSettings
+    from ied_agents.runtime.relay_process import SimulatedRelay
 
 READY_S: Final = 30.0
 _READY_PER_AGENT_S: Final = 1.0
@@ -57,6 +59,7 @@ class Stage:
     Attributes:
         agents: process of each switch's agent.
         pcap: the capture.
+        relays: process of the simulated relays; None where the agents have none.
         room: folder of sockets, settings and states; gone with the stage.
     """
 
@@ -68,10 +71,12 @@ class Stage:
     realtime: RealTimeHelp = field(default_factory=RealTimeHelp)
     agents: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
     pcap: Path = field(init=False)
+    relays: subprocess.Popen[bytes] | None = None
     _lab: Lab = field(init=False)
     _plant: subprocess.Popen[bytes] = field(init=False)
     _capture: subprocess.Popen[bytes] = field(init=False)
     _pipes: list[IO[bytes]] = field(default_factory=list)
+    _relays: tuple[SimulatedRelay, ...] = ()
     _exit: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     room: Path = field(init=False)
     _patience_s: float = field(init=False)
@@ -93,7 +98,10 @@ class Stage:
             self._lab = stack.enter_context(Lab.open([a.ied for a in self.site.agents.values()]))
             stack.callback(self._end_agents)
             self._start_capture()
+            self._relays = self.site.simulated_relays()
             self._start_plant()
+            if self._relays:
+                self.start_relays()
             for number, agent in self.site.agents.items():
                 self._journal(agent.ied).unlink(missing_ok=True)
                 self._start_agent(number)
@@ -121,7 +129,7 @@ class Stage:
             plant=self.plant,
             seed=self.seed,
             socket=str(self.room / "plant"),
-            agents={number: str(self.room / f"{number}.inputs") for number in self.site.agents},
+            agents={number: str(self.room / self._listener(number)) for number in self.site.agents},
             log=str(self.out / "plant.jsonl"),
         )
         Path(settings.log).unlink(missing_ok=True)
@@ -134,6 +142,24 @@ class Stage:
             stdout=subprocess.PIPE,
         )
         self._ready(self._plant, "plant")
+
+    def _listener(self, number: int) -> str:
+        """Socket of whoever hears the plant for a switch."""
+        return "relays" if self._relays else f"{number}.inputs"
+
+    def start_relays(self) -> None:
+        """Start the relays' process, at the beginning or when it is gone, and wait until it speaks.
+
+        Raises:
+            StageError: it did not start.
+        """
+        (self.room / "relays").unlink(missing_ok=True)
+        settings = RelayProcessSettings(self._relays, BRIDGE, str(self.room / "relays"), str(self.room / "plant"))
+        document = self.room / "relays.json"
+        document.write_text(settings.to_json(), encoding="utf-8")
+        command = [*_PYTHON, "ied_agents.runtime.relay_process", str(document)]
+        self.relays = self._lab.spawn(BRIDGE, command, stdout=subprocess.PIPE)
+        self._ready(self.relays, "relays")
 
     def _start_agent(self, number: int) -> None:
         agent = self.site.agents[number]

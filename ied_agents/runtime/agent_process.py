@@ -439,7 +439,7 @@ def _outcome(refusal: Reason) -> dict[str, Any]:
 
 
 def _open_link(settings: AgentProcessSettings, addresses: list[bytes]) -> AfPacketLink | LossyLink:
-    packets = AfPacketLink(settings.interface, addresses)
+    packets = AfPacketLink(settings.interface, addresses, tags=False)  # which nothing here asks for
     return LossyLink(packets, settings.receive_loss) if settings.receive_loss else packets
 
 

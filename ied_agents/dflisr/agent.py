@@ -359,11 +359,12 @@ class Agent:
 
     # -- one turn -------------------------------------------------------------------------------------------------
 
-    def react(self, switch: int, before: AgentState | None, now: float) -> Turn | None:
-        """Trip on a clear request ahead of the turn that it belongs to, where that is sure to trip on it too.
+    def clear_request(self, switch: int, before: AgentState | None, now: float) -> EventId:
+        """The event for which a clear request asks this breaker to trip, where the turn is sure to trip for it.
 
         To be called only when the last state of ``switch`` is all that has come in since the last turn, and before
-        :attr:`next_deadline`; :meth:`evaluate` must follow.
+        :attr:`next_deadline`. What :meth:`prepare` gave last may then be published at once; :meth:`trip` and
+        :meth:`evaluate` must follow.
 
         Args:
             switch: whose state :meth:`receive_state` has just taken.
@@ -371,22 +372,24 @@ class Agent:
             now: s.
 
         Returns:
-            The order, and the last published state with the trip; None if the turn is to decide.
+            The event; NO_EVENT if the turn is to decide.
         """
         # With no order to open on its way or in vain, the last turn saw no reason of another kind.
-        event = NO_EVENT if self._orders.opening else self._reflex.request(switch, before, now)
-        if event == NO_EVENT:
-            return None
+        if self._orders.opening or self._behaviour() is not Behaviour.ON:
+            return NO_EVENT
+        return self._reflex.request(switch, before, now)
+
+    def trip(self, event: EventId, now: float) -> Turn:
+        """Order the trip for what :meth:`clear_request` gave, and publish it."""
         inputs = self.situation.inputs
         self._recloser.follow(now, closed=True, pickup=inputs is not None and inputs.pickup)
         self._turn = turn = Turn(self._reflex.prepare(), self._turn.slow)
-        if not self._serve_clear(event, now):
-            return None
-        self.situation.own = turn.fast
+        if self._serve_clear(event, now):
+            self.situation.own = turn.fast
         return turn
 
     def prepare(self) -> AgentState | None:
-        """Get ready for :meth:`react`; to be called when all that a turn decided has been sent.
+        """Get ready for :meth:`clear_request`; to be called when all that a turn decided has been sent.
 
         Returns:
             What a trip now would have it publish; None where there is nothing to trip.
@@ -452,7 +455,7 @@ class Agent:
                 self._set_side(side, StoredSide())
                 said[side] = CLEAR_SIDE  # nor does the own word of it count any more
                 self._note("test over", {"section": self._section(side)})
-        self.situation.own = replace(self.situation.own, sides=(said[0], said[1]))
+        self.situation.own = self.situation.own._replace(sides=(said[0], said[1]))
 
     def _decided(self) -> tuple[Any, ...]:
         """What reclosing and restoring may change of what is published."""

@@ -179,9 +179,12 @@ class AgentProcess:
                 if not frames:
                     break
                 self._station.receive_frame(frames[0], now)
-                urgent = self._station.react(now, time.time_ns())
-                if urgent is not None:
-                    self._carry_out(urgent, now)
+                utc_ns = time.time_ns()
+                tripping = self._station.react(now, utc_ns)
+                if tripping is not None:
+                    # Others wait for the word, the switch takes its time: the order follows.
+                    self._send(tripping, now)
+                    self._carry_out(self._station.trip(now, utc_ns), now)
             # These have waited already; the order within a stream is its numbers' business.
             waited = self._leisure.receive()
             self._backlog = len(waited) >= FRAMES_AT_ONCE
@@ -203,18 +206,21 @@ class AgentProcess:
 
     def _carry_out(self, output: Output, now: float) -> None:
         for frame in output.frames:
-            self._counters.frames_sent += 1
-            try:
-                self._link.send(frame)
-                self._link_down = False
-            except LinkError as error:
-                self._link_failed(error, now)
+            self._send(frame, now)
         for command in output.commands:
             self._order(command)
         if output.record is not None:
             self._write(*output.record)
         for note in output.notes:
             self._journal.record(note.kind, now, **note.detail)
+
+    def _send(self, frame: bytes, now: float) -> None:
+        self._counters.frames_sent += 1
+        try:
+            self._link.send(frame)
+            self._link_down = False
+        except LinkError as error:
+            self._link_failed(error, now)
 
     def _note_published(self, now: float) -> None:
         """For whoever shows what this agent says to others: every state, with its time, in order."""
@@ -433,7 +439,7 @@ def _outcome(refusal: Reason) -> dict[str, Any]:
 
 
 def _open_link(settings: AgentProcessSettings, addresses: list[bytes]) -> AfPacketLink | LossyLink:
-    packets = AfPacketLink(settings.interface, addresses)
+    packets = AfPacketLink(settings.interface, addresses, tags=False)  # which nothing here asks for
     return LossyLink(packets, settings.receive_loss) if settings.receive_loss else packets
 
 

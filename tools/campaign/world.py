@@ -476,7 +476,7 @@ class World:
 
 def _difference(before: AgentState, after: AgentState) -> dict[str, Any]:
     """What of a state changed."""
-    return {name: getattr(after, name) for name in after.__slots__ if getattr(after, name) != getattr(before, name)}
+    return {name: getattr(after, name) for name in after._fields if getattr(after, name) != getattr(before, name)}
 
 
 def _nothing() -> None:

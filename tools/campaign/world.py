@@ -72,7 +72,9 @@ class ToldPlant(Plant):
         told: all of them so far.
     """
 
-    told: list[PlantEvent]
+    def __init__(self, network: PlantNetwork, settings: PlantSettings, rng: Random) -> None:
+        super().__init__(network, settings, rng, 0.0, EPOCH_NS)
+        self.told: list[PlantEvent] = []
 
     def events(self) -> list[PlantEvent]:
         """What happened since the last call."""
@@ -198,9 +200,7 @@ class World:
 
     def build_plant(self) -> ToldPlant:
         """The plant as it is at virtual time 0."""
-        plant = ToldPlant(self.plant_network, self.plant_settings, self.rng, 0.0, EPOCH_NS)
-        plant.told = []
-        return plant
+        return ToldPlant(self.plant_network, self.plant_settings, self.rng)
 
     # -- agents ---------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from tools.campaign.world import World
+from tools.campaign.world import ToldPlant, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ied_agents.process.plant import PlantSettings
     from ied_agents.runtime.memory_link import Disturbance
     from tools.campaign.feeders import FeederSystem
-    from tools.campaign.world import ToldPlant
 
 SETTLED_S: Final = 20.0
 """So long after the last change only repetitions are left; what a site lets its agents wait for comes on top."""
@@ -30,13 +29,28 @@ _PLANT_STEP_S: Final = 60.0
 class LiveWorld(World):
     """The live set: the plant is its own.
 
+    Args:
+        system: the network, with the agents' settings.
+        plant: how the plant behaves.
+        seed: of all chance.
+        disturbance: how bad the network is.
+
     Attributes:
         beside: its shadow, which hears the same process.
         ordered: commands that reached the plant.
     """
 
-    beside: ShadowWorld | None = None
-    ordered = 0
+    def __init__(self, system: FeederSystem, plant: PlantSettings, seed: str, disturbance: Disturbance) -> None:
+        self.beside: ShadowWorld | None = None
+        self.ordered = 0
+        self._seed = seed
+        super().__init__(
+            system.plant, plant, system.agents, random.Random(seed), disturbance, real_frames=False, telling=True
+        )
+
+    def build_plant(self) -> ToldPlant:
+        """The plant draws from a source of its own: what the agents draw must be the same in both sets."""
+        return ToldPlant(self.plant_network, self.plant_settings, random.Random(f"{self._seed} plant"))
 
     def _send_inputs(self, inputs: SwitchInputs) -> None:
         super()._send_inputs(inputs)
@@ -54,17 +68,23 @@ class ShadowWorld(World):
     Args:
         live: the live set.
         system: the network, with the agents' settings.
-        rng: drawn alike to the live set's.
+        seed: the live set's, for the same delays.
 
     Attributes:
         ordered: commands that reached the plant: none, if these agents are in shadow.
     """
 
-    def __init__(self, live: LiveWorld, system: FeederSystem, rng: random.Random) -> None:
+    def __init__(self, live: LiveWorld, system: FeederSystem, seed: str) -> None:
         self.ordered = 0
         self._live = live
         super().__init__(
-            system.plant, live.plant_settings, system.agents, rng, live.network.disturbance, real_frames=False, telling=True
+            system.plant,
+            live.plant_settings,
+            system.agents,
+            random.Random(seed),
+            live.disturbance,
+            real_frames=False,
+            telling=True,
         )
 
     def build_plant(self) -> ToldPlant:
@@ -110,14 +130,9 @@ class Beside:
     def __init__(
         self, system: FeederSystem, shadows: FeederSystem, plant: PlantSettings, seed: str, disturbance: Disturbance
     ) -> None:
-        def chance() -> random.Random:
-            return random.Random(seed)
-
         self.stepped_s = 0.0
-        self.live = LiveWorld(
-            system.plant, plant, system.agents, chance(), disturbance, real_frames=False, telling=True
-        )
-        self.shadow = self.live.beside = ShadowWorld(self.live, shadows, chance())
+        self.live = LiveWorld(system, plant, seed, disturbance)
+        self.shadow = self.live.beside = ShadowWorld(self.live, shadows, seed)
         waits = (s.transfer_after_s + s.trip_delay_s + sum(s.shots) for s in system.feeder.switches)
         self._settled_s = SETTLED_S + max(waits)
 

@@ -848,7 +848,7 @@ class Agent:
         return True
 
     def _order(self, what: str, command: SwitchCommand, detail: dict[str, Any], now: float) -> None:
-        """Give an order to the switch. In shadow it is only noted: what becomes of it, the live system's order shows."""
+        """Give an order to the switch; in shadow only note it: what becomes of it, the live system shows."""
         self._wake(self._orders.deadline(now))
         if self.situation.config.shadow:
             self._note(f"would {what}", {**detail, "mode": "SHADOW"})

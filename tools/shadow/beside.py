@@ -1,7 +1,8 @@
 """One plant and two sets of agents under virtual time: the live one, and its shadow on a network of its own.
 
-Both hear the same process at the same moments. Each set has its own network and its own disks, with delays drawn alike,
-so that what an agent decides its shadow must decide at the same moment. Only the live set's commands are to arrive.
+Both hear the same process at the same moments. Each set has its own network and its own disks, and a frame or a record
+takes as long in both: the delays are drawn by who sends or writes and when. So what an agent decides its shadow must
+decide at the same moment. Only the live set's commands are to reach the plant.
 """
 
 from __future__ import annotations
@@ -19,14 +20,46 @@ if TYPE_CHECKING:
     from ied_agents.process.inputs import SwitchCommand, SwitchInputs
     from ied_agents.process.plant import PlantSettings
     from ied_agents.runtime.memory_link import Disturbance
+    from ied_agents.runtime.station import Output
     from tools.campaign.feeders import FeederSystem
+    from tools.campaign.light_station import LightOutput
+    from tools.campaign.world import Host
 
 SETTLED_S: Final = 20.0
 """So long after the last change only repetitions are left; what a site lets its agents wait for comes on top."""
 _PLANT_STEP_S: Final = 60.0
 
 
-class LiveWorld(World):
+class _Alike(World):
+    """A world in which chance goes by the agent and the moment, not by what has happened before.
+
+    A frame that only one set sends (that its agent's mode is another) would shift all later delays else.
+
+    Attributes:
+        ordered: commands that reached the plant.
+    """
+
+    def __init__(self, system: FeederSystem, plant: PlantSettings, seed: int, disturbance: Disturbance) -> None:
+        self.ordered = 0
+        self.seed = seed
+        super().__init__(
+            system.plant, plant, system.agents, random.Random(seed), disturbance, real_frames=False, telling=True
+        )
+
+    def _carry_out(self, host: Host, output: Output | LightOutput) -> None:
+        self.rng.seed(hash((self.seed, host.number, self.now)))
+        super()._carry_out(host, output)
+
+    def _write(self, host: Host) -> None:
+        self.rng.seed(hash((self.seed, -host.number, self.now)))
+        super()._write(host)
+
+    def _obey(self, command: SwitchCommand) -> None:
+        self.ordered += 1
+        super()._obey(command)
+
+
+class LiveWorld(_Alike):
     """The live set: the plant is its own.
 
     Args:
@@ -37,55 +70,31 @@ class LiveWorld(World):
 
     Attributes:
         beside: its shadow, which hears the same process.
-        ordered: commands that reached the plant.
     """
 
-    def __init__(self, system: FeederSystem, plant: PlantSettings, seed: str, disturbance: Disturbance) -> None:
-        self.beside: ShadowWorld | None = None
-        self.ordered = 0
-        self._seed = seed
-        super().__init__(
-            system.plant, plant, system.agents, random.Random(seed), disturbance, real_frames=False, telling=True
-        )
+    beside: ShadowWorld | None = None
 
     def build_plant(self) -> ToldPlant:
-        """The plant draws from a source of its own: what the agents draw must be the same in both sets."""
-        return ToldPlant(self.plant_network, self.plant_settings, random.Random(f"{self._seed} plant"))
+        """The plant, with chance of its own."""
+        return ToldPlant(self.plant_network, self.plant_settings, random.Random(self.seed))
 
     def _send_inputs(self, inputs: SwitchInputs) -> None:
         super()._send_inputs(inputs)
         if self.beside is not None:
             self.beside.show(inputs)
 
-    def _obey(self, command: SwitchCommand) -> None:
-        self.ordered += 1
-        super()._obey(command)
 
-
-class ShadowWorld(World):
+class ShadowWorld(_Alike):
     """The shadow set: it moves with the live one, and what its agents order would reach the live one's plant.
 
     Args:
         live: the live set.
         system: the network, with the agents' settings.
-        seed: the live set's, for the same delays.
-
-    Attributes:
-        ordered: commands that reached the plant: none, if these agents are in shadow.
     """
 
-    def __init__(self, live: LiveWorld, system: FeederSystem, seed: str) -> None:
-        self.ordered = 0
+    def __init__(self, live: LiveWorld, system: FeederSystem) -> None:
         self._live = live
-        super().__init__(
-            system.plant,
-            live.plant_settings,
-            system.agents,
-            random.Random(seed),
-            live.disturbance,
-            real_frames=False,
-            telling=True,
-        )
+        super().__init__(system, live.plant_settings, live.seed, live.disturbance)
 
     def build_plant(self) -> ToldPlant:
         """That of the live set."""
@@ -107,10 +116,6 @@ class ShadowWorld(World):
     def _follow_plant(self) -> None:
         """The live set does."""
 
-    def _obey(self, command: SwitchCommand) -> None:
-        self.ordered += 1
-        super()._obey(command)
-
 
 class Beside:
     """Runs both sets together.
@@ -128,11 +133,11 @@ class Beside:
     """
 
     def __init__(
-        self, system: FeederSystem, shadows: FeederSystem, plant: PlantSettings, seed: str, disturbance: Disturbance
+        self, system: FeederSystem, shadows: FeederSystem, plant: PlantSettings, seed: int, disturbance: Disturbance
     ) -> None:
         self.stepped_s = 0.0
         self.live = LiveWorld(system, plant, seed, disturbance)
-        self.shadow = self.live.beside = ShadowWorld(self.live, shadows, seed)
+        self.shadow = self.live.beside = ShadowWorld(self.live, shadows)
         waits = (s.transfer_after_s + s.trip_delay_s + sum(s.shots) for s in system.feeder.switches)
         self._settled_s = SETTLED_S + max(waits)
 

@@ -229,6 +229,14 @@ class LightStation:
         """Something else changed: decide anew in the next turn."""
         self._arrived = True
 
+    def pass_over(self, seconds: float) -> None:
+        """Let time go by in which all streams only repeat: what is due, and what runs out, is so much later."""
+        self._fast.next_deadline += seconds
+        self._slow.next_deadline += seconds
+        for subscriber in self.subscribers.values():
+            subscriber.deadline += seconds
+        self._expiry += seconds
+
     def idle(self, now: float) -> bool:
         """Whether a turn now would change and send nothing."""
         return not self._arrived and now < self.next_deadline

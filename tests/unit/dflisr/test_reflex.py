@@ -141,9 +141,11 @@ def test_it_does_not_trip_for_a_peer_in_test_or_off(bench, asks, behaviour):
     assert agent.turn().orders == []
 
 
-def test_it_does_not_trip_in_shadow(bench, asks):
+def test_in_shadow_it_comes_as_early_and_trips_nothing(bench, asks):
     agent = bench(1, shadow=True).quiet()
-    assert asks(agent) is None
+    reflex = asks(agent)
+    assert (reflex.fast.trip, reflex.commands) == (True, [])
+    assert "would open" in [note.kind for note in reflex.notes]
     assert agent.turn().orders == []
 
 

@@ -377,7 +377,7 @@ class Agent:
             The event; NO_EVENT if the turn is to decide.
         """
         # With no order to open on its way or in vain, the last turn saw no reason of another kind.
-        if self._orders.opening or self._behaviour() is not Behaviour.ON:
+        if self._orders.opening or self._record.behaviour is not Behaviour.ON:
             return NO_EVENT
         return self._reflex.request(switch, before, now)
 

@@ -138,7 +138,7 @@ def test_an_agent_switched_on_again_takes_up_the_locks_of_its_peers(bench, netwo
 
 def _decided(turned):
     """What was decided, told alike of an agent in operation and of its shadow."""
-    state = replace(turned.fast, behaviour=Behaviour.ON)
+    state = turned.fast._replace(behaviour=Behaviour.ON)
     return state, turned.slow, [kind.replace("would open", "open ordered") for kind in turned.notes], turned.records
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from scl.substation import LNode
     from scl.topology import Switch
 
+MOST_MAX_TIME_MS: Final = 1000.0
+_MARKED: Final = frozenset(("Pos", "Str", "VolA", "VolB"))
 _OPERATING: Final = frozenset(("XCBR", "XSWI", "CSWI"))
 
 
@@ -63,6 +65,17 @@ def agents_hear(checked: Checked) -> Iterator[Finding]:
             if signal.needed and name not in known:
                 message = f"agent {ied.name} has no input {name} ({signal.meaning}): {signal.needed}"
                 yield checked.finding("relay-input-missing", message, ln)
+        marked = {each.element for each in inputs if each.part == "quality"}
+        for each in inputs:
+            if each.part == "value" and each.signal in _MARKED and each.element not in marked:
+                message = f"agent {ied.name} takes {each.element} ({each.signal}) without its quality"
+                yield checked.finding("relay-quality", message, ln)
+        for stream in {each.stream.gocbRef: each.stream for each in inputs}.values():
+            if stream.max_time_ms is not None and stream.max_time_ms > MOST_MAX_TIME_MS:
+                message = (
+                    f"{stream.gocbRef}, which agent {ied.name} takes, repeats every {stream.max_time_ms:g} ms only"
+                )
+                yield checked.finding("relay-slow", message, stream.control)
         yield from _orders(checked, ied, ldevice)
 
 

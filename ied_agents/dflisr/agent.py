@@ -170,8 +170,8 @@ class Agent:
         """Whether there was a sign of a fault in the last two seconds, or a restoration is under way."""
         return self._picture.alert(now) or self._progress.stage in (Stage.ISOLATING, Stage.RESTORING)
 
-    def receive_inputs(self, inputs: SwitchInputs, now: float) -> None:
-        """The process's latest snapshot."""
+    def receive_inputs(self, inputs: SwitchInputs, now: float, heard_at: float | None = None) -> None:
+        """The process's latest snapshot; with ``heard_at``, s, its word is of then."""
         last = self.situation.inputs
         if inputs.switch != self.situation.me.number:
             self._note_for_next_turn("inputs refused", {"why": f"they are those of switch {inputs.switch}"})
@@ -180,7 +180,7 @@ class Agent:
         # Order counts only against what is still believed: one wild number must not deafen the agent for good.
         if older and self.situation.inputs_valid(now):
             return
-        self.situation.inputs, self.situation.inputs_at = inputs, now
+        self.situation.inputs, self.situation.inputs_at = inputs, now if heard_at is None else heard_at
         for side, voltage in enumerate(inputs.voltage):
             since = self.situation.live_since[side]
             # Of what was before the first word nothing is known: a loss of supply counts if it was seen.

@@ -1,7 +1,9 @@
 """An agent's process behind a relay that speaks GOOSE: values by meaning in, snapshots out; orders in, states out.
 
-Sans-IO. What the relay says is believed as long as its streams live and its qualities are good: without its protection
-elements there is no snapshot at all, for their silence would pass for "no fault"; anything else is unknown alone.
+Sans-IO. What the relay says is believed as long as its streams are heard and its qualities are good: without its
+protection elements there is no snapshot at all, for their silence would pass for "no fault"; anything else is unknown
+alone, and so is a value that cannot be read. Where several mean the same, all must be known, and positions agree.
+
 What elements can prove: a directional start tells where the fault is; a start without direction (PIOC, an earth-fault
 indicator without voltage), the relay's own trip, or starts that contradict each other tell only that there is one.
 """
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ied_agents.iec61850.data import BitString
 from ied_agents.iec61850.dbpos import Dbpos
-from ied_agents.iec61850.quality import Quality, Validity
+from ied_agents.iec61850.quality import INVALID, Quality, Validity
 from ied_agents.process.inputs import Direction, SwitchInputs, Voltage
 
 if TYPE_CHECKING:
@@ -28,6 +30,11 @@ ABSENT_TO: Final = 0.2
 """Of the nominal voltage; between them it is unknown."""
 REFRESH_S: Final = 0.5
 """How often a snapshot is made without news, while the streams live."""
+SILENCE_S: Final = 3.0
+"""A stream that was not heard for so long is not believed, however long its publisher would have it live."""
+_IDLE_A: Final = 1.0
+"""A current below this needs no direction: it is no load."""
+_REACHED: Final = {"open": Dbpos.OFF, "close": Dbpos.ON}
 _ALARM: Final = 3  # Health (IEC 61850-7-4)
 _PROTECTION: Final = frozenset(("Str", "Tr"))
 
@@ -87,15 +94,24 @@ class _Element:
     nominal: float = 0.0
     streams: set[int] = field(default_factory=set)
 
-    def usable(self, alive: set[int], *, in_test: bool) -> bool:
+    def usable(self, fresh: set[int], *, in_test: bool) -> bool:
         """Whether its value can be trusted; one marked as test by an agent in test alone."""
-        if self.value is None or not self.streams <= alive:
+        if self.value is None or not self.streams <= fresh:
             return False
         quality = self.quality
         if quality is None:
             return True
         sound = quality.validity is Validity.GOOD and not quality.substituted and not quality.operatorBlocked
         return sound and (in_test or not quality.test)
+
+    def take(self, part: Part, value: Any) -> None:
+        """A part as heard; None if it could not be read."""
+        if part == "quality":
+            self.quality = INVALID if value is None else value
+        elif part == "direction":
+            self.direction = Direction.UNKNOWN if value is None else value
+        else:
+            self.value = value
 
 
 class RelayInputs:
@@ -116,70 +132,82 @@ class RelayInputs:
             element.nominal = element.nominal or signal.nominal
             element.streams.add(signal.stream)
             self._by_stream.setdefault(signal.stream, []).append((signal, element))
-        self._alive: set[int] = set()
+        self._heard_at: dict[int, float] = {}
         self._sequence = 0
         self._stamp_ns = 0
+        needed = ("Pos", *_PROTECTION)
+        self._needed = {signal.stream for signal in config.signals if signal.signal in needed}
 
-    def read(self, stream: int, values: tuple[Data, ...]) -> list[tuple[_Element, Part, Any]]:
-        """What a state of a stream says, for :meth:`take`.
+    def take(self, stream: int, values: tuple[Data, ...], stamp_ns: int) -> list[str]:
+        """A new state of a stream, which changed at ``stamp_ns`` by the relay's clock.
 
         Args:
             stream: index of the stream.
             values: its members.
+            stamp_ns: as its publisher says.
 
-        Raises:
-            RelayValueError: a value is not there, or not of the type it should have.
+        Returns:
+            What of it could not be read: by element, meaning and part, with the reason.
         """
-        return [(element, signal.part, _read(signal, values)) for signal, element in self._by_stream[stream]]
-
-    def take(self, stream: int, said: list[tuple[_Element, Part, Any]], stamp_ns: int) -> None:
-        """A new state of a stream, which changed at ``stamp_ns`` by the relay's clock."""
-        for element, part, value in said:
-            setattr(element, part, value)
+        problems = []
+        for signal, element in self._by_stream[stream]:
+            try:
+                value = _read(signal, values)
+            except RelayValueError as error:
+                value = None
+                problems.append(str(error))
+            element.take(signal.part, value)
         self._stamp_ns = max(self._stamp_ns, stamp_ns)
-        self._alive.add(stream)
+        return problems
+
+    def heard(self, stream: int, now: float) -> None:
+        """A frame of a stream came, with a new state or the last one once more."""
+        self._heard_at[stream] = now
 
     def lost(self, stream: int) -> None:
-        """A stream's time to live ran out: nothing in it is known any more."""
-        self._alive.discard(stream)
+        """Nothing in a stream is known until it is heard again: its time to live ran out, or it cannot be read."""
+        self._heard_at.pop(stream, None)
 
-    def resumed(self, stream: int) -> None:
-        """It goes on as it was; a new state follows if it changed meanwhile."""
-        self._alive.add(stream)
+    @property
+    def heard_at(self) -> float:
+        """When position and protection were heard last, s: how old a snapshot's word is."""
+        return min((self._heard_at.get(stream, -math.inf) for stream in self._needed), default=-math.inf)
 
-    def snapshot(self, *, in_test: bool) -> SwitchInputs | None:
+    def snapshot(self, now: float, *, in_test: bool) -> SwitchInputs | None:
         """What the relay says now; None if it does not see faults, or is not well.
 
         Args:
+            now: s.
             in_test: the agent is in test: values marked as test count.
         """
-        elements = self._elements.values()
-        known = [element for element in elements if element.usable(self._alive, in_test=in_test)]
-        blind = len(known) < len(elements) and any(e.signal in _PROTECTION and e not in known for e in elements)
-        ill = any(element.signal == "Health" and element.value == _ALARM for element in known)
-        if blind or ill:
+        fresh = {stream for stream, at in self._heard_at.items() if now - at <= SILENCE_S}
+        known: dict[str, list[_Element] | None] = {}
+        for element in self._elements.values():
+            so_far = known.setdefault(element.signal, [])
+            usable = element.usable(fresh, in_test=in_test)
+            known[element.signal] = [*so_far, element] if so_far is not None and usable else None
+        if any(name in known and known[name] is None for name in (*_PROTECTION, "Health")):
             return None
-        by_signal: dict[str, list[_Element]] = {}
-        for element in known:
-            by_signal.setdefault(element.signal, []).append(element)
+        if any(element.value == _ALARM for element in known.get("Health") or ()):
+            return None
         self._sequence += 1
-        position = by_signal.get("Pos")
-        started = [e for name in _PROTECTION for e in by_signal.get(name, ()) if e.value]
+        positions = {element.value for element in known.get("Pos") or ()}
+        started = [e for name in _PROTECTION for e in known.get(name) or () if e.value]
         direction = self._direction(started)
-        current = max((abs(e.value) for e in by_signal.get("A", ())), default=None)
+        current = max((abs(element.value) for element in known.get("A") or ()), default=None)
         return SwitchInputs(
             switch=self._switch,
             sequence=self._sequence,
             stamp_ns=self._stamp_ns,
-            position=position[0].value if position else Dbpos.INTERMEDIATE,
-            position_valid=position is not None,
+            position=positions.pop() if len(positions) == 1 else Dbpos.INTERMEDIATE,
+            position_valid=bool(known.get("Pos")) and not positions,
             pickup=bool(started),
             direction=direction,
             direction_trusted=direction in (Direction.FORWARD, Direction.BACKWARD),
-            flow_a=self._flow(current, by_signal.get("TotW")),
+            flow_a=self._flow(current, known.get("TotW")),
             current_a=current,
-            voltage=(self._voltage("VolA", by_signal), self._voltage("VolB", by_signal)),
-            generation_a=(self._generation(0, by_signal), self._generation(1, by_signal)),
+            voltage=(_voltage(known.get("VolA")), _voltage(known.get("VolB"))),
+            generation_a=(self._generation(0, known), self._generation(1, known)),
         )
 
     def _direction(self, started: Iterable[_Element]) -> Direction:
@@ -192,26 +220,32 @@ class RelayInputs:
         return Direction.BACKWARD if direction is Direction.FORWARD else Direction.FORWARD
 
     def _flow(self, current_a: float | None, power: list[_Element] | None) -> float | None:
-        """Load current with the sign of the active power."""
+        """Load current with the sign of the active power; a current without one has no known direction."""
         if current_a is None or not power:
             return None
-        flow = math.copysign(current_a, power[0].value) if power[0].value else 0.0
+        watts = power[0].value
+        if not watts:
+            return 0.0 if current_a < _IDLE_A else None
+        flow = math.copysign(current_a, watts)
         return -flow if self._config.reversed else flow
 
-    def _voltage(self, signal: str, by_signal: Mapping[str, list[_Element]]) -> Voltage:
-        """Present or absent if all phases say so, and every one that is configured is heard."""
-        heard = by_signal.get(signal, [])
-        configured = sum(name == signal for name, _ in self._elements)
-        if not heard or len(heard) < configured:
-            return Voltage.UNKNOWN
-        parts = [float(e.value) / e.nominal if e.nominal else float(e.value) for e in heard]
-        if min(parts) >= PRESENT_FROM:
-            return Voltage.PRESENT
-        return Voltage.ABSENT if max(parts) <= ABSENT_TO else Voltage.UNKNOWN
+    def _generation(self, side: int, known: Mapping[str, list[_Element] | None]) -> float:
+        """As measured; what is not known is reckoned with as the larger of the last word and the site's figure."""
+        signal, site_a = ("GenA", "GenB")[side], self._config.generation_a[side]
+        if measured := known.get(signal):
+            return max(abs(float(element.value)) for element in measured)
+        last = [abs(float(e.value)) for e in self._elements.values() if e.signal == signal and e.value is not None]
+        return max([site_a, *last])
 
-    def _generation(self, side: int, by_signal: Mapping[str, list[_Element]]) -> float:
-        measured = by_signal.get(("GenA", "GenB")[side])
-        return abs(measured[0].value) if measured else self._config.generation_a[side]
+
+def _voltage(elements: list[_Element] | None) -> Voltage:
+    """Present or absent if all phases say so."""
+    if not elements:
+        return Voltage.UNKNOWN
+    parts = [abs(float(e.value)) / e.nominal if e.nominal else float(e.value) for e in elements]
+    if min(parts) >= PRESENT_FROM:
+        return Voltage.PRESENT
+    return Voltage.ABSENT if max(parts) <= ABSENT_TO else Voltage.UNKNOWN
 
 
 def _read(signal: RelaySignal, values: tuple[Data, ...]) -> Any:
@@ -265,19 +299,17 @@ class RelayOrders:
 class OrderPulses:
     """Holds orders as state until they have had their effect, or for the longest time an operation takes.
 
-    A close ends at once with anything that speaks against it: an order to open, or a block.
+    A close ends at once with anything that speaks against it, and with an order to open.
 
     Args:
         pulse_s: longest time, s.
 
     Attributes:
-        orders: what the relay is told now.
         next_deadline: when :meth:`follow` must be called, s.
     """
 
     def __init__(self, pulse_s: float) -> None:
         self._pulse_s = pulse_s
-        self.orders = RelayOrders()
         self.next_deadline = math.inf
         self._operation: Operation | None = None
 
@@ -286,20 +318,24 @@ class OrderPulses:
         self._operation = operation
         self.next_deadline = now + self._pulse_s
 
-    def follow(self, position: Dbpos, now: float, *, block_close: bool) -> RelayOrders:
+    def seen(self, position: Dbpos) -> None:
+        """The relay tells a position that can be trusted: the one that was ordered ends the order, once and for all."""
+        if self._operation is not None and position is _REACHED[self._operation]:
+            self._end()
+
+    def follow(self, now: float, *, may_close: bool, block_close: bool) -> RelayOrders:
         """What to tell the relay now.
 
         Args:
-            position: of the switch; anything but on and off if it is not known.
             now: s.
-            block_close: closing is blocked.
+            may_close: nothing speaks against a close that was ordered.
+            block_close: the relay shall let no close pass.
         """
-        reached = {"open": Dbpos.OFF, "close": Dbpos.ON}
-        operation = self._operation
-        if operation is not None and (
-            position is reached[operation] or now >= self.next_deadline or (operation == "close" and block_close)
-        ):
-            self._operation = operation = None
-            self.next_deadline = math.inf
-        self.orders = RelayOrders(operation == "open", operation == "close", block_close)
-        return self.orders
+        closing = self._operation == "close"
+        if now >= self.next_deadline or (closing and (block_close or not may_close)):
+            self._end()
+        return RelayOrders(self._operation == "open", self._operation == "close", block_close)
+
+    def _end(self) -> None:
+        self._operation = None
+        self.next_deadline = math.inf

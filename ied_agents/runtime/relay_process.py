@@ -171,13 +171,18 @@ class RelayPublishers:
         return (inputs.position, sound, inputs.pickup, int(direction), GOOD, inputs.pickup, GOOD, _HEALTHY)
 
     def _measured_of(self, inputs: SwitchInputs) -> tuple[Leaf, ...]:
-        flow, current = inputs.flow_a or 0.0, inputs.current_a or 0.0
-        known = GOOD if inputs.flow_a is not None else INVALID
-        power = flow * self._nominal_v * _SQRT3
+        power = (inputs.flow_a or 0.0) * self._nominal_v * _SQRT3
         voltages: list[Leaf] = []
         for side in inputs.voltage:
             voltages += [self._nominal_v * (side is Voltage.PRESENT), INVALID if side is Voltage.UNKNOWN else GOOD]
-        return (current, known, power, known, *voltages, *inputs.generation_a)
+        return (
+            inputs.current_a or 0.0,
+            INVALID if inputs.current_a is None else GOOD,
+            power,
+            INVALID if inputs.flow_a is None else GOOD,
+            *voltages,
+            *inputs.generation_a,
+        )
 
 
 class RelayProcess:
@@ -259,6 +264,7 @@ class RelayProcess:
 
     def _on_timer(self) -> None:
         now = self._loop.time()
+        self._receiver.handle_timer(now)  # an agent that was started again is heard whatever its clock says
         for relay in self._relays.values():
             if now >= relay.next_deadline:
                 self._send(relay.repeat(now))

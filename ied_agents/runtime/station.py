@@ -16,11 +16,9 @@ from ied_agents.goose.events import StateReceived, StreamLost, StreamResumed
 from ied_agents.goose.publisher import Publisher
 from ied_agents.goose.subscriber import Receiver, Subscriber
 from ied_agents.iec61850.utctime import UtcTime
-from ied_agents.runtime.relay_streams import Relay
+from ied_agents.runtime.relay_streams import Relay, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from ied_agents.dflisr.agent import Turn
     from ied_agents.dflisr.records import AgentState, LoadState
     from ied_agents.dflisr.stored import Record
@@ -59,7 +57,6 @@ class Station:
     def __init__(self, settings: AgentSettings, record: Record, *, unclean: bool, mac: bytes, now: float) -> None:
         self.agent = Agent(settings.config, record, unclean=unclean, now=now)
         self.time_quality = 0
-        self._shadow = settings.config.shadow
         self._in_test = False
         self._fast = Publisher(settings.own.fast.publisher(mac))
         self._slow = Publisher(settings.own.slow.publisher(mac))
@@ -87,8 +84,10 @@ class Station:
         """A frame off the wire."""
         relay = self.relay
         if relay is not None and frame[:6] in relay.addresses:
-            self._hear_relay(relay.receive(frame, now), now)
-            return
+            notes = relay.receive(frame, now)
+            if notes is not None:
+                self._hear_relay(notes, now)
+                return
         for event in self.receiver.receive(frame, now):
             self._take(event)
 
@@ -97,22 +96,20 @@ class Station:
         self.agent.receive_inputs(inputs, now)
         self._arrived = True
 
-    def _hear_relay(self, events: Iterable[Event[Any]], now: float) -> None:
-        """Pass on what the relay says now; after ``events``, or because it is time to."""
+    def _hear_relay(self, notes: list[Note], now: float) -> None:
+        """Pass on what the relay says now, if there is news or it is time to."""
         assert self.relay is not None
-        self._notes.extend(
-            Note(type(event).__name__, _details(event)) for event in events if not isinstance(event, StateReceived)
-        )
+        self._notes += notes
         testing = self._testing()
         if not self.relay.due(now) and self._in_test is testing:
             return
         self._in_test = testing
-        inputs = self.relay.snapshot(now, in_test=testing)
+        inputs, heard_at = self.relay.snapshot(now, in_test=testing)
         if inputs is None:
             self.agent.process_lost()
         else:
-            self.agent.receive_inputs(inputs, now)
-        self._arrived = True
+            self.agent.receive_inputs(inputs, now, heard_at)
+        self._arrived, self._alone = True, None
 
     def _testing(self) -> bool:
         """Whether values that the relay marks as test count; from the very turn on in which the mode changes."""
@@ -199,6 +196,7 @@ class Station:
             now: s.
             utc_ns: CLOCK_REALTIME, ns, for the time stamps of new states.
         """
+        self._alone = None
         for lost in self.receiver.handle_timer(now):
             self._take(lost)
         if self.relay is not None and (now >= self.relay.next_deadline or self._in_test is not self._testing()):
@@ -220,11 +218,10 @@ class Station:
 
     def _order(self, output: Output, now: float, utc_ns: int) -> None:
         """Where there is a relay, orders go to it, and whether closing is blocked."""
-        own, _ = self._last
-        if self.relay is None or own is None:
+        if self.relay is None:
             return
         t = UtcTime.from_ns(utc_ns, self.time_quality)
-        output.frames += self.relay.orders(output.commands, own, now, t, shadow=self._shadow)
+        output.frames += self.relay.orders(output.commands, Standing.of(self.agent, now), now, t)
         output.commands = []
 
     def _hand_over(self, turn: Turn, now: float, utc_ns: int) -> Output:
@@ -242,11 +239,6 @@ class Station:
         frame = publisher.publish(all_data, now, UtcTime.from_ns(utc_ns, self.time_quality))
         if frame is not None:
             frames.append(frame)
-
-
-def _details(event: Event[Any]) -> dict[str, Any]:
-    """Members of an event for the journal."""
-    return {name: value for name, value in asdict(event).items() if isinstance(value, str | int | float)}
 
 
 def _incarnation(state: AgentState | LoadState) -> int:

@@ -7,6 +7,7 @@ settings with their temporary folder.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import select
 import signal
@@ -14,11 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from ied_agents.dflisr.stored import COMMISSIONED, to_json
+from ied_agents.mms.host import HostSettings, ServedIed
 from ied_agents.process.plant_settings import PlantProcessSettings
 from ied_agents.runtime.durable import DurableFile
 from ied_agents.runtime.operator_client import AgentSilentError, ask
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from ied_agents.runtime.relay_process import SimulatedRelay
 
 READY_S: Final = 30.0
+_MMS_PORT: Final = 10_102
+"""In the namespace of an agent nobody else uses it."""
 _READY_PER_AGENT_S: Final = 1.0
 """Starting one takes 0.3 to 0.4 s of a processor; they may have to share one."""
 _PYTHON: Final = (sys.executable, "-P", "-m")
@@ -228,6 +232,37 @@ class Stage:
             with contextlib.suppress(AgentSilentError):
                 answers[number] = ask(self.room / f"{number}.operator", request, patience_s=1.0)
         return answers
+
+    def try_to_close(self, number: int) -> dict[str, Any]:
+        """Let an engineer's MMS client try to close a switch.
+
+        Returns:
+            What became of it; with ``skipped`` and the reason where MMS is not installed.
+
+        Raises:
+            StageError: server or client failed.
+        """
+        missing = [name for name in ("pyiec61850", "open61850") if importlib.util.find_spec(name) is None]
+        if missing:
+            return {"skipped": f"{' and '.join(missing)} not installed: pip install 'flisr[demo]'"}
+        agent = self.site.agents[number]
+        served = ServedIed(
+            agent.ied, "127.0.0.1", _MMS_PORT, str(self.room / f"{number}.operator"), str(self._journal(agent.ied))
+        )
+        document = self.room / "mms.json"
+        scd = self.site.file.parent / self.site.settings.site.scd
+        document.write_text(json.dumps(asdict(HostSettings(str(scd), (served,)))), encoding="utf-8")
+        host = self._lab.spawn(agent.ied, [*_PYTHON, "ied_agents.mms.host", str(document)], stdout=subprocess.PIPE)
+        try:
+            self._ready(host, f"MMS server of {agent.ied}")
+            command = [*_PYTHON, "tools.demo.engineer", str(_MMS_PORT), agent.ied]
+            said = _last_line(self._lab.spawn(agent.ied, command, stdout=subprocess.PIPE))
+        finally:
+            host.terminate()
+            host.wait()
+        if not said:
+            raise StageError(f"the MMS client at {agent.ied} said nothing; its messages are above")
+        return said
 
     def inject_fault(self, section: int, at_ns: int, clears_after_dead_s: float | None = None) -> None:
         """Put a fault into a section.

@@ -10,7 +10,7 @@ from ied_agents.iec61850.data import BitString, Structure
 from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.iec61850.quality import GOOD, INVALID, Quality, Validity
 from ied_agents.process.inputs import Direction, Voltage
-from ied_agents.process.relay import OrderPulses, RelayConfig, RelayInputs, RelayOrders, RelaySignal, RelayValueError
+from ied_agents.process.relay import OrderPulses, RelayConfig, RelayInputs, RelayOrders, RelaySignal
 
 STATUS, MEASURED = 0, 1
 ON = Dbpos.ON.to_bit_string()
@@ -57,11 +57,14 @@ class Relay:
             self.status[place] = value
         for place, value in (measured or {}).items():
             self.measured[place] = value
-        for stream, values in ((STATUS, self.status), (MEASURED, self.measured)):
-            self.inputs.take(stream, self.inputs.read(stream, tuple(values)), 1_000)
+        return self.hear(STATUS, self.status) + self.hear(MEASURED, self.measured)
 
-    def shot(self, *, in_test=False):
-        return self.inputs.snapshot(in_test=in_test)
+    def hear(self, stream, values, now=0.0):
+        self.inputs.heard(stream, now)
+        return self.inputs.take(stream, tuple(values), 1_000)
+
+    def shot(self, now=0.0, *, in_test=False):
+        return self.inputs.snapshot(now, in_test=in_test)
 
 
 @pytest.fixture
@@ -151,11 +154,22 @@ def test_a_relay_in_alarm_says_nothing(relay, health, well):
 
 def test_a_relay_that_has_not_spoken_or_fell_silent_says_nothing(relay):
     inputs = RelayInputs(RelayConfig(SIGNALS, reversed=False, generation_a=(0.0, 0.0), pulse_s=0.05), 3)
-    assert inputs.snapshot(in_test=False) is None
+    assert inputs.snapshot(0.0, in_test=False) is None
+    assert inputs.heard_at == -math.inf
     relay.inputs.lost(STATUS)
     assert relay.shot() is None
-    relay.inputs.resumed(STATUS)
-    assert relay.shot().position is Dbpos.ON
+    relay.inputs.heard(STATUS, 1.0)
+    assert relay.shot(1.0).position is Dbpos.ON
+
+
+def test_its_word_is_as_old_as_what_was_heard_of_position_and_protection_however_long_it_would_live(relay):
+    relay.inputs.heard(MEASURED, 2.9)
+    assert relay.inputs.heard_at == 0.0
+    assert relay.shot(3.0) is not None
+    assert relay.shot(3.1) is None
+    relay.inputs.heard(STATUS, 3.2)
+    assert relay.shot(5.8).voltage == (Voltage.PRESENT, Voltage.PRESENT)
+    assert relay.shot(6.0).voltage == (Voltage.UNKNOWN, Voltage.UNKNOWN)
 
 
 def test_without_its_measurements_loads_and_voltages_are_unknown(relay):
@@ -167,10 +181,44 @@ def test_without_its_measurements_loads_and_voltages_are_unknown(relay):
     assert shot.position_valid
 
 
+def test_generation_that_is_not_heard_any_more_is_reckoned_with(relay):
+    relay.say(measured={7: 80.0})
+    relay.inputs.lost(MEASURED)
+    assert relay.shot().generation_a == (80.0, 9.0)
+
+
+def test_one_phase_that_is_not_known_makes_the_current_unknown():
+    relay = Relay(signals=(*SIGNALS, signal("A", 8, "quality", element="A.phsB", stream=MEASURED)))
+    relay.measured.append(GOOD.to_bit_string())
+    relay.say()
+    assert relay.shot().current_a == 100.0
+    relay.say(measured={8: Quality(Validity.QUESTIONABLE, overflow=True).to_bit_string()})
+    assert (relay.shot().current_a, relay.shot().flow_a) == (None, None)
+
+
+@pytest.mark.parametrize(("other", "valid"), [(ON, True), (Dbpos.OFF.to_bit_string(), False), (True, False)])
+def test_positions_of_several_poles_must_agree_and_all_be_known(other, valid):
+    relay = Relay(signals=(*SIGNALS, signal("Pos", 10, element="XCBR2")))
+    relay.status.append(other)
+    relay.say()
+    assert relay.shot().position_valid is valid
+    assert (relay.shot().position is Dbpos.ON) is valid
+
+
+def test_a_relay_whose_health_is_not_heard_any_more_is_not_well():
+    relay = Relay(signals=(*SIGNALS, signal("Health", 0, element="LPHD", stream=2)))
+    relay.hear(2, (1,))
+    assert relay.shot() is not None
+    relay.inputs.lost(2)
+    assert relay.shot() is None
+
+
 def test_a_current_without_a_sign_is_no_load(relay):
     relay.say(measured={3: INVALID.to_bit_string()})
     assert (relay.shot().flow_a, relay.shot().current_a) == (None, 100.0)
     relay.say(measured={2: 0.0, 3: GOOD.to_bit_string()})
+    assert relay.shot().flow_a is None
+    relay.say(measured={0: 0.5, 1: 0.9})
     assert relay.shot().flow_a == 0.0
 
 
@@ -182,6 +230,7 @@ def test_a_current_without_a_sign_is_no_load(relay):
         ((0.0, 2_309.0), False, (Voltage.ABSENT, Voltage.ABSENT)),
         ((0.0, 2_310.0), False, (Voltage.UNKNOWN, Voltage.ABSENT)),
         ((0.0, 11_547.0), True, (Voltage.UNKNOWN, Voltage.PRESENT)),
+        ((-11_547.0, 11_547.0), True, (Voltage.PRESENT, Voltage.PRESENT)),
     ],
 )
 def test_voltage_is_present_or_absent_in_all_phases(relay, phases, side_b, voltage):
@@ -192,7 +241,7 @@ def test_voltage_is_present_or_absent_in_all_phases(relay, phases, side_b, volta
 def test_a_phase_in_a_stream_that_fell_silent_makes_the_voltage_unknown():
     third = signal("VolA", 0, element="PhV.phsC", stream=2, nominal=11_547.0)
     relay = Relay(signals=(*SIGNALS, third))
-    relay.inputs.take(2, relay.inputs.read(2, (11_500.0,)), 1_000)
+    relay.hear(2, (11_500.0,))
     assert relay.shot().voltage[0] is Voltage.PRESENT
     relay.inputs.lost(2)
     assert relay.shot().voltage[0] is Voltage.UNKNOWN
@@ -201,8 +250,9 @@ def test_a_phase_in_a_stream_that_fell_silent_makes_the_voltage_unknown():
 def test_a_value_inside_a_structure():
     place = RelaySignal("Pos", "value", "Pos", STATUS, (0, 0))
     relay = RelayInputs(RelayConfig((place,), reversed=False, generation_a=(0.0, 0.0), pulse_s=0.05), 3)
-    relay.take(STATUS, relay.read(STATUS, (Structure((Dbpos.OFF.to_bit_string(), BitString(0, 13))),)), 5)
-    assert relay.snapshot(in_test=False).position is Dbpos.OFF
+    relay.heard(STATUS, 0.0)
+    assert relay.take(STATUS, (Structure((Dbpos.OFF.to_bit_string(), BitString(0, 13))),), 5) == []
+    assert relay.snapshot(0.0, in_test=False).position is Dbpos.OFF
 
 
 @pytest.mark.parametrize(
@@ -217,23 +267,41 @@ def test_a_value_inside_a_structure():
         (9, 1.0, "Health (Health, value): int expected, not float"),
     ],
 )
-def test_values_of_another_type_are_refused_by_name(relay, place, value, what):
-    relay.status[place] = value
-    with pytest.raises(RelayValueError) as refused:
-        relay.inputs.read(STATUS, tuple(relay.status))
-    assert what in str(refused.value)
+def test_values_of_another_type_are_told_by_name(relay, place, value, what):
+    (told,) = relay.say({place: value})
+    assert what in told
+
+
+@pytest.mark.parametrize("place", [2, 4, 9])
+def test_protection_or_health_that_cannot_be_read_makes_the_relay_say_nothing(relay, place):
+    relay.say({place: "x"})
+    assert relay.shot() is None
+
+
+def test_a_position_that_cannot_be_read_is_unknown_alone_and_so_is_one_whose_quality_cannot(relay):
+    for place in (0, 1):
+        relay.say({place: "x"})
+        assert (relay.shot().position_valid, relay.shot().flow_a) == (False, -100.0)
+        relay.say({0: ON, 1: GOOD.to_bit_string()})
+        assert relay.shot().position_valid
+
+
+def test_a_direction_that_cannot_be_read_proves_nothing(relay):
+    relay.say({2: True, 3: 4})
+    assert (relay.shot().pickup, relay.shot().direction_trusted) == (True, False)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 5, "x"])
-def test_what_is_no_measured_value_is_refused(relay, value):
-    relay.measured[0] = value
-    with pytest.raises(RelayValueError, match=r"A\.phsA \(A, value\)"):
-        relay.inputs.read(MEASURED, tuple(relay.measured))
+def test_what_is_no_measured_value_is_told_and_unknown_alone(relay, value):
+    (told,) = relay.say(measured={6: value})
+    assert "VolB (VolB, value)" in told
+    assert relay.shot().voltage == (Voltage.PRESENT, Voltage.UNKNOWN)
+    assert relay.shot().current_a == 100.0
 
 
-def test_members_that_are_not_there_are_refused(relay):
-    with pytest.raises(RelayValueError, match="Health"):
-        relay.inputs.read(STATUS, tuple(relay.status[:-1]))
+def test_members_that_are_not_there_are_told(relay):
+    (told,) = relay.hear(STATUS, relay.status[:-1])
+    assert "Health (Health, value)" in told
 
 
 # -- orders -----------------------------------------------------------------------------------------------------------
@@ -249,31 +317,45 @@ def pulses():
     [("open", OPEN, Dbpos.ON, Dbpos.OFF), ("close", CLOSE, Dbpos.OFF, Dbpos.ON)],
 )
 def test_an_order_is_held_until_the_switch_has_moved(pulses, operation, said, before, after):
+    def told(position, now):
+        pulses.seen(position)
+        return pulses.follow(now, may_close=True, block_close=False)
+
     pulses.give(operation, 1.0)
-    assert pulses.follow(before, 1.0, block_close=False) == said
-    assert pulses.follow(Dbpos.INTERMEDIATE, 1.05, block_close=False) == said
-    assert pulses.follow(after, 1.06, block_close=False) == IDLE
-    assert pulses.follow(before, 1.07, block_close=False) == IDLE
+    assert told(before, 1.0) == said
+    assert told(Dbpos.INTERMEDIATE, 1.05) == said
+    assert told(after, 1.06) == IDLE
+    assert told(before, 1.07) == IDLE
+
+
+def test_a_position_that_was_reached_and_left_within_one_turn_ends_the_order(pulses):
+    pulses.give("close", 1.0)
+    pulses.seen(Dbpos.ON)
+    pulses.seen(Dbpos.OFF)
+    assert pulses.follow(1.01, may_close=True, block_close=False) == IDLE
 
 
 @pytest.mark.parametrize("operation", ["open", "close"])
 def test_or_for_the_longest_time_an_operation_takes(pulses, operation):
     pulses.give(operation, 1.0)
     assert pulses.next_deadline == 1.1
-    assert pulses.follow(Dbpos.INTERMEDIATE, 1.099, block_close=False) != IDLE
-    assert pulses.follow(Dbpos.INTERMEDIATE, 1.1, block_close=False) == IDLE
+    assert pulses.follow(1.099, may_close=True, block_close=False) != IDLE
+    assert pulses.follow(1.1, may_close=True, block_close=False) == IDLE
     assert pulses.next_deadline == math.inf
 
 
-def test_a_close_ends_with_a_block_and_does_not_come_back(pulses):
+@pytest.mark.parametrize(
+    "against", [{"may_close": True, "block_close": True}, {"may_close": False, "block_close": False}]
+)
+def test_a_close_ends_with_what_speaks_against_it_and_does_not_come_back(pulses, against):
     pulses.give("close", 1.0)
-    assert pulses.follow(Dbpos.OFF, 1.0, block_close=False) == CLOSE
-    assert pulses.follow(Dbpos.OFF, 1.01, block_close=True) == RelayOrders(block_close=True)
-    assert pulses.follow(Dbpos.OFF, 1.02, block_close=False) == IDLE
+    assert pulses.follow(1.0, may_close=True, block_close=False) == CLOSE
+    assert pulses.follow(1.01, **against) == RelayOrders(block_close=against["block_close"])
+    assert pulses.follow(1.02, may_close=True, block_close=False) == IDLE
 
 
-def test_a_close_ends_with_an_order_to_open_which_a_block_does_not_end(pulses):
+def test_a_close_ends_with_an_order_to_open_which_nothing_ends(pulses):
     pulses.give("close", 1.0)
-    pulses.follow(Dbpos.OFF, 1.0, block_close=False)
+    pulses.follow(1.0, may_close=True, block_close=False)
     pulses.give("open", 1.01)
-    assert pulses.follow(Dbpos.INTERMEDIATE, 1.01, block_close=True) == RelayOrders(open=True, block_close=True)
+    assert pulses.follow(1.01, may_close=False, block_close=True) == RelayOrders(open=True, block_close=True)

@@ -11,17 +11,17 @@ import pytest
 from gateway.site import read_site
 from ied_agents.control.decision import Behaviour
 from ied_agents.dflisr.records import CLEAR_SIDE, AgentState, EventId, LoadState, LockState, SectionState
-from ied_agents.dflisr.stored import COMMISSIONED
+from ied_agents.dflisr.stored import COMMISSIONED, Record
 from ied_agents.dflisr.wire import encode_fast, encode_slow
 from ied_agents.goose.publisher import Publisher
 from ied_agents.goose.subscriber import Receiver, Subscriber
 from ied_agents.iec61850.dbpos import Dbpos
-from ied_agents.iec61850.quality import INVALID, Quality
+from ied_agents.iec61850.quality import GOOD, INVALID, Quality
 from ied_agents.iec61850.utctime import UtcTime
 from ied_agents.process.inputs import Direction, SwitchCommand, SwitchInputs, Voltage
 from ied_agents.runtime.relay_process import STATUS_LAYOUT as STATUS
 from ied_agents.runtime.relay_process import RelayProcessSettings, RelayPublishers
-from ied_agents.runtime.relay_streams import ORDERS
+from ied_agents.runtime.relay_streams import ORDERS, Standing
 from ied_agents.runtime.settings import AgentSettingsError
 from ied_agents.runtime.station import Station
 
@@ -39,11 +39,12 @@ def site():
 class Beside:
     """A station and its simulated relay; time goes on by itself."""
 
-    def __init__(self, site, **config):
+    def __init__(self, site, record=None, **config):
         settings = site.agents[ME]
         settings = replace(settings, config=replace(settings.config, **config))
         self.relay_settings = next(relay for relay in site.simulated_relays() if relay.switch == ME)
-        self.station = Station(settings, COMMISSIONED.started(1000), unclean=False, mac=MAC, now=0.0)
+        record = record or COMMISSIONED.started(1000)
+        self.station = Station(settings, record, unclean=False, mac=MAC, now=0.0)
         self.relay = RelayPublishers(self.relay_settings, RELAY_MAC)
         self.inputs = SwitchInputs(
             switch=ME,
@@ -188,7 +189,7 @@ def test_a_frame_that_cannot_be_read_changes_nothing(beside, cut):
     assert beside.state.position is Dbpos.ON
 
 
-def test_members_of_another_type_are_noted_with_element_and_reason(beside):
+def test_members_of_another_type_are_noted_with_element_and_reason_and_not_known(beside):
     beside.say()
     stream = beside.relay_settings.status
     publisher = Publisher(stream.publisher(RELAY_MAC))
@@ -196,22 +197,62 @@ def test_members_of_another_type_are_noted_with_element_and_reason(beside):
     frame = publisher.publish(wrong, beside.now, UtcTime.from_ns(UTC_NS + 10**12))
     beside.station.receive_frame(frame, beside.now)
     (note,) = beside.turn().notes
-    assert note.kind == "DecodeFailed"
-    assert "F1R3P/PROT/XCBR1.Pos (Pos, value): BitString expected, not bool" in note.detail["reason"]
-    assert beside.state.position is Dbpos.ON
+    assert note.kind == "relay values refused"
+    assert "F1R3P/PROT/XCBR1.Pos (Pos, value): BitString expected, not bool" in note.detail["why"]
+    assert not beside.state.ready
+    assert beside.state.position_quality != 0
+
+
+def test_a_new_state_that_cannot_be_read_leaves_the_old_one_in_force_no_longer(beside):
+    beside.say()
+    status = beside.frames(position=Dbpos.OFF)[0]
+    broken = status[:-3] + b"\x85\x02\x01"  # the last member claims more octets than there are
+    beside.station.receive_frame(broken, beside.now)
+    beside.turn()
+    assert not beside.state.ready
+    assert beside.state.position_quality != 0
+    beside.station.receive_frame(status, beside.now)
+    beside.turn()
+    assert (beside.state.position, beside.state.ready) == (Dbpos.OFF, True)
+
+
+def test_between_a_silent_relay_and_one_whose_switch_did_not_move_there_is_a_difference(beside):
+    """What was heard before the order, and measurements after it, say nothing of the switch."""
+    beside.say(position=Dbpos.OFF)
+    beside.turns(1.0)
+    agent = beside.station.agent
+    heard_at = agent.situation.inputs_at
+    for _ in range(100):
+        measured = beside.frames(current_a=float(_))[-1]
+        beside.station.receive_frame(measured, beside.now)
+        beside.turn(0.01)
+    assert agent.situation.inputs_at <= heard_at
+    assert beside.now - agent.situation.inputs_at > 0.9
+
+
+def test_a_relay_and_an_agent_on_one_address_are_both_heard(site):
+    """``scl check`` only warns of it."""
+    settings = site.agents[ME]
+    shared = settings.relay.streams[0].mac
+    fast = replace(settings.peers[PEER].fast, mac=shared)
+    peers = {**settings.peers, PEER: replace(settings.peers[PEER], fast=fast)}
+    station = Station(replace(settings, peers=peers), COMMISSIONED.started(1000), unclean=False, mac=MAC, now=0.0)
+    publisher = Publisher(fast.publisher(bytes.fromhex("020000000002")))
+    station.receive_frame(publisher.publish(encode_fast(AgentState(1000)), 0.0, UtcTime.from_ns(UTC_NS)), 0.0)
+    assert station.agent.situation.views[PEER].state == AgentState(1000)
 
 
 # -- what the relay is told -------------------------------------------------------------------------------------------
 
 
-def declared(beside):
+def declared(beside, **changes):
     """L2's agent declares the section between it and R3."""
     streams = Publisher(beside.peer.fast.publisher(bytes.fromhex("020000000002")))
     event = EventId(PEER, 7)
     flagged = CLEAR_SIDE._replace(
         section=SectionState.FAULTED, section_event=event, lock=LockState.VOLATILE, lock_event=event
     )
-    state = AgentState(1000, position=Dbpos.ON, ready=True, last_event=event, sides=(CLEAR_SIDE, flagged))
+    state = AgentState(1000, position=Dbpos.ON, ready=True, last_event=event, sides=(CLEAR_SIDE, flagged), **changes)
     frame = streams.publish(encode_fast(state), beside.now, UtcTime.from_ns(UTC_NS))
     beside.station.receive_frame(frame, beside.now)
 
@@ -296,15 +337,80 @@ def test_the_longest_silence_of_orders_is_a_second(beside):
     assert max(deadlines) <= 0.5
 
 
-def test_a_command_becomes_a_frame_once(beside):
+@pytest.fixture
+def closing(beside):
+    """An order to close is on its way."""
+    beside.say(position=Dbpos.OFF)
+    give(beside, SwitchCommand(ME, "close", 1))
+    assert beside.orders == (False, True, False)
+    return beside
+
+
+def give(beside, command):
+    standing = Standing.of(beside.station.agent, beside.now)
+    frames = beside.station.relay.orders([command], standing, beside.now, UtcTime.from_ns(UTC_NS))
+    beside.told += [event.value for frame in frames for event in beside.listener.receive(frame, beside.now)]
+
+
+def test_a_close_ends_when_the_switch_has_closed_even_if_it_tripped_at_once(closing):
+    for position in (Dbpos.ON, Dbpos.OFF):
+        for frame in closing.frames(position=position):
+            closing.station.receive_frame(frame, closing.now)
+    closing.turn()
+    assert closing.orders == (False, False, False)
+
+
+def test_a_close_ends_with_fault_current(closing):
+    closing.say(pickup=True, direction=Direction.FORWARD, direction_trusted=True)
+    assert closing.orders == (False, False, False)
+
+
+@pytest.mark.parametrize("mode", [Behaviour.BLOCKED, Behaviour.TEST, Behaviour.OFF])
+def test_a_close_ends_with_the_mode(closing, mode):
+    closing.station.agent.set_mode(mode)
+    closing.station.touch()
+    closing.turn()
+    assert closing.orders == (False, False, False)
+
+
+def test_a_close_ends_with_a_tag_which_blocks_in_the_same_frame(closing):
+    closing.station.agent.tag("crew 7", 1)
+    closing.station.touch()
+    closing.turn()
+    assert closing.orders == (False, False, True)
+
+
+def test_an_agent_that_waits_to_be_confirmed_blocks_closing(site):
+    held = Beside(site, record=Record().started(1000))
+    held.say()
+    assert held.orders == (False, False, True)
+    held.station.agent.confirm()
+    held.station.touch()
+    held.turn()
+    assert held.orders == (False, False, False)
+
+
+def test_what_a_tag_blocks_stays_blocked_in_a_test(beside):
     beside.say()
-    beside.inputs = replace(beside.inputs, position=Dbpos.OFF)
+    beside.station.agent.tag("crew 7", 1)
+    beside.station.agent.set_mode(Behaviour.TEST)
+    beside.station.touch()
+    beside.turn()
+    ordered, blocked = beside.told[-1][1], beside.told[-1][5]
+    assert beside.orders == (False, False, True)
+    assert (ordered, blocked) == (Quality(test=True), GOOD)
+
+
+def test_what_only_a_test_locks_is_marked_as_test(site, beside):
+    beside.peer = site.agents[ME].peers[PEER]
     beside.say()
-    relay = beside.station.relay
-    frames = relay.orders(
-        [SwitchCommand(ME, "close", 1)], beside.state, beside.now, UtcTime.from_ns(UTC_NS), shadow=False
-    )
-    assert [event.value[2] for frame in frames for event in beside.listener.receive(frame, beside.now)] == [True]
+    beside.station.agent.set_mode(Behaviour.TEST)
+    beside.station.touch()
+    beside.turn()
+    declared(beside, behaviour=Behaviour.TEST)
+    beside.turn()
+    assert beside.orders == (False, False, True)
+    assert beside.told[-1][5] == Quality(test=True)
 
 
 # -- settings ---------------------------------------------------------------------------------------------------------

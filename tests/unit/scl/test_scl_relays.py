@@ -123,3 +123,20 @@ def test_an_agent_beside_a_relay_that_publishes_no_orders_is_found():
     changed = body.replace('datSet="relay"', 'datSet="slow"')
     text = head + AGENT + changed + end + tail
     assert ("agent-data-set", line_of(text, AGENT, 'name="gcbRelay"')) in found(text)
+
+
+def test_a_relay_that_sends_no_quality_along_is_found():
+    named = 'iedName="F1L2P" ldInst="PROT" lnClass="PTOC" lnInst="1" doName="Str" daName="q"'
+    lines = [line for line in SAMPLE.splitlines(keepends=True) if named not in line]
+    (finding,) = check("".join(lines).encode(), normally_open=OPEN)
+    assert (finding.rule, finding.severity) == ("relay-quality", "warning")
+    assert "F1L2P/PROT/PTOC1.Str (Str)" in finding.message
+
+
+def test_a_relay_that_repeats_too_seldom_is_found():
+    text = change(
+        '<MaxTime unit="s" multiplier="m">1000', '<MaxTime unit="s" multiplier="m">1001', 'iedName="F1L2P" apName'
+    )
+    (finding,) = check(text.encode(), normally_open=OPEN)
+    assert finding.rule == "relay-slow"
+    assert "F1L2PPROT/LLN0$GO$gcbStatus" in finding.message

@@ -308,5 +308,7 @@ def test_there_are_enough_faults_and_every_rule_has_one():
     elsewhere |= {"agent-data-set", "subscription-missing", "section-unfed", "section-wide"} | {
         "relay-input",
         "relay-input-missing",
+        "relay-quality",
+        "relay-slow",
     }
     assert {fault[0] for fault in FAULTS.values()} | elsewhere == set(RULES)

@@ -94,7 +94,7 @@ def run_day(
     """
     plant = PlantSettings(pickup_spread_s=DETECTION_S, generation_trip_s=0.05)
     beside = Beside(system, shadows or in_shadow(system), plant, seed, QUIET)
-    happening = _Happening(beside, system)
+    happening = Happening(beside, system)
     day = Day()
     beside.run(STARTED_S)
     what = "start"
@@ -131,8 +131,13 @@ def _take(day: Day, beside: Beside, what: str) -> None:
     day.apart_s = max([day.apart_s, *(abs(one.t - other.t) for one, other in found.alike)])
 
 
-class _Happening:
-    """Lets things happen: to the plant once, to the agents of both sets."""
+class Happening:
+    """Lets things happen: to the plant once, to the agents of both sets.
+
+    Args:
+        beside: the two sets.
+        system: their network.
+    """
 
     def __init__(self, beside: Beside, system: FeederSystem) -> None:
         self._beside = beside

@@ -16,7 +16,7 @@ from tools.campaign.plans import QUIET
 from tools.shadow.beside import Beside
 from tools.shadow.command import app
 from tools.shadow.compare import compare
-from tools.shadow.day import Happening, in_shadow, run_day
+from tools.shadow.day import Day, Happening, in_shadow, run_day
 from tools.shadow.episodes import Episode, PutRight, ReturnToNormal, ShadowError, draw_system, plan_day
 
 SEED = 2
@@ -67,6 +67,11 @@ def test_an_order_that_a_shadow_lets_through_is_counted():
     day = run_day(SYSTEM, MINUTES, SEED, ONE_FAULT, shadows=shadows)
     assert day.shadow_orders > 0
     assert not day.identical
+
+
+@pytest.mark.parametrize(("apart_s", "identical"), [(0.0005, True), (0.002, False)])
+def test_the_same_decisions_at_other_times_are_not_identical(apart_s, identical):
+    assert Day(apart_s=apart_s).identical is identical
 
 
 def test_quiet_time_that_is_passed_over_changes_no_decision():

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from tools.campaign.world import World
     from tools.shadow.episodes import Episode
 
+TOGETHER_S: Final = 0.001
+"""The delays are the same in both sets: what is decided later than this after the other set is decided otherwise."""
 _TOLD_TO_BOTH: Final = (Tag, Mode, Control, Unlock)
 """What people ask of agents; everything else happens to the one plant."""
 
@@ -58,8 +60,8 @@ class Day:
 
     @property
     def identical(self) -> bool:
-        """Whether the shadow decided what the live set did, and nothing else, and operated nothing."""
-        return not self.differences and not self.shadow_orders
+        """Whether the shadow decided what the live set did, and nothing else, at the same time, and operated nothing."""
+        return not self.differences and self.apart_s <= TOGETHER_S and not self.shadow_orders
 
 
 def in_shadow(system: FeederSystem) -> FeederSystem:

@@ -141,8 +141,8 @@ class _Draft:
         return self._rng.choice(self._sections)
 
     def _at(self, section: int) -> list[int]:
-        """Switches at a section."""
-        return [switch.number for switch in self._switches if section in switch.sides]
+        """Switches at a section; where no agent guards one, all."""
+        return [s.number for s in self._switches if section in s.sides] or [s.number for s in self._switches]
 
     def _ends(self, section: int, at: float, *before: Action) -> list[Step]:
         """Repair, return to normal, and what else has to be put right."""

@@ -72,7 +72,8 @@ class AgentConfig:
         subscribed: switches whose fast and slow data sets it receives.
         detection_time_s: how long after a peer's pickup an own pickup may still come.
         pickup_factor: cold load pickup; what is picked up is frozen load times this.
-        shadow: it decides and notes what it would do, and operates nothing.
+        shadow: it decides as in operation, notes what it would do, and operates nothing; to those in operation it is
+            in test.
     """
 
     number: int

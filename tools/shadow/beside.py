@@ -163,12 +163,8 @@ class Beside:
             self.stepped_s += to - before
 
     def _quiet(self) -> bool:
-        worlds = self.live, self.shadow
-        return all(
-            world.now >= max(world.changed_at, world.occurred_at) + self._settled_s
-            and not any(host.unwritten or host.inputs for host in world.hosts.values())
-            for world in worlds
-        )
+        changed_at = max(max(world.changed_at, world.occurred_at) for world in (self.live, self.shadow))
+        return self.now >= changed_at + self._settled_s
 
     def _pass_over(self, until: float) -> None:
         """The plant takes its steps, which are cheap; of what it says only the last is of interest."""

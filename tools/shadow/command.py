@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from tools.campaign.user_network import user_system
-from tools.shadow.day import run_day
+from tools.shadow.day import TOGETHER_S, run_day
 from tools.shadow.episodes import draw_system, plan_day
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def shadow(
     returns to normal, switches operated by hand. Both sets hear the same process and the same people; the shadow set
     talks on a network of its own, on which a frame takes as long as on the other.
 
-    Exit status 1 if they decided differently, or if a command of the shadow set reached the plant.
+    Exit status 1 if they decided differently or at other times, or if a command of the shadow set reached the plant.
     """
     system = user_system(scd, site) if scd is not None else draw_system(seed)
     episodes = plan_day(system, hours, seed)
@@ -92,7 +92,7 @@ def _show(summary: dict[str, Any]) -> None:
     console.print(
         f"{summary['decisions']} decisions, {summary['decisions_in_shadow']} in shadow, "
         f"[{'red' if summary['differences'] else 'green'}]{summary['differences']} differences[/]; "
-        f"the same decision at most {summary['apart_s']:g} s apart"
+        f"the same decision at most [{'red' if summary['apart_s'] > TOGETHER_S else 'green'}]{summary['apart_s']:g} s[/] apart"
     )
     console.print(
         f"{summary['orders']} orders reached the plant, "

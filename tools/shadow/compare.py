@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ied_agents.dflisr.records import Stage
 from tools.campaign.story import plain
@@ -84,19 +84,18 @@ class Compared(NamedTuple):
 
 def decisions(story: Iterable[StoryLine]) -> Iterator[Decision]:
     """The decisions in a story; an order that a shadow withheld is told as the live agent's."""
-    for t, who, what, detail in story:
+    for line in story:
+        t, who, what, detail = line
         if what == "says":
             progress = detail.get("progress")
             if progress is not None and progress.stage is Stage.STOPPED:
                 yield Decision(t, who, "stopped", plain((progress.reason, progress.event)))
             continue
-        about: dict[str, Any] = detail
-        kind = what
         if detail.get("mode") == "SHADOW":
-            kind = _IN_SHADOW[what]
-            about = {name: value for name, value in detail.items() if name != "mode"}
-        if kind in DECISIONS:
-            yield Decision(t, who, kind, ", ".join(f"{name} {plain(value)}" for name, value in about.items()))
+            what = _IN_SHADOW[what]
+            detail = {name: value for name, value in detail.items() if name != "mode"}
+        if what in DECISIONS:
+            yield Decision(t, who, what, ", ".join(f"{name} {plain(value)}" for name, value in detail.items()))
 
 
 def compare(occurrence: str, live: Iterable[Decision], shadow: Iterable[Decision]) -> Compared:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from tools.campaign.world import World
     from tools.shadow.episodes import Episode
 
+TOGETHER_S: Final = 0.001
+"""The delays are the same in both sets: what is decided later than this after the other set is decided otherwise."""
 _TOLD_TO_BOTH: Final = (Tag, Mode, Control, Unlock)
 """What people ask of agents; everything else happens to the one plant."""
 
@@ -58,8 +60,8 @@ class Day:
 
     @property
     def identical(self) -> bool:
-        """Whether the shadow decided what the live set did, and nothing else, and operated nothing."""
-        return not self.differences and not self.shadow_orders
+        """Whether the shadow decided what the live set did, and nothing else, at the same time, and operated nothing."""
+        return not self.differences and self.apart_s <= TOGETHER_S and not self.shadow_orders
 
 
 def in_shadow(system: FeederSystem) -> FeederSystem:
@@ -94,7 +96,7 @@ def run_day(
     """
     plant = PlantSettings(pickup_spread_s=DETECTION_S, generation_trip_s=0.05)
     beside = Beside(system, shadows or in_shadow(system), plant, seed, QUIET)
-    happening = _Happening(beside, system)
+    happening = Happening(beside, system)
     day = Day()
     beside.run(STARTED_S)
     what = "start"
@@ -131,8 +133,13 @@ def _take(day: Day, beside: Beside, what: str) -> None:
     day.apart_s = max([day.apart_s, *(abs(one.t - other.t) for one, other in found.alike)])
 
 
-class _Happening:
-    """Lets things happen: to the plant once, to the agents of both sets."""
+class Happening:
+    """Lets things happen: to the plant once, to the agents of both sets.
+
+    Args:
+        beside: the two sets.
+        system: their network.
+    """
 
     def __init__(self, beside: Beside, system: FeederSystem) -> None:
         self._beside = beside

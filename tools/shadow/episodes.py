@@ -32,6 +32,7 @@ STARTED_S: Final = 10.0
 HOUR_S: Final = 3600.0
 _SETTLES_S: Final = 180.0
 """So long after its last step an episode is over."""
+_MOST_HOURS: Final = 31 * 24
 _SWITCHES: Final = 14
 
 
@@ -85,8 +86,10 @@ def plan_day(system: FeederSystem, hours: float, seed: int) -> list[Episode]:
     """What happens in so many hours: every kind of episode in turn, from half a minute to two hours apart.
 
     Raises:
-        ShadowError: there is no time for one.
+        ShadowError: there is no time for one, or more than anybody would wait for.
     """
+    if not 0 < hours <= _MOST_HOURS:
+        raise ShadowError(f"{hours:g} hours: expected more than 0, at most {_MOST_HOURS}")
     rng = random.Random(f"{seed} day")
     draft = _Draft(rng, system)
     kinds = list(draft.kinds)
@@ -138,8 +141,8 @@ class _Draft:
         return self._rng.choice(self._sections)
 
     def _at(self, section: int) -> list[int]:
-        """Switches at a section."""
-        return [switch.number for switch in self._switches if section in switch.sides]
+        """Switches at a section; where no agent guards one, all."""
+        return [s.number for s in self._switches if section in s.sides] or [s.number for s in self._switches]
 
     def _ends(self, section: int, at: float, *before: Action) -> list[Step]:
         """Repair, return to normal, and what else has to be put right."""

@@ -85,18 +85,21 @@ def _entry(difference: Difference, names: dict[str, str]) -> dict[str, Any]:
 
 def _show(summary: dict[str, Any]) -> None:
     console = Console()
+    differ, apart, let_through = (
+        "red" if bad else "green"
+        for bad in (summary["differences"], summary["apart_s"] > TOGETHER_S, summary["orders_from_shadow"])
+    )
     console.print(
         f"{summary['hours']:g} h beside {summary['switches']} live agents, seed {summary['seed']}, "
         f"{sum(summary['episodes'].values())} episodes, in {summary['cpu_s']} s of processor time"
     )
     console.print(
         f"{summary['decisions']} decisions, {summary['decisions_in_shadow']} in shadow, "
-        f"[{'red' if summary['differences'] else 'green'}]{summary['differences']} differences[/]; "
-        f"the same decision at most [{'red' if summary['apart_s'] > TOGETHER_S else 'green'}]{summary['apart_s']:g} s[/] apart"
+        f"[{differ}]{summary['differences']} differences[/]; "
+        f"the same decision at most [{apart}]{summary['apart_s']:g} s[/] apart"
     )
     console.print(
-        f"{summary['orders']} orders reached the plant, "
-        f"[{'red' if summary['orders_from_shadow'] else 'green'}]{summary['orders_from_shadow']} from shadow[/]"
+        f"{summary['orders']} orders reached the plant, [{let_through}]{summary['orders_from_shadow']} from shadow[/]"
     )
     for entry in summary["different"]:
         console.print(f"{entry['t']:.4f} s, {entry['switch']}, after {entry['occurrence']}", markup=False)

@@ -60,7 +60,7 @@ class Day:
 
     @property
     def identical(self) -> bool:
-        """Whether the shadow decided what the live set did, and nothing else, at the same time, and operated nothing."""
+        """Whether the shadow decided what the live set did, nothing else, at the same time, and operated nothing."""
         return not self.differences and self.apart_s <= TOGETHER_S and not self.shadow_orders
 
 

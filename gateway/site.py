@@ -17,6 +17,7 @@ from ied_agents.dflisr.feeder import Feeder, FeederSection, FeederSwitch, Shared
 from ied_agents.dflisr.views import AgentConfig
 from ied_agents.process.plant_network import PlantNetwork, PlantSection, PlantSwitch
 from ied_agents.process.relay import RelayConfig, RelaySignal
+from ied_agents.runtime.access import Access
 from ied_agents.runtime.relay_process import SimulatedRelay
 from ied_agents.runtime.settings import AgentSettings, RelaySettings, StreamSettings, SwitchStreams
 from scl import agent_model
@@ -88,10 +89,18 @@ class SiteShared(_Strict):
     heads: Annotated[tuple[str, ...], Field(min_length=2)]
 
 
+class SiteAccess(_Strict):
+    """``[access]``: local users who may operate and unlock, besides the agents' own user and root."""
+
+    operate: tuple[str, ...] = ()
+    unlock: tuple[str, ...] = ()
+
+
 class SiteFile(_Strict):
     """The whole file."""
 
     site: SiteHead
+    access: SiteAccess = SiteAccess()
     switch: dict[str, SiteSwitch]
     section: dict[str, SiteSection] = {}
     shared: dict[str, SiteShared] = {}
@@ -292,6 +301,7 @@ def _agents(content: SiteFile, network: PrimaryNetwork, index: GooseIndex) -> di
             own=own[switch.iedName],
             peers=peers,
             relay=_relay(switch, content, network, index),
+            access=Access(content.access.operate, content.access.unlock),
         )
     return agents
 

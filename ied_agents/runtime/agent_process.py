@@ -12,7 +12,8 @@ An operator's requests are JSON datagrams, each answered to its sender once its 
 
 ``check`` says whether an ``operation``, open, close or mode, would be permitted now, ``values`` all that the agent
 publishes, by reference, and ``counters`` what the process has done since its start. ``close``, ``open``, ``check``,
-``mode`` and ``return`` may name their ``origin``: bay, station (if not given, but for ``mode``) or remote.
+``mode`` and ``return`` may name their ``origin``: bay, station (if not given, but for ``mode``) or remote. Who may ask
+for what is :mod:`ied_agents.runtime.access`'s business; who did, and what became of it, is in the journal.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from ied_agents.dflisr.records import EventId
 from ied_agents.dflisr.stored import Record, StoredRecordError, from_json, to_json
 from ied_agents.process.inputs import MAX_DATAGRAM, ProcessMessageError, decode_inputs, encode_command
 from ied_agents.runtime import realtime
+from ied_agents.runtime.access import CREDENTIALS_SPACE, AccessError, Gatekeeper, attend, writer_of
 from ied_agents.runtime.af_packet import FRAMES_AT_ONCE, AfPacketLink
 from ied_agents.runtime.clock import time_quality
 from ied_agents.runtime.durable import DurableFile, DurableFileError, DurableWriter, StateMissing
@@ -83,6 +85,7 @@ class AgentProcess:
         settings: of this process.
         links: already open: one for whose frames the process is woken, one at which it looks when it has time.
         endpoints: the sockets for the process's snapshots (None where that is a relay) and for an operator, open.
+        gatekeeper: knows who may ask for what.
         file: durable state; the record of this process is already in it.
         record: that record.
         unclean: the process before this one did not stop in order.
@@ -94,6 +97,7 @@ class AgentProcess:
         settings: AgentProcessSettings,
         links: tuple[AfPacketLink | LossyLink, ...],
         endpoints: tuple[socket.socket | None, socket.socket],
+        gatekeeper: Gatekeeper,
         file: DurableFile,
         record: Record,
         *,
@@ -104,6 +108,8 @@ class AgentProcess:
         self._link, self._leisure = links
         self._loop = loop
         self._inputs, self._operator = endpoints
+        self._gatekeeper = gatekeeper
+        attend(self._operator)
         self._journal = Journal(Path(settings.journal))
         self._writer = DurableWriter(file, loop, self._on_durable, self._on_failed, background=self._journal.write_some)
         self._pending: dict[int, tuple[int, Record]] = {}
@@ -310,15 +316,16 @@ class AgentProcess:
     def _serve_operator(self) -> None:
         for _ in range(_DATAGRAMS_AT_ONCE):
             try:
-                message, sender = self._operator.recvfrom(MAX_DATAGRAM + 1)
+                message, ancillary, _, sender = self._operator.recvmsg(MAX_DATAGRAM + 1, CREDENTIALS_SPACE)
             except BlockingIOError:
                 break
-            answer = self._answer(message)
+            writer = writer_of(ancillary)
+            answer = self._answer(message, writer)
             looked = {"position", "values", "counters"} & answer.keys()
             if not looked:  # who only looks leaves no trace
-                self._journal.record(
-                    "operator", self._loop.time(), request=message.decode("utf-8", "replace"), **answer
-                )
+                request = message.decode("utf-8", "replace")
+                user = self._gatekeeper.who(writer)
+                self._journal.record("operator", self._loop.time(), user=user, request=request, **answer)
             self._station.touch()
             self._pump()
             if (self._pending or self._unsaved) and not looked:
@@ -339,10 +346,12 @@ class AgentProcess:
                 answer = {"done": False, "why": f"in force, but not on disk: {failure}"}
             self._reply(answer, sender)
 
-    def _answer(self, message: bytes) -> dict[str, Any]:
+    def _answer(self, message: bytes, writer: int | None) -> dict[str, Any]:
         agent = self._station.agent
         try:
             data = json.loads(message)
+            if why := self._gatekeeper.refuse(data["request"], writer):
+                return {"done": False, "why": why}
             match data["request"]:
                 case "status":
                     return {"done": True, **self._status()}
@@ -448,6 +457,7 @@ def _datagram_socket(path: str) -> socket.socket:
     endpoint = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     try:
         endpoint.bind(path)
+        Path(path).chmod(0o660)  # those of its group may ask; who may do what is decided by who they are
     except OSError as error:
         endpoint.close()
         raise OSError(error.errno, f"{path}: {error.strerror}") from None
@@ -483,15 +493,16 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         settings = AgentProcessSettings.from_json(Path(arguments[0]).read_text(encoding="utf-8"))
+        gatekeeper = Gatekeeper(settings.agent.access)
         file, record, unclean = open_state(Path(settings.state), int(time.time()))
         links = tuple(_open_link(settings, addresses) for addresses in settings.agent.addresses())
         inputs = _datagram_socket(settings.inputs) if settings.agent.relay is None else None
         endpoints = (inputs, _datagram_socket(settings.operator))
-    except (AgentSettingsError, DurableFileError, StoredRecordError, OSError) as error:
+    except (AccessError, AgentSettingsError, DurableFileError, StoredRecordError, OSError) as error:
         print(f"{arguments[0]}: {error}", file=sys.stderr)
         return 2
     with asyncio.Runner() as runner:
-        return runner.run(_serve(settings, links, endpoints, file, record, unclean=unclean))
+        return runner.run(_serve(settings, links, endpoints, gatekeeper, file, record, unclean=unclean))
 
 
 def _stay_watched(loop: asyncio.AbstractEventLoop, manager: ServiceManager, every_s: float) -> None:
@@ -503,6 +514,7 @@ async def _serve(
     settings: AgentProcessSettings,
     links: tuple[AfPacketLink | LossyLink, ...],
     endpoints: tuple[socket.socket | None, socket.socket],
+    gatekeeper: Gatekeeper,
     file: DurableFile,
     record: Record,
     *,
@@ -521,7 +533,7 @@ async def _serve(
     loop.set_exception_handler(failed)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    process = AgentProcess(settings, links, endpoints, file, record, unclean=unclean, loop=loop)
+    process = AgentProcess(settings, links, endpoints, gatekeeper, file, record, unclean=unclean, loop=loop)
     refused = [f"{refusal.name}: {refusal.reason}" for refusal in realtime.apply(settings.realtime)]
     process.start(refused)
     print(

@@ -16,6 +16,7 @@ from ied_agents.documents import JsonObject, read_json
 from ied_agents.goose.publisher import PublisherConfig
 from ied_agents.goose.subscriber import SubscriberConfig
 from ied_agents.process.relay import RelayConfig, RelaySignal
+from ied_agents.runtime.access import Access
 from ied_agents.runtime.realtime import RealTimeHelp
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ class AgentSettings:
         own: what it publishes.
         peers: by switch number, what it subscribes to.
         relay: the relay beside it, by which it knows and operates its switch; None for a process of another kind.
+        access: who may operate and unlock besides its own user and root.
     """
 
     ied: str
@@ -124,6 +126,7 @@ class AgentSettings:
     own: SwitchStreams
     peers: dict[int, SwitchStreams]
     relay: RelaySettings | None = None
+    access: Access = field(default_factory=Access)
 
     def addresses(self) -> tuple[list[bytes], list[bytes]]:
         """Multicast addresses: those on which a reaction may hang at once, and the others.
@@ -170,6 +173,7 @@ class AgentSettings:
                 "own": asdict(self.own),
                 "peers": {str(number): asdict(streams) for number, streams in self.peers.items()},
                 **({} if self.relay is None else {"relay": asdict(self.relay)}),
+                "access": asdict(self.access),
             },
             indent=1,
         )
@@ -209,7 +213,8 @@ class AgentSettings:
             shadow=root.boolean("shadow"),
         )
         relay = _relay(root.object("relay")) if "relay" in root.names() else None
-        settings = cls(root.string("ied"), config, _streams(root.object("own")), peers, relay)
+        access = _access(root.object("access"))
+        settings = cls(root.string("ied"), config, _streams(root.object("own")), peers, relay, access)
         root.finish()
         return settings
 
@@ -326,6 +331,12 @@ def _shared(element: JsonObject) -> SharedElement:
 def _streams(streams: JsonObject) -> SwitchStreams:
     result = SwitchStreams(read_stream(streams.object("fast")), read_stream(streams.object("slow")))
     streams.finish()
+    return result
+
+
+def _access(access: JsonObject) -> Access:
+    result = Access(tuple(access.strings("operate")), tuple(access.strings("unlock")))
+    access.finish()
     return result
 
 

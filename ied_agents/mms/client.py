@@ -10,6 +10,7 @@ import ctypes
 import re
 import socket
 import threading
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
@@ -121,14 +122,31 @@ class MmsClient:
             address = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)[0][4][0]
         except (socket.gaierror, UnicodeError) as error:
             raise MmsClientError(self.peer, "connect", Cause.INVALID_ADDRESS, f"no such host ({error})") from None
-        self._handle: int | None = self.library.IedConnection_create()
-        self.library.IedConnection_setConnectTimeout(self._handle, round(timeout_s * 1000))
-        self.library.IedConnection_setRequestTimeout(self._handle, round(timeout_s * 1000))
+        self._handle: int | None = None
+        until = time.monotonic() + timeout_s
+        while not self._connect(str(address), port, round(timeout_s * 1000)):
+            if time.monotonic() >= until:
+                raise MmsClientError(self.peer, "connect", Cause.CONNECTION_LOST)
+
+    def _connect(self, address: str, port: int, timeout_ms: int) -> bool:
+        """Try once. A server that answers at once may leave the library in a state of which it does not come out.
+
+        It notes that it waits for the answer after it has asked, and overwrites with it that the answer has come
+        (libiec61850 1.6.1). Such a connection calls every request lost, and is dropped here.
+        """
+        self._handle = self.library.IedConnection_create()
+        self.library.IedConnection_setConnectTimeout(self._handle, timeout_ms)
+        self.library.IedConnection_setRequestTimeout(self._handle, timeout_ms)
         try:
-            self.call("connect", "connect", str(address).encode(), port)
-        except MmsClientError:
+            self.call("connect", "connect", address.encode(), port)
+            self.devices()
+        except MmsClientError as error:
+            stuck = error.cause is Cause.CONNECTION_LOST and self.connected
             self.close()
-            raise
+            if not stuck:
+                raise
+            return False
+        return True
 
     def __enter__(self) -> Self:
         return self

@@ -53,6 +53,11 @@ _SETTING: Final = """\
             </DOI>
 """
 
+# On one line: with two for each agent that is heard, this is much of a large file.
+_SUPERVISION: Final = (
+    '          <LN lnClass="LGOS" inst="{}" lnType="{}LGOS"><DOI name="GoCBRef"><DAI name="setSrcRef">'
+    "<Val>{}{}/LLN0.{}</Val></DAI></DOI></LN>\n"
+)
 
 _STATUS_DATASET: Final = "status"
 _LOADS_DATASET: Final = "loads"
@@ -116,12 +121,12 @@ def agent_ied(iedName: str, number: int | None, kind: Kind, publishers: Iterable
         desc: description.
     """
     switch_class = SWITCH_CLASSES[kind]
+    streams = [(publisher, control) for publisher in publishers for control, _ in _BLOCKS]
     inputs = "".join(
         f'              <ExtRef iedName="{publisher}" ldInst="{LDEVICE}" lnClass="AFSR" lnInst="1"'
         f' doName="Id" daName="inc" serviceType="GOOSE" srcLDInst="{LDEVICE}" srcLNClass="LLN0"'
         f' srcCBName="{control}"/>\n'
-        for publisher in publishers
-        for control, _ in _BLOCKS
+        for publisher, control in streams
     )
     if inputs:
         inputs = f"            <Inputs>\n{inputs}            </Inputs>\n"
@@ -132,7 +137,11 @@ def agent_ied(iedName: str, number: int | None, kind: Kind, publishers: Iterable
     )
     nodes = "".join(
         f'          <LN lnClass="{lnClass}" inst="1" lnType="{TYPE_PREFIX}{lnClass}"/>\n'
-        for lnClass in ("LPHD", switch_class, "CSWI", "PTOC", "PTRC", "RBRF")
+        for lnClass in ("LPHD", switch_class, "CSWI", "PTOC", "PTRC", "RBRF", "LTMS")
+    )
+    nodes += "".join(
+        _SUPERVISION.format(place, TYPE_PREFIX, publisher, LDEVICE, control)
+        for place, (publisher, control) in enumerate(streams, 1)
     )
     setting = "" if number is None else _SETTING.format(number)
     described = f' desc="{desc}"' if desc else ""

@@ -11,7 +11,8 @@ An operator's requests are JSON datagrams, each answered to its sender once its 
     {"request": "authority", "authority": "local"}        {"request": "restore", "side": "A", "epoch": 1}
 
 ``check`` says whether an ``operation``, open, close or mode, would be permitted now, ``values`` all that the agent
-publishes, by reference, and ``counters`` what the process has done since its start. ``close``, ``open``, ``check``,
+publishes, by reference, and ``counters`` what the process has done since its start; ``status`` with ``"streams": true``
+says too how each stream stands that it hears (:meth:`Station.supervision`). ``close``, ``open``, ``check``,
 ``mode`` and ``return`` may name their ``origin``: bay, station (if not given, but for ``mode``) or remote.
 """
 
@@ -334,7 +335,8 @@ class AgentProcess:
             data = json.loads(message)
             match data["request"]:
                 case "status":
-                    return {"done": True, **self._status()}
+                    streams = {"streams": self._station.supervision()} if data.get("streams") else {}
+                    return {"done": True, **self._status(), **streams}
                 case "confirm":
                     agent.confirm()
                 case "unlock":

@@ -141,6 +141,17 @@ class Station:
         """What became of the frames of each subscribed stream, by ``gocbRef``."""
         return {reference: asdict(one.counters) for reference, one in self.receiver.subscribers.items()}
 
+    def supervision(self) -> dict[str, tuple[bool, bool, int | None, int, int | None]]:
+        """How each subscribed stream stands, by ``gocbRef``.
+
+        That is: whether its time to live runs, whether it is simulated, the last stNum, the expected confRev, and the
+        one that comes. The two that come are None before the first frame.
+        """
+        return {
+            reference: (one.alive, one.simulation, one.stNum, one.config.confRev, one.received_confRev)
+            for reference, one in self.receiver.subscribers.items()
+        }
+
     @property
     def published(self) -> tuple[AgentState | None, LoadState | None]:
         """The fast and the slow state that was published last."""

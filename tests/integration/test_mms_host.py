@@ -18,6 +18,7 @@ import scl
 from gateway.site import read_site
 from ied_agents.iec61850.addcause import AddCause
 from ied_agents.process.plant import PlantSettings
+from scl.agent_ied import CONF_REV
 from tools.demo.stage import Stage
 
 SAMPLES = Path(scl.__file__).parent / "samples"
@@ -168,16 +169,35 @@ def test_what_happened_while_the_host_was_dead_is_reported_with_its_times(hosted
             assert before - 0.1 <= opened[-1].t <= after + 0.1
 
 
-def test_while_its_agent_does_not_answer_its_values_are_old(hosted):
+def watching(client, ied):
+    """The nodes of one IED that watch F1L4's streams."""
+    nodes = sorted(node for node in client.nodes(f"{ied}FLISR") if node.startswith("LGOS"))
+    return [node for node in nodes if "F1L4" in value(client, ied, f"{node}$SP$GoCBRef$setSrcRef")]
+
+
+def test_while_its_agent_does_not_answer_its_values_are_old_and_its_streams_are_lost_to_others(hosted):
+    with hosted.client("F1R3", Libiec61850) as peer:
+        nodes = watching(peer, "F1R3")
+        assert len(nodes) == 2
+        until(lambda: all(value(peer, "F1R3", f"{node}$ST$St$stVal") for node in nodes))
+        assert value(peer, "F1R3", f"{nodes[0]}$ST$LastStNum$stVal") > 0
+        revisions = {value(peer, "F1R3", f"{nodes[0]}$ST${name}$stVal") for name in ("ConfRevNum", "RxConfRevNum")}
+        assert revisions == {CONF_REV}
+        assert value(peer, "F1R3", "LTMS1$ST$TmSrc$stVal") == "CLOCK_REALTIME"
     hosted.stage.agents[NUMBER["F1L4"]].send_signal(signal.SIGSTOP)
+    stopped = time.time()
     try:
+        with hosted.client("F1R3", Libiec61850) as peer:
+            until(lambda: not any(value(peer, "F1R3", f"{node}$ST$St$stVal") for node in nodes))
+            assert stopped < value(peer, "F1R3", f"{nodes[0]}$ST$St$t").to_seconds() < time.time()
         with hosted.client("F1L4") as client:
             until(lambda: value(client, "F1L4", "XSWI1$ST$Pos$q")[0] >> 6 == 3)
             assert refused(client, "F1L4", close=False) == ("select", AddCause.BLOCKED_BY_HEALTH)
     finally:
         hosted.stage.agents[NUMBER["F1L4"]].send_signal(signal.SIGCONT)
-    with hosted.client("F1L4") as client:
+    with hosted.client("F1L4") as client, hosted.client("F1R3", Libiec61850) as peer:
         until(lambda: value(client, "F1L4", "XSWI1$ST$Pos$q")[0] >> 6 == 0)
+        until(lambda: all(value(peer, "F1R3", f"{node}$ST$St$stVal") for node in nodes))
 
 
 def test_settings_that_cannot_be_used_are_named(tmp_path):

@@ -28,6 +28,9 @@ LD = f"{IED}FLISR"
 BRCB = f"{LD}/LLN0.BR.brcbStatus01"
 POSITION = f"{LD}/CSWI1.Pos"
 SCL = parse(generate_scd(TWO_SOURCE))
+NODES = {"LLN0", "LPHD1", "XCBR1", "CSWI1", "PTOC1", "PTRC1", "RBRF1", "LTMS1", "AFSR1"} | {
+    f"LGOS{number}" for number in range(1, 19)
+}
 THEN_NS = 1_600_000_000_250_000_000
 REMOTE = OriginValue(or_cat=3, or_ident=b"test")
 
@@ -142,13 +145,13 @@ def moved(position, t_ns):
 async def test_a_client_browses_what_the_scd_describes(rust):
     assert await rust.get_server_directory() == [LD]
     nodes = await rust.get_logical_device_directory(LD)
-    assert set(nodes) == {"LLN0", "LPHD1", "XCBR1", "CSWI1", "PTOC1", "PTRC1", "RBRF1", "AFSR1"}
+    assert set(nodes) == NODES
     model = (await rust.get_device_model())["logical_devices"][0]["variables"]
     assert {"XCBR1$ST$Pos$stVal", "CSWI1$CO$Pos$SBOw$origin$orCat", "AFSR1$ST$SideA$st$lock"} <= set(model)
 
 
 def test_other_clients_browse_it_too(client):
-    assert client.nodes(LD) == {"LLN0", "LPHD1", "XCBR1", "CSWI1", "PTOC1", "PTRC1", "RBRF1", "AFSR1"}
+    assert client.nodes(LD) == NODES
 
 
 def test_data_sets_have_the_members_of_the_scd(client):
@@ -182,12 +185,13 @@ def test_other_clients_read_the_same(served, client):
         "AFSR1$ST$SideB$st$lockCnt": 4_000_000_000,
         "CSWI1$CF$Pos$ctlModel": 4,
         "AFSR1$SP$SwNum$setVal": 1,
+        "LGOS2$SP$GoCBRef$setSrcRef": "F1L2FLISR/LLN0.gcbSlow",
     }
     assert {item: int_or_octets(client.read(f"{LD}/{item}")) for item in expected} == expected
 
 
 def int_or_octets(value):
-    return value if isinstance(value, bytes) else int(value)
+    return value if isinstance(value, bytes | str) else int(value)
 
 
 def test_the_elements_of_an_array_of_structures_are_read(served):

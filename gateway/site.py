@@ -6,6 +6,7 @@ the parts of a site are told: the agents' settings, and the equipment for a simu
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,17 +16,24 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ied_agents.dflisr.feeder import Feeder, FeederSection, FeederSwitch, SharedElement
 from ied_agents.dflisr.views import AgentConfig
 from ied_agents.process.plant_network import PlantNetwork, PlantSection, PlantSwitch
-from ied_agents.runtime.settings import AgentSettings, StreamSettings, SwitchStreams
+from ied_agents.process.relay import RelayConfig, RelaySignal
+from ied_agents.runtime.access import Access
+from ied_agents.runtime.relay_process import SimulatedRelay
+from ied_agents.runtime.settings import AgentSettings, RelaySettings, StreamSettings, SwitchStreams
 from scl import agent_model
 from scl.document import SclError
+from scl.equipment import walk_primary
 from scl.reader import read
+from scl.relay_inputs import relay_inputs
+from scl.relay_model import MEASURED_DATASET, SIGNALS, STATUS_DATASET
 from scl.streams import GooseIndex
-from scl.topology import primary_network
+from scl.topology import AGENT_CLASS, primary_network
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from scl.relay_inputs import RelayInput
     from scl.streams import GooseStream
     from scl.topology import PrimaryNetwork, Switch
 
@@ -48,7 +56,10 @@ class SiteHead(_Strict):
 
 
 class SiteSwitch(_Strict):
-    """``[switch."equipment path"]``: what SCL has no place for. Times in ms, currents in A."""
+    """``[switch."equipment path"]``: what SCL has no place for. Times in ms, currents in A.
+
+    ``relay_reversed``: the forward direction of the relay beside it is from side B to side A.
+    """
 
     normal: Literal["closed", "open"]
     rating_a: _Positive
@@ -58,6 +69,7 @@ class SiteSwitch(_Strict):
     shots_ms: Annotated[tuple[_Positive, ...], Field(max_length=3)] = ()
     transfer_after_ms: _NotNegative = 0.0
     paralleling: bool = False
+    relay_reversed: bool = False
 
 
 class SiteSection(_Strict):
@@ -77,16 +89,25 @@ class SiteShared(_Strict):
     heads: Annotated[tuple[str, ...], Field(min_length=2)]
 
 
+class SiteAccess(_Strict):
+    """``[access]``: local users who may operate and unlock, besides the agents' own user and root."""
+
+    operate: tuple[str, ...] = ()
+    unlock: tuple[str, ...] = ()
+
+
 class SiteFile(_Strict):
     """The whole file."""
 
     site: SiteHead
+    access: SiteAccess = SiteAccess()
     switch: dict[str, SiteSwitch]
     section: dict[str, SiteSection] = {}
     shared: dict[str, SiteShared] = {}
 
 
 _NO_SECTION = SiteSection()
+_SIMULATED = [f"LLN0${STATUS_DATASET}", f"LLN0${MEASURED_DATASET}"]
 
 
 class SiteError(ValueError):
@@ -148,6 +169,18 @@ class Site:
             ),
             tuple(switches),
         )
+
+    def simulated_relays(self) -> tuple[SimulatedRelay, ...]:
+        """The relays beside the agents, if all are of the kind that can be simulated; else none."""
+        relays = []
+        for number, agent in self.agents.items():
+            streams = () if agent.relay is None else agent.relay.streams
+            if agent.relay is None or [stream.datSet.rpartition("/")[2] for stream in streams] != _SIMULATED:
+                return ()
+            status, measured = streams
+            nominal_v = max(signal.nominal for signal in agent.relay.config.signals)
+            relays.append(SimulatedRelay(number, nominal_v, status, measured, agent.relay.orders))
+        return tuple(relays)
 
 
 def site_of(scd: Path, file: Path | None = None) -> Site:
@@ -267,8 +300,61 @@ def _agents(content: SiteFile, network: PrimaryNetwork, index: GooseIndex) -> di
             ),
             own=own[switch.iedName],
             peers=peers,
+            relay=_relay(switch, content, network, index),
+            access=Access(content.access.operate, content.access.unlock),
         )
     return agents
+
+
+def _relay(switch: Switch, content: SiteFile, network: PrimaryNetwork, index: GooseIndex) -> RelaySettings | None:
+    """What an agent whose inputs come from a relay is told of that."""
+    ied = index.scl.ied(switch.iedName)
+    ldevice = ied.ldevice(switch.ldInst) if ied is not None else None
+    (ln,) = [ln for ln in ldevice.lns if ln.lnClass == AGENT_CLASS] if ldevice is not None else [None]
+    if ln is None:
+        return None
+    inputs, problems = relay_inputs(index, switch.iedName, ln)
+    if problems:
+        extref, problem = problems[0]
+        raise index.scl.error("relay-input", problem, extref)
+    if not inputs:
+        return None
+    missing = [name for name, signal in SIGNALS.items() if signal.needed and name not in {i.signal for i in inputs}]
+    if missing:
+        raise index.scl.error("relay-input-missing", f"agent {switch.iedName} has no input {', '.join(missing)}", ln)
+    nodes = {node for section in switch.sections for node in network.sections[section].nodes}
+    nominal_v = next((each.voltage_v for each in walk_primary(index.scl).nodes if each.path in nodes), None)
+    streams = list({each.stream.gocbRef: each.stream for each in inputs}.values())
+    place = {stream.gocbRef: index for index, stream in enumerate(streams)}
+    given = content.switch[switch.path]
+    generation_a = [content.section.get(network.sections[s].name, _NO_SECTION).generation_a for s in switch.sections]
+    config = RelayConfig(
+        signals=tuple(
+            RelaySignal(
+                signal=each.signal,
+                part=each.part,
+                element=each.element,
+                stream=place[each.stream.gocbRef],
+                place=each.place,
+                nominal=_nominal(each, nominal_v),
+            )
+            for each in inputs
+        ),
+        reversed=given.relay_reversed,
+        generation_a=(generation_a[0], generation_a[1]),
+        pulse_s=given.operating_time_ms / 1000,
+    )
+    orders = _published(switch, index, agent_model.RELAY_CONTROL, agent_model.RELAY)
+    return RelaySettings(tuple(_stream_settings(stream) for stream in streams), config, orders)
+
+
+def _nominal(wanted: RelayInput, nominal_v: float | None) -> float:
+    """What a measured voltage is compared with, V; of phase to earth less than of phase to phase."""
+    if wanted.signal not in ("VolA", "VolB") or wanted.part != "value" or wanted.bType == "BOOLEAN":
+        return 0.0
+    if nominal_v is None:
+        raise SclError(f"{wanted.element}: its voltage level has no Voltage; present and absent are judged by that")
+    return nominal_v if "PPV" in wanted.element else nominal_v / math.sqrt(3)
 
 
 def _feeder_switch(switch: Switch, given: SiteSwitch) -> FeederSwitch:
@@ -296,17 +382,21 @@ def _shared_element(name: str, element: SiteShared, network: PrimaryNetwork) -> 
 
 
 def _own_streams(switch: Switch, index: GooseIndex) -> SwitchStreams:
-    streams = []
-    for control, expected in (
-        (agent_model.FAST_CONTROL, agent_model.FAST),
-        (agent_model.SLOW_CONTROL, agent_model.SLOW),
-    ):
-        stream = index.stream(switch.iedName, switch.ldInst, control)
-        if stream is None:
-            raise SclError(f"IED {switch.iedName} has no GOOSE control block {control}; an agent publishes it")
-        _check_members(stream, expected)
-        streams.append(_stream_settings(stream))
-    return SwitchStreams(streams[0], streams[1])
+    return SwitchStreams(
+        _published(switch, index, agent_model.FAST_CONTROL, agent_model.FAST),
+        _published(switch, index, agent_model.SLOW_CONTROL, agent_model.SLOW),
+    )
+
+
+def _published(
+    switch: Switch, index: GooseIndex, control: str, expected: tuple[agent_model.Member, ...]
+) -> StreamSettings:
+    """A stream of the agent itself."""
+    stream = index.stream(switch.iedName, switch.ldInst, control)
+    if stream is None:
+        raise SclError(f"IED {switch.iedName} has no GOOSE control block {control}; an agent publishes it")
+    _check_members(stream, expected)
+    return _stream_settings(stream)
 
 
 def _check_members(stream: GooseStream, expected: tuple[agent_model.Member, ...]) -> None:

@@ -6,7 +6,15 @@ from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from scl import agent_model
-from scl.agent_model import FAST_CONTROL, FAST_DATASET, LDEVICE, SLOW_CONTROL, SLOW_DATASET
+from scl.agent_model import (
+    FAST_CONTROL,
+    FAST_DATASET,
+    LDEVICE,
+    RELAY_CONTROL,
+    RELAY_DATASET,
+    SLOW_CONTROL,
+    SLOW_DATASET,
+)
 from scl.agent_templates import SWITCH_CLASSES, TYPE_PREFIX
 
 if TYPE_CHECKING:
@@ -33,13 +41,13 @@ _SERVICES: Final = """\
       <DataObjectDirectory/>
       <GetDataSetValue/>
       <DataSetDirectory/>
-      <ConfDataSet max="4" maxAttributes="64" modify="false"/>
+      <ConfDataSet max="5" maxAttributes="64" modify="false"/>
       <ReadWrite/>
       <GetCBValues/>
       <ConfReportControl max="10"/>
       <ReportSettings rptID="Fix" optFields="Dyn" bufTime="Dyn" trgOps="Dyn" intgPd="Dyn"/>
       <GSESettings cbName="Fix" datSet="Fix" appID="Conf"/>
-      <GOOSE max="2" fixedOffs="true"/>
+      <GOOSE max="3" fixedOffs="true"/>
       <ConfLNs fixPrefix="true" fixLnInst="true"/>
       <ClientServices goose="true"/>
     </Services>
@@ -56,7 +64,7 @@ _SETTING: Final = """\
 # On one line: with two for each agent that is heard, this is much of a large file.
 _SUPERVISION: Final = (
     '          <LN lnClass="LGOS" inst="{}" lnType="{}LGOS"><DOI name="GoCBRef"><DAI name="setSrcRef">'
-    "<Val>{}{}/LLN0.{}</Val></DAI></DOI></LN>\n"
+    "<Val>{}</Val></DAI></DOI></LN>\n"
 )
 
 _STATUS_DATASET: Final = "status"
@@ -83,11 +91,10 @@ _REPORTS: Final = """\
 
 
 @cache
-def _data_sets(switch_class: str) -> str:
-    sets = [
-        (name, "".join(_fcda(member, switch_class) for member in members))
-        for name, members in ((FAST_DATASET, agent_model.FAST), (SLOW_DATASET, agent_model.SLOW))
-    ]
+def _data_sets(switch_class: str, *, relay: bool) -> str:
+    published = [(FAST_DATASET, agent_model.FAST), (SLOW_DATASET, agent_model.SLOW)]
+    published += [(RELAY_DATASET, agent_model.RELAY)] * relay
+    sets = [(name, "".join(_fcda(member, switch_class) for member in members)) for name, members in published]
     sets.append((_STATUS_DATASET, "".join(_reported(reference, "ST", switch_class) for reference in _STATUS)))
     sets.append((_LOADS_DATASET, "".join(_reported(f"AFSR1.{do}", "MX", switch_class) for do in ("Ld", "Spr"))))
     return "".join(f'            <DataSet name="{name}">\n{members}            </DataSet>\n' for name, members in sets)
@@ -104,12 +111,20 @@ def _node(ln: str) -> str:
 
 
 def _fcda(member: Member, switch_class: str) -> str:
-    ln = _node(member.ln.replace("SW", switch_class))
+    ln = _node(member.ln.replace("SW1", f"{switch_class}1"))
     names = f'doName="{member.do}" daName="{member.da}" fc="{member.fc}"'
     return f'              <FCDA ldInst="{LDEVICE}" {ln} {names}/>\n'
 
 
-def agent_ied(iedName: str, number: int | None, kind: Kind, publishers: Iterable[str], desc: str = "") -> str:
+def agent_ied(
+    iedName: str,
+    number: int | None,
+    kind: Kind,
+    publishers: Iterable[str],
+    desc: str = "",
+    relay_inputs: str = "",
+    relay_streams: Iterable[str] = (),
+) -> str:
     """The ``IED`` element of an agent.
 
     Args:
@@ -119,6 +134,8 @@ def agent_ied(iedName: str, number: int | None, kind: Kind, publishers: Iterable
         publishers: names of the agents it hears, in order; one input stands for a whole stream, whose data
             set ``agent_model`` fixes.
         desc: description.
+        relay_inputs: ``ExtRef`` elements for the relay beside it; with them it publishes orders for that.
+        relay_streams: references of that relay's control blocks.
     """
     switch_class = SWITCH_CLASSES[kind]
     streams = [(publisher, control) for publisher in publishers for control, _ in _BLOCKS]
@@ -128,21 +145,20 @@ def agent_ied(iedName: str, number: int | None, kind: Kind, publishers: Iterable
         f' srcCBName="{control}"/>\n'
         for publisher, control in streams
     )
+    inputs += relay_inputs
     if inputs:
         inputs = f"            <Inputs>\n{inputs}            </Inputs>\n"
     controls = "".join(
         f'            <GSEControl name="{control}" appID="{iedName}_{data_set}" datSet="{data_set}"'
         f' confRev="{CONF_REV}" type="GOOSE" fixedOffs="true"/>\n'
-        for control, data_set in _BLOCKS
+        for control, data_set in (*_BLOCKS, *(((RELAY_CONTROL, RELAY_DATASET),) if relay_inputs else ()))
     )
     nodes = "".join(
         f'          <LN lnClass="{lnClass}" inst="1" lnType="{TYPE_PREFIX}{lnClass}"/>\n'
         for lnClass in ("LPHD", switch_class, "CSWI", "PTOC", "PTRC", "RBRF", "LTMS")
     )
-    nodes += "".join(
-        _SUPERVISION.format(place, TYPE_PREFIX, publisher, LDEVICE, control)
-        for place, (publisher, control) in enumerate(streams, 1)
-    )
+    watched = [f"{publisher}{LDEVICE}/LLN0.{control}" for publisher, control in streams] + [*relay_streams]
+    nodes += "".join(_SUPERVISION.format(place, TYPE_PREFIX, stream) for place, stream in enumerate(watched, 1))
     setting = "" if number is None else _SETTING.format(number)
     described = f' desc="{desc}"' if desc else ""
     return f"""\
@@ -154,7 +170,7 @@ def agent_ied(iedName: str, number: int | None, kind: Kind, publishers: Iterable
         <Authentication/>
         <LDevice inst="{LDEVICE}">
           <LN0 lnClass="LLN0" inst="" lnType="{TYPE_PREFIX}LLN0">
-{_data_sets(switch_class)}{_REPORTS.format(ied=iedName)}{controls}\
+{_data_sets(switch_class, relay=bool(relay_inputs))}{_REPORTS.format(ied=iedName)}{controls}\
           </LN0>
 {nodes}\
           <LN lnClass="AFSR" inst="1" lnType="{TYPE_PREFIX}AFSR">
@@ -167,14 +183,36 @@ def agent_ied(iedName: str, number: int | None, kind: Kind, publishers: Iterable
 """
 
 
-def connected_access_point(iedName: str, number: int) -> str:
-    """The ``ConnectedAP`` element of an agent; all addresses follow from the number of its switch."""
-    high, low = divmod(number, 256)
-    streams = "".join(
+def connected_access_point(iedName: str, number: int, *, relay: bool) -> str:
+    """The ``ConnectedAP`` element of an agent; all addresses follow from the number of its switch.
+
+    Args:
+        iedName: its name.
+        number: of its switch.
+        relay: it publishes orders for a relay.
+    """
+    streams = [
+        (LDEVICE, FAST_CONTROL, 2 * number, _TRIP_APPID + number),
+        (LDEVICE, SLOW_CONTROL, 2 * number + 1, number),
+    ]
+    if relay:
+        streams.append((LDEVICE, RELAY_CONTROL, 0x8000 + number, _TRIP_APPID + 0x1000 + number))
+    return access_point_address(iedName, f"10.61.{number >> 8}.{number & 0xFF}", streams)
+
+
+def access_point_address(iedName: str, ip: str, streams: Iterable[tuple[str, str, int, int]]) -> str:
+    """A ``ConnectedAP`` element.
+
+    Args:
+        iedName: the IED.
+        ip: its address.
+        streams: logical device, control block, last two octets of the multicast address, APPID.
+    """
+    addresses = "".join(
         f"""\
-        <GSE ldInst="{LDEVICE}" cbName="{control}">
+        <GSE ldInst="{ldInst}" cbName="{control}">
           <Address>
-            <P type="MAC-Address">{mac}</P>
+            <P type="MAC-Address">01-0C-CD-01-{index >> 8:02X}-{index & 0xFF:02X}</P>
             <P type="APPID">{appid:04X}</P>
             <P type="VLAN-ID">000</P>
             <P type="VLAN-PRIORITY">{_VLAN_PRIORITY}</P>
@@ -183,21 +221,14 @@ def connected_access_point(iedName: str, number: int) -> str:
           <MaxTime unit="s" multiplier="m">{MAX_TIME_MS}</MaxTime>
         </GSE>
 """
-        for control, mac, appid in (
-            (FAST_CONTROL, _mac(2 * number), _TRIP_APPID + number),
-            (SLOW_CONTROL, _mac(2 * number + 1), number),
-        )
+        for ldInst, control, index, appid in streams
     )
     return f"""\
       <ConnectedAP iedName="{iedName}" apName="{ACCESS_POINT}">
         <Address>
-          <P type="IP">10.61.{high}.{low}</P>
+          <P type="IP">{ip}</P>
           <P type="IP-SUBNET">255.255.0.0</P>
         </Address>
-{streams}\
+{addresses}\
       </ConnectedAP>
 """
-
-
-def _mac(index: int) -> str:
-    return f"01-0C-CD-01-{index >> 8:02X}-{index & 0xFF:02X}"

@@ -1,4 +1,4 @@
-"""What a flisr agent looks like in SCL: its logical nodes and the two data sets it publishes.
+"""What a flisr agent looks like in SCL: its logical nodes and the data sets it publishes.
 
 The one description of the agents' wire format. The generator writes it into SCD files, the agents bind to it,
 and both refuse a file whose data sets differ from it. Members stand in wire order. Standard logical nodes
@@ -17,8 +17,10 @@ DATA_NAME_SPACE: Final = "flisr:2026"
 LDEVICE: Final = "FLISR"
 FAST_DATASET: Final = "fast"
 SLOW_DATASET: Final = "slow"
+RELAY_DATASET: Final = "relay"
 FAST_CONTROL: Final = "gcbFast"
 SLOW_CONTROL: Final = "gcbSlow"
+RELAY_CONTROL: Final = "gcbRelay"
 
 # Array sizes. They bound what one agent can say in one frame of 1,500 octets.
 ANSWERS: Final = 8
@@ -146,6 +148,17 @@ def _claim(letter: str) -> tuple[Member, ...]:
         ),
         Member("AFSR1", "Clm" + letter, "grant", "ST", (Attribute("grant", "INT16U"),), GRANTS),
     )
+
+
+RELAY: Final[tuple[Member, ...]] = (
+    _one("CSWI1", "OpOpn", "general", "BOOLEAN"),
+    _one("CSWI1", "OpOpn", "q", "Quality"),
+    _one("CSWI1", "OpCls", "general", "BOOLEAN"),
+    _one("CSWI1", "OpCls", "q", "Quality"),
+    _one("SW1", "BlkCls", "stVal", "BOOLEAN"),
+    _one("SW1", "BlkCls", "q", "Quality"),
+)
+"""What an agent beside a relay publishes for it: open, close, and whether closing is blocked, for interlocking."""
 
 
 FAST: Final[tuple[Member, ...]] = (

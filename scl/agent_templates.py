@@ -74,6 +74,7 @@ def _text(name: str, value: str = "", fc: str = "DC") -> _DA:
 _ORIGIN: Final = TYPE_PREFIX + "Originator"
 _OPER: Final = TYPE_PREFIX + "Oper"
 _CANCEL: Final = TYPE_PREFIX + "Cancel"
+_MAGNITUDE: Final = TYPE_PREFIX + "Magnitude"
 _OPER_MODE: Final = TYPE_PREFIX + "OperMode"
 _COMMAND: Final = (
     _DA("ctlVal", "", "BOOLEAN"),
@@ -83,6 +84,7 @@ _COMMAND: Final = (
     _DA("Test", "", "BOOLEAN"),
 )
 _STRUCTURES: Final = {
+    _MAGNITUDE: (_DA("f", "", "FLOAT32"),),
     _ORIGIN: (_DA("orCat", "", "Enum", "OriginatorCategoryKind"), _DA("orIdent", "", "Octet64")),
     _OPER: (*_COMMAND, _DA("Check", "", "Check")),
     _CANCEL: _COMMAND,
@@ -113,6 +115,14 @@ _STANDARD: Final[dict[str, tuple[str, tuple[_DA, ...]]]] = {
     "SPS": ("SPS", _status("BOOLEAN")),
     "SPC": ("SPC", (*_status("BOOLEAN"), _CONTROL_MODEL)),
     "INS": ("INS", _status("INT32")),
+    "MV": (
+        "MV",
+        (
+            _DA("mag", "MX", "Struct", _MAGNITUDE, trigger="dchg"),
+            _DA("q", "MX", "Quality", trigger="qchg"),
+            _DA("t", "MX", "Timestamp"),
+        ),
+    ),
     "Pos": ("DPC", (*_status("Dbpos"), _CONTROL_MODEL)),
     "Operated": (
         "DPC",
@@ -163,7 +173,7 @@ _LNODES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("BlkCls", "SPC"),
         ("SwTyp", "SwTyp"),
     ),
-    "CSWI": (*_BEHAVIOUR, ("Loc", "SPS"), ("Pos", "Operated")),
+    "CSWI": (*_BEHAVIOUR, ("Loc", "SPS"), ("Pos", "Operated"), ("OpOpn", "ACT"), ("OpCls", "ACT")),
     "PTOC": (*_BEHAVIOUR, ("Str", "ACD"), ("Op", "ACT")),
     "PTRC": (*_BEHAVIOUR, ("Tr", "ACT")),
     "RBRF": (*_BEHAVIOUR, ("OpEx", "ACT")),
@@ -178,9 +188,14 @@ _LNODES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("GoCBRef", "ORG"),
     ),
     "AFSR": (*_BEHAVIOUR, ("NamPlt", "LPLA"), ("SwNum", "SwNum")),
+    "PIOC": (*_BEHAVIOUR, ("Str", "ACD"), ("Op", "ACT")),
+    "MMXU": (*_BEHAVIOUR, ("AvAPhs", "MV"), ("AvPPVPhs", "MV"), ("TotW", "MV")),
 }
 """Data objects of each logical node class with their standard type; AFSR gets those of ``agent_model``
 besides."""
+
+_OF_RELAYS: Final = frozenset(("PIOC", "MMXU"))
+"""Classes that simulated relays have and agents do not."""
 
 
 @dataclass(slots=True)
@@ -204,13 +219,15 @@ class _Private:
 
 
 @cache
-def data_type_templates(switch_classes: tuple[str, ...] = ("XCBR", "XSWI")) -> str:
-    """The ``DataTypeTemplates`` element with all types that agents of these switch classes use."""
+def data_type_templates(switch_classes: tuple[str, ...] = ("XCBR", "XSWI"), *, relays: bool = False) -> str:
+    """The ``DataTypeTemplates`` element with all types that agents of these switch classes, and relays, use."""
     private = _Private()
     for member in (*agent_model.FAST, *agent_model.SLOW):
         if member.ln == "AFSR1" and all(da.name != member.da for da in private.objects.get(member.do, ())):
             private.add(member)
     left_out = {"XCBR", "XSWI"} - set(switch_classes)
+    if not relays:
+        left_out |= _OF_RELAYS
     lnodes = {name: objects for name, objects in _LNODES.items() if name not in left_out}
     parts = ["  <DataTypeTemplates>"]
     for lnClass, objects in lnodes.items():
@@ -243,7 +260,8 @@ def data_type_templates(switch_classes: tuple[str, ...] = ("XCBR", "XSWI")) -> s
             for part in components
         )
         parts.append("    </DAType>")
-    for name, components_of in _STRUCTURES.items():
+    structures = {name: parts_of for name, parts_of in _STRUCTURES.items() if relays or name != _MAGNITUDE}
+    for name, components_of in structures.items():
         parts.append(f'    <DAType id="{name}">')
         parts.extend(_attribute("BDA", component) for component in components_of)
         parts.append("    </DAType>")

@@ -10,6 +10,8 @@ from scl.agent_ied import agent_ied, connected_access_point
 from scl.agent_model import LDEVICE
 from scl.agent_templates import SWITCH_CLASSES, data_type_templates
 from scl.listening import needed_subscriptions
+from scl.relay_ied import MAX_RELAYS, agent_inputs, open_inputs, relay_address, relay_ied, relay_name, relay_streams
+from scl.relay_model import RELAY_LDEVICE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,6 +124,8 @@ class NetworkSpec:
         loads: by section name; sections not named have the default, local generation 30 A and no load.
         voltage_kv: nominal.
         detection_time_ms: for the site file.
+        relays: each agent has a relay beside it, called like the agent with a P behind, and knows and does all
+            through that one by GOOSE.
     """
 
     name: str
@@ -130,6 +134,7 @@ class NetworkSpec:
     loads: Mapping[str, LoadSpec] = field(default_factory=dict)
     voltage_kv: float = 20.0
     detection_time_ms: float = 3.0
+    relays: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +183,7 @@ def generate_icd(kind: Kind) -> str:
     """
     return (
         _HEAD.format("agent_" + kind)
-        + agent_ied("TEMPLATE", None, kind, ())
+        + agent_ied("TEMPLATE", None, kind, (), relay_inputs=open_inputs())
         + data_type_templates((SWITCH_CLASSES[kind],))
         + "</SCL>\n"
     )
@@ -216,6 +221,8 @@ class _Plan:
             self._section(section)
         if len(self.switches) > MAX_SWITCHES:
             raise ValueError(f"{len(self.switches)} switches; at most {MAX_SWITCHES} have APPIDs of their own")
+        if spec.relays and len(self.switches) > MAX_RELAYS:
+            raise ValueError(f"{len(self.switches)} relays; at most {MAX_RELAYS} have APPIDs of their own")
         self._delays = self._graded()
         self._sections: dict[str, list[str]] = {feeder.name: [] for feeder in spec.feeders}
         for section in self.ends:
@@ -296,6 +303,8 @@ class _Plan:
     ) -> None:
         self._name(spec.name, "switch")
         self._unique("IED " + iedName)
+        if self.spec.relays:
+            self._unique("IED " + relay_name(iedName))
         self._unique(path)
         self.switches.append(_Switch(len(self.switches) + 1, spec, iedName, path, sections, nodes, is_tie))
 
@@ -326,7 +335,9 @@ class _Plan:
         parts = [_HEAD.format(self.spec.name)]
         parts.extend(self._substation(substation) for substation in substations)
         parts.append('  <Communication>\n    <SubNetwork name="Station" type="8-MMS">\n')
-        parts.extend(connected_access_point(switch.iedName, switch.number) for switch in self.switches)
+        relays = self.spec.relays
+        parts.extend(connected_access_point(each.iedName, each.number, relay=relays) for each in self.switches)
+        parts.extend(relay_address(each.iedName, each.number) for each in self.switches if relays)
         parts.append("    </SubNetwork>\n  </Communication>\n")
         parts.extend(
             agent_ied(
@@ -335,11 +346,14 @@ class _Plan:
                 switch.spec.kind,
                 [names[number] for number in sorted(needed[switch.number])],
                 desc=f"agent of {switch.path}",
+                relay_inputs=agent_inputs(switch.iedName, switch.spec.kind) if relays else "",
+                relay_streams=relay_streams(switch.iedName) if relays else (),
             )
             for switch in self.switches
         )
+        parts.extend(relay_ied(each.iedName, each.spec.kind) for each in self.switches if relays)
         classes = tuple(sorted({SWITCH_CLASSES[switch.spec.kind] for switch in self.switches}))
-        parts.append(data_type_templates(classes))
+        parts.append(data_type_templates(classes, relays=relays))
         parts.extend(self._line(feeder) for feeder in self.spec.feeders)
         parts.append("</SCL>\n")
         return "".join(parts)
@@ -356,7 +370,7 @@ class _Plan:
             bay = head.path.rpartition("/")[0]
             bays += [
                 f'      <Bay name="{bay.rpartition("/")[2]}">\n',
-                _equipment(head),
+                _equipment(head, relay=self.spec.relays),
                 f'        <ConnectivityNode name="N1" pathName="{bay}/N1"/>\n',
                 "      </Bay>\n",
             ]
@@ -385,7 +399,7 @@ class _Plan:
                 node = f"{inside}{lateral.name}b"
                 nodes.append(node)
                 parts.append(_conductor(inside + lateral.name, "LIN", self.ends[lateral.section][1], node))
-        parts.extend(_equipment(switch) for switch in self._along[feeder.name])
+        parts.extend(_equipment(switch, relay=self.spec.relays) for switch in self._along[feeder.name])
         parts.extend(
             f'        <ConnectivityNode name="{node.partition("/")[2]}" pathName="{node}"/>\n' for node in nodes
         )
@@ -439,11 +453,14 @@ def _conductor(path: str, kind: str, *nodes: str) -> str:
     return start + terminals + end
 
 
-def _equipment(switch: _Switch) -> str:
+def _equipment(switch: _Switch, *, relay: bool) -> str:
     kind = "CBR" if switch.spec.kind == "breaker" else "DIS"
+    switch_class = SWITCH_CLASSES[switch.spec.kind]
+    linked = [(switch.iedName, LDEVICE, switch_class), (switch.iedName, LDEVICE, "AFSR")]
+    linked += [(relay_name(switch.iedName), RELAY_LDEVICE, switch_class)] * relay
     lnodes = "".join(
-        f'          <LNode iedName="{switch.iedName}" ldInst="{LDEVICE}" lnClass="{lnClass}" lnInst="1"/>\n'
-        for lnClass in (SWITCH_CLASSES[switch.spec.kind], "AFSR")
+        f'          <LNode iedName="{iedName}" ldInst="{ldInst}" lnClass="{lnClass}" lnInst="1"/>\n'
+        for iedName, ldInst, lnClass in linked
     )
     return (
         f'        <ConductingEquipment name="{switch.spec.name}" type="{kind}">\n{lnodes}'

@@ -93,8 +93,12 @@ RULES: Final[dict[str, tuple[Severity, str]]] = {
     "section-wide": ("error", "an agent's answers to all peers of a section fit its data set"),
     "relay-deaf": (
         "warning",
-        "a relay that operates an agent's switch subscribes to the agent, for its locks",
+        "a relay that operates an agent's switch subscribes to the agent's lock, and to its orders",
     ),
+    "relay-input": ("error", "an agent's inputs from a relay give what their intAddr says"),
+    "relay-quality": ("warning", "a relay sends the quality of position, starts and voltages along"),
+    "relay-slow": ("warning", "a relay repeats every second at least: agents believe nothing older than 3 s"),
+    "relay-input-missing": ("error", "an agent beside a relay hears from it what it needs"),
 }
 """Severity, and what a rule asks for."""
 

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 _INFEEDS: Final = frozenset(("IFL", "GEN"))
 _LINES: Final = frozenset(("LIN", "CAB", "GIL"))
 _SWITCH_CLASSES: Final = {"CBR": "XCBR", "DIS": "XSWI"}
-_OPERATING: Final = frozenset(("XCBR", "XSWI", "CSWI"))
 
 
 def network(checked: Checked) -> Iterator[Finding]:
@@ -84,12 +83,13 @@ def data_sets(checked: Checked) -> Iterator[Finding]:
                 continue  # reported by the rule that it breaks
             if stream is not None:
                 data_set = next(each for each in ldevice.ln0.datasets if each.name == set_name)
-                yield from _contents(checked, stream, data_set, model)
+                yield from contents(checked, stream, data_set, model)
 
 
-def _contents(
+def contents(
     checked: Checked, stream: GooseStream, data_set: DataSet, model: tuple[ModelMember, ...]
 ) -> Iterator[Finding]:
+    """Where a data set differs from what agents expect."""
     for member, expected in zip(stream.members, model, strict=False):
         if reason := _difference(member, expected):
             yield checked.finding("agent-data-set", f"{member.reference} {reason}", member.fcda)
@@ -198,21 +198,6 @@ def wide(checked: Checked) -> Iterator[Finding]:
             yield checked.finding("section-wide", message, switch.equipment)
 
 
-def relays(checked: Checked) -> Iterator[Finding]:
-    """Relays linked to an agent's switch hear the agent, so that its lock can interlock them."""
-    for switch in checked.network[0].switches:
-        linked = {
-            lnode.iedName: lnode
-            for lnode in lnodes_of(switch.equipment)
-            if lnode.lnClass in _OPERATING and lnode.iedName != switch.iedName
-        }
-        for iedName, lnode in linked.items():
-            ied = checked.ieds.get(iedName)
-            if ied is not None and all(heard[0] != switch.iedName for heard in _heard(checked, ied)):
-                message = f"{iedName} operates {switch.path} and does not subscribe to its agent {switch.iedName}"
-                yield checked.finding("relay-deaf", message, lnode)
-
-
 AGENT_CHECKS: Final = (
     network,
     node_paths,
@@ -223,5 +208,4 @@ AGENT_CHECKS: Final = (
     infeeds,
     unfed,
     wide,
-    relays,
 )

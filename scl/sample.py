@@ -1,7 +1,8 @@
-"""The two-source sample that ships in ``scl/samples``: ten switches, two feeders, two ties."""
+"""The two-source samples that ship in ``scl/samples``: ten switches, two feeders, two ties; one with relays."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from scl.generate import FeederSpec, LateralSpec, LoadSpec, NetworkSpec, SwitchSpec, TieSpec
@@ -48,3 +49,5 @@ TWO_SOURCE: Final = NetworkSpec(
 )
 """Feeder F1 from ALPHA: Q1, L2, R3, L4; feeder F2 from BRAVO: Q5, L6, R7, L8; T9 joins their ends, T10 their
 middles."""
+TWO_SOURCE_RELAYS: Final = replace(TWO_SOURCE, name="two_source_relays", relays=True)
+"""The same, with a simulated relay at each switch."""

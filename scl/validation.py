@@ -15,6 +15,7 @@ from scl.rules import RULES, Checked, Finding, Severity, of_error
 from scl.rules_agents import AGENT_CHECKS
 from scl.rules_communication import COMMUNICATION_CHECKS
 from scl.rules_references import REFERENCE_CHECKS
+from scl.rules_relays import RELAY_CHECKS
 from scl.rules_structure import STRUCTURE_CHECKS
 from scl.rules_types import TYPE_CHECKS
 
@@ -29,6 +30,7 @@ _CHECKS: Final = (
     *REFERENCE_CHECKS,
     *COMMUNICATION_CHECKS,
     *AGENT_CHECKS,
+    *RELAY_CHECKS,
 )
 
 MAX_FINDINGS: Final = 1_000

@@ -72,8 +72,8 @@ class Picture:
     def take(self, inputs: SwitchInputs) -> None:
         """Remember the own flow, if it is one of load."""
         # Without voltage no flow is a load.
-        live = Voltage.PRESENT in inputs.voltage
-        self._own_flow = min(max(inputs.flow_a, -HIGHEST_CURRENT_A), HIGHEST_CURRENT_A) if live else None
+        flow_a = inputs.flow_a if Voltage.PRESENT in inputs.voltage else None
+        self._own_flow = None if flow_a is None else min(max(flow_a, -HIGHEST_CURRENT_A), HIGHEST_CURRENT_A)
 
     def alert(self, now: float) -> bool:
         """Whether the last sign of a fault is not long past."""

@@ -127,7 +127,7 @@ def _side(side: StoredSide, stored: StoredSide, me: int, *, shot: bool) -> SideS
 def load_state(situation: Situation, last: LoadState, now: float) -> LoadState:
     """The slow data set; currents within the deadband of what was published stay as they were."""
     inputs = situation.inputs
-    if inputs is None or not situation.inputs_valid(now):
+    if inputs is None or inputs.flow_a is None or not situation.inputs_valid(now):
         return replace(last, flow_quality=INVALID_QUALITY, spare_a=(0.0, 0.0))
     idle = situation.known_open(situation.me.number) and not locked(situation.own)
     spare = (spare_a(situation, 0), spare_a(situation, 1)) if idle else (0.0, 0.0)

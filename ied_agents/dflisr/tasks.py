@@ -100,7 +100,12 @@ class Tasks:
             self._last_pickup = now
         dark = inputs.voltage == (Voltage.ABSENT, Voltage.ABSENT) and self._now.inputs_valid(now)
         # A sensor may be wrong: no current may flow, and nobody around may see voltage.
-        dark = dark and inputs.current_a < FLOW_DEADBAND_A and not self._anybody_sees_voltage()
+        dark = (
+            dark
+            and inputs.current_a is not None
+            and inputs.current_a < FLOW_DEADBAND_A
+            and not self._anybody_sees_voltage()
+        )
         if not dark or not closed or any(self._now.flag(section)[0] for section in me.sides):
             self._dark_since = math.inf
             return False

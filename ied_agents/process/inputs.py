@@ -67,8 +67,8 @@ class SwitchInputs:
         pickup: whether the protection sees fault current.
         direction: which way it flows; means nothing without pickup.
         direction_trusted: whether that direction may be relied on.
-        flow_a: load current, A, positive from side A to side B.
-        current_a: magnitude of the current, fault current included, A.
+        flow_a: load current, A, positive from side A to side B; None where it is not known.
+        current_a: magnitude of the current, fault current included, A; None where it is not known.
         voltage: what the sensors of side A and side B say.
         generation_a: local generation running in the section at side A and at side B, A.
     """
@@ -81,8 +81,8 @@ class SwitchInputs:
     pickup: bool
     direction: Direction
     direction_trusted: bool
-    flow_a: float
-    current_a: float
+    flow_a: float | None
+    current_a: float | None
     voltage: tuple[Voltage, Voltage]
     generation_a: tuple[float, float]
 
@@ -139,8 +139,8 @@ def decode_inputs(datagram: bytes) -> SwitchInputs:
         pickup=members.boolean("pickup"),
         direction=Direction(members.integer("direction", 0, 3)),
         direction_trusted=members.boolean("direction_trusted"),
-        flow_a=members.number("flow_a"),
-        current_a=members.number("current_a"),
+        flow_a=members.number_or_none("flow_a"),
+        current_a=members.number_or_none("current_a"),
         voltage=members.voltages("voltage"),
         generation_a=members.numbers("generation_a"),
     )
@@ -198,6 +198,10 @@ class _Members:
 
     def number(self, field: str) -> float:
         return _number(field, self._take(field))
+
+    def number_or_none(self, field: str) -> float | None:
+        value = self._take(field)
+        return None if value is None else _number(field, value)
 
     def numbers(self, field: str) -> tuple[float, float]:
         value = self._take(field)

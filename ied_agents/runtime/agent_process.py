@@ -12,8 +12,9 @@ An operator's requests are JSON datagrams, each answered to its sender once its 
 
 ``check`` says whether an ``operation``, open, close or mode, would be permitted now, ``values`` all that the agent
 publishes, by reference, and ``counters`` what the process has done since its start; ``status`` with ``"streams": true``
-says too how each stream stands that it hears (:meth:`Station.supervision`). ``close``, ``open``, ``check``,
-``mode`` and ``return`` may name their ``origin``: bay, station (if not given, but for ``mode``) or remote.
+says too how each stream stands that it hears (:meth:`Station.supervision`). ``close``, ``open``, ``check``, ``mode``
+and ``return`` may name their ``origin``: bay, station (if not given, but for ``mode``) or remote. Who may ask for what is
+:mod:`ied_agents.runtime.access`'s business; who did, and what became of it, is in the journal.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from ied_agents.dflisr.records import EventId
 from ied_agents.dflisr.stored import Record, StoredRecordError, from_json, to_json
 from ied_agents.process.inputs import MAX_DATAGRAM, ProcessMessageError, decode_inputs, encode_command
 from ied_agents.runtime import realtime
+from ied_agents.runtime.access import CREDENTIALS_SPACE, AccessError, Gatekeeper, attend, writer_of
 from ied_agents.runtime.af_packet import FRAMES_AT_ONCE, AfPacketLink
 from ied_agents.runtime.clock import time_quality
 from ied_agents.runtime.durable import DurableFile, DurableFileError, DurableWriter, StateMissing
@@ -83,7 +85,8 @@ class AgentProcess:
     Args:
         settings: of this process.
         links: already open: one for whose frames the process is woken, one at which it looks when it has time.
-        endpoints: the sockets for the process's snapshots and for an operator, already open.
+        endpoints: the sockets for the process's snapshots (None where that is a relay) and for an operator, open.
+        gatekeeper: knows who may ask for what.
         file: durable state; the record of this process is already in it.
         record: that record.
         unclean: the process before this one did not stop in order.
@@ -94,7 +97,8 @@ class AgentProcess:
         self,
         settings: AgentProcessSettings,
         links: tuple[AfPacketLink | LossyLink, ...],
-        endpoints: tuple[socket.socket, socket.socket],
+        endpoints: tuple[socket.socket | None, socket.socket],
+        gatekeeper: Gatekeeper,
         file: DurableFile,
         record: Record,
         *,
@@ -105,6 +109,8 @@ class AgentProcess:
         self._link, self._leisure = links
         self._loop = loop
         self._inputs, self._operator = endpoints
+        self._gatekeeper = gatekeeper
+        attend(self._operator)
         self._journal = Journal(Path(settings.journal))
         self._writer = DurableWriter(file, loop, self._on_durable, self._on_failed, background=self._journal.write_some)
         self._pending: dict[int, tuple[int, Record]] = {}
@@ -128,7 +134,8 @@ class AgentProcess:
             refused: real-time help that the system did not give, for the journal.
         """
         self._journal.record("started", self._loop.time(), ied=self._settings.agent.ied, refused=refused)
-        self._loop.add_reader(self._inputs, self._pump)
+        if self._inputs is not None:
+            self._loop.add_reader(self._inputs, self._pump)
         self._loop.add_reader(self._operator, self._serve_operator)
         self._loop.add_reader(self._link.fileno(), self._pump)
         self._pump()
@@ -150,8 +157,9 @@ class AgentProcess:
             (self._inputs, self._settings.inputs),
             (self._operator, self._settings.operator),
         ):
-            endpoint.close()
-            Path(path).unlink(missing_ok=True)
+            if endpoint is not None:
+                endpoint.close()
+                Path(path).unlink(missing_ok=True)
 
     def abandon(self) -> None:
         """End after a defect: write what was handed in, and leave no clean mark."""
@@ -178,9 +186,12 @@ class AgentProcess:
                 if not frames:
                     break
                 self._station.receive_frame(frames[0], now)
-                urgent = self._station.react(now, time.time_ns())
-                if urgent is not None:
-                    self._carry_out(urgent, now)
+                utc_ns = time.time_ns()
+                tripping = self._station.react(now, utc_ns)
+                if tripping is not None:
+                    # Others wait for the word, the switch takes its time: the order follows.
+                    self._send(tripping, now)
+                    self._carry_out(self._station.trip(now, utc_ns), now)
             # These have waited already; the order within a stream is its numbers' business.
             waited = self._leisure.receive()
             self._backlog = len(waited) >= FRAMES_AT_ONCE
@@ -188,6 +199,8 @@ class AgentProcess:
                 self._station.receive_frame(frame, now)
         except LinkError as error:
             self._link_failed(error, now)
+        if self._inputs is None:
+            return
         for _ in range(_DATAGRAMS_AT_ONCE):
             try:
                 message = self._inputs.recv(MAX_DATAGRAM + 1)
@@ -200,18 +213,21 @@ class AgentProcess:
 
     def _carry_out(self, output: Output, now: float) -> None:
         for frame in output.frames:
-            self._counters.frames_sent += 1
-            try:
-                self._link.send(frame)
-                self._link_down = False
-            except LinkError as error:
-                self._link_failed(error, now)
+            self._send(frame, now)
         for command in output.commands:
             self._order(command)
         if output.record is not None:
             self._write(*output.record)
         for note in output.notes:
             self._journal.record(note.kind, now, **note.detail)
+
+    def _send(self, frame: bytes, now: float) -> None:
+        self._counters.frames_sent += 1
+        try:
+            self._link.send(frame)
+            self._link_down = False
+        except LinkError as error:
+            self._link_failed(error, now)
 
     def _note_published(self, now: float) -> None:
         """For whoever shows what this agent says to others: every state, with its time, in order."""
@@ -224,6 +240,7 @@ class AgentProcess:
         self._published = fast, slow
 
     def _order(self, command: SwitchCommand, tries: int = _ORDER_TRIES) -> None:
+        assert self._inputs is not None  # a relay gets frames
         try:
             self._inputs.sendto(encode_command(command), self._settings.process)
         except BlockingIOError:
@@ -300,15 +317,16 @@ class AgentProcess:
     def _serve_operator(self) -> None:
         for _ in range(_DATAGRAMS_AT_ONCE):
             try:
-                message, sender = self._operator.recvfrom(MAX_DATAGRAM + 1)
+                message, ancillary, _, sender = self._operator.recvmsg(MAX_DATAGRAM + 1, CREDENTIALS_SPACE)
             except BlockingIOError:
                 break
-            answer = self._answer(message)
+            writer = writer_of(ancillary)
+            answer = self._answer(message, writer)
             looked = {"position", "values", "counters"} & answer.keys()
             if not looked:  # who only looks leaves no trace
-                self._journal.record(
-                    "operator", self._loop.time(), request=message.decode("utf-8", "replace"), **answer
-                )
+                request = message.decode("utf-8", "replace")
+                user = self._gatekeeper.who(writer)
+                self._journal.record("operator", self._loop.time(), user=user, request=request, **answer)
             self._station.touch()
             self._pump()
             if (self._pending or self._unsaved) and not looked:
@@ -329,10 +347,12 @@ class AgentProcess:
                 answer = {"done": False, "why": f"in force, but not on disk: {failure}"}
             self._reply(answer, sender)
 
-    def _answer(self, message: bytes) -> dict[str, Any]:
+    def _answer(self, message: bytes, writer: int | None) -> dict[str, Any]:
         agent = self._station.agent
         try:
             data = json.loads(message)
+            if why := self._gatekeeper.refuse(data["request"], writer):
+                return {"done": False, "why": why}
             match data["request"]:
                 case "status":
                     streams = {"streams": self._station.supervision()} if data.get("streams") else {}
@@ -430,7 +450,7 @@ def _outcome(refusal: Reason) -> dict[str, Any]:
 
 
 def _open_link(settings: AgentProcessSettings, addresses: list[bytes]) -> AfPacketLink | LossyLink:
-    packets = AfPacketLink(settings.interface, addresses)
+    packets = AfPacketLink(settings.interface, addresses, tags=False)  # which nothing here asks for
     return LossyLink(packets, settings.receive_loss) if settings.receive_loss else packets
 
 
@@ -439,6 +459,7 @@ def _datagram_socket(path: str) -> socket.socket:
     endpoint = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     try:
         endpoint.bind(path)
+        Path(path).chmod(0o660)  # those of its group may ask; who may do what is decided by who they are
     except OSError as error:
         endpoint.close()
         raise OSError(error.errno, f"{path}: {error.strerror}") from None
@@ -474,14 +495,16 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         settings = AgentProcessSettings.from_json(Path(arguments[0]).read_text(encoding="utf-8"))
+        gatekeeper = Gatekeeper(settings.agent.access)
         file, record, unclean = open_state(Path(settings.state), int(time.time()))
         links = tuple(_open_link(settings, addresses) for addresses in settings.agent.addresses())
-        endpoints = (_datagram_socket(settings.inputs), _datagram_socket(settings.operator))
-    except (AgentSettingsError, DurableFileError, StoredRecordError, OSError) as error:
+        inputs = _datagram_socket(settings.inputs) if settings.agent.relay is None else None
+        endpoints = (inputs, _datagram_socket(settings.operator))
+    except (AccessError, AgentSettingsError, DurableFileError, StoredRecordError, OSError) as error:
         print(f"{arguments[0]}: {error}", file=sys.stderr)
         return 2
     with asyncio.Runner() as runner:
-        return runner.run(_serve(settings, links, endpoints, file, record, unclean=unclean))
+        return runner.run(_serve(settings, links, endpoints, gatekeeper, file, record, unclean=unclean))
 
 
 def _stay_watched(loop: asyncio.AbstractEventLoop, manager: ServiceManager, every_s: float) -> None:
@@ -492,7 +515,8 @@ def _stay_watched(loop: asyncio.AbstractEventLoop, manager: ServiceManager, ever
 async def _serve(
     settings: AgentProcessSettings,
     links: tuple[AfPacketLink | LossyLink, ...],
-    endpoints: tuple[socket.socket, socket.socket],
+    endpoints: tuple[socket.socket | None, socket.socket],
+    gatekeeper: Gatekeeper,
     file: DurableFile,
     record: Record,
     *,
@@ -511,7 +535,7 @@ async def _serve(
     loop.set_exception_handler(failed)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    process = AgentProcess(settings, links, endpoints, file, record, unclean=unclean, loop=loop)
+    process = AgentProcess(settings, links, endpoints, gatekeeper, file, record, unclean=unclean, loop=loop)
     refused = [f"{refusal.name}: {refusal.reason}" for refusal in realtime.apply(settings.realtime)]
     process.start(refused)
     print(

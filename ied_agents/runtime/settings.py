@@ -8,14 +8,19 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final, cast
 
 from ied_agents.dflisr.feeder import Feeder, FeederSection, FeederSwitch, SharedElement
 from ied_agents.dflisr.views import AgentConfig
 from ied_agents.documents import JsonObject, read_json
 from ied_agents.goose.publisher import PublisherConfig
 from ied_agents.goose.subscriber import SubscriberConfig
+from ied_agents.process.relay import RelayConfig, RelaySignal
+from ied_agents.runtime.access import Access
 from ied_agents.runtime.realtime import RealTimeHelp
+
+if TYPE_CHECKING:
+    from ied_agents.process.relay import Part
 
 MAX_SWITCH: Final = 32_767
 """Switch number * 2 + side must fit 16 bits on the wire."""
@@ -89,6 +94,21 @@ class SwitchStreams:
 
 
 @dataclass(frozen=True, slots=True)
+class RelaySettings:
+    """The relay beside an agent.
+
+    Attributes:
+        streams: what it publishes, as far as the agent takes it.
+        config: what is in them.
+        orders: what the agent publishes for it.
+    """
+
+    streams: tuple[StreamSettings, ...]
+    config: RelayConfig
+    orders: StreamSettings
+
+
+@dataclass(frozen=True, slots=True)
 class AgentSettings:
     """One agent.
 
@@ -97,17 +117,22 @@ class AgentSettings:
         config: its switch and surroundings.
         own: what it publishes.
         peers: by switch number, what it subscribes to.
+        relay: the relay beside it, by which it knows and operates its switch; None for a process of another kind.
+        access: who may operate and unlock besides its own user and root.
     """
 
     ied: str
     config: AgentConfig
     own: SwitchStreams
     peers: dict[int, SwitchStreams]
+    relay: RelaySettings | None = None
+    access: Access = field(default_factory=Access)
 
     def addresses(self) -> tuple[list[bytes], list[bytes]]:
         """Multicast addresses: those on which a reaction may hang at once, and the others.
 
-        The first are the fast streams of the switches that share a section with the own one, or for which it clears.
+        The first are the fast streams of the switches that share a section with the own one, or for which it clears,
+        and those of its relay.
         """
         feeder, me = self.config.feeder, self.config.number
         near: set[int] = set()
@@ -127,6 +152,8 @@ class AgentSettings:
                     seen.add(beyond)
                     waiting.append(beyond)
         prompt = [bytes.fromhex(streams.fast.mac) for number, streams in self.peers.items() if number in near]
+        if self.relay is not None:
+            prompt += [bytes.fromhex(stream.mac) for stream in self.relay.streams]
         every = [bytes.fromhex(s.mac) for streams in self.peers.values() for s in (streams.fast, streams.slow)]
         return prompt, [address for address in every if address not in prompt]
 
@@ -145,6 +172,8 @@ class AgentSettings:
                 "shared": [asdict(element) for element in config.feeder.shared],
                 "own": asdict(self.own),
                 "peers": {str(number): asdict(streams) for number, streams in self.peers.items()},
+                **({} if self.relay is None else {"relay": asdict(self.relay)}),
+                "access": asdict(self.access),
             },
             indent=1,
         )
@@ -183,7 +212,9 @@ class AgentSettings:
             pickup_factor=root.number("pickup_factor", low=1.0),
             shadow=root.boolean("shadow"),
         )
-        settings = cls(root.string("ied"), config, _streams(root.object("own")), peers)
+        relay = _relay(root.object("relay")) if "relay" in root.names() else None
+        access = _access(root.object("access"))
+        settings = cls(root.string("ied"), config, _streams(root.object("own")), peers, relay, access)
         root.finish()
         return settings
 
@@ -298,12 +329,53 @@ def _shared(element: JsonObject) -> SharedElement:
 
 
 def _streams(streams: JsonObject) -> SwitchStreams:
-    result = SwitchStreams(_stream(streams.object("fast")), _stream(streams.object("slow")))
+    result = SwitchStreams(read_stream(streams.object("fast")), read_stream(streams.object("slow")))
     streams.finish()
     return result
 
 
-def _stream(stream: JsonObject) -> StreamSettings:
+def _access(access: JsonObject) -> Access:
+    result = Access(tuple(access.strings("operate")), tuple(access.strings("unlock")))
+    access.finish()
+    return result
+
+
+def _relay(relay: JsonObject) -> RelaySettings:
+    streams = tuple(read_stream(stream) for stream in relay.objects("streams"))
+    told = relay.object("config")
+    generation_a = told.numbers("generation_a")
+    if len(generation_a) != 2:
+        told.refuse("generation_a", "two numbers")
+    config = RelayConfig(
+        signals=tuple(_signal(signal, len(streams)) for signal in told.objects("signals")),
+        reversed=told.boolean("reversed"),
+        generation_a=(generation_a[0], generation_a[1]),
+        pulse_s=told.number("pulse_s", low=1e-3),
+    )
+    told.finish()
+    result = RelaySettings(streams, config, read_stream(relay.object("orders")))
+    relay.finish()
+    return result
+
+
+def _signal(signal: JsonObject, streams: int) -> RelaySignal:
+    part = signal.string("part")
+    if part not in ("value", "quality", "direction"):
+        signal.refuse("part", "value, quality or direction")
+    result = RelaySignal(
+        signal=signal.string("signal"),
+        part=cast("Part", part),
+        element=signal.string("element"),
+        stream=signal.integer("stream", high=streams - 1),
+        place=tuple(signal.integers("place")),
+        nominal=signal.number("nominal"),
+    )
+    signal.finish()
+    return result
+
+
+def read_stream(stream: JsonObject) -> StreamSettings:
+    """Read one stream of a document; raises as :meth:`AgentSettings.from_json`."""
     mac = stream.string("mac")
     if not re.fullmatch("[0-9a-fA-F]{12}", mac):
         stream.refuse("mac", "12 hexadecimal digits")

@@ -8,12 +8,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ied_agents.control.decision import Behaviour
 from ied_agents.dflisr import wire
 from ied_agents.dflisr.agent import Agent, Note
+from ied_agents.dflisr.records import NO_EVENT
 from ied_agents.goose.events import StateReceived, StreamLost, StreamResumed
 from ied_agents.goose.publisher import Publisher
 from ied_agents.goose.subscriber import Receiver, Subscriber
 from ied_agents.iec61850.utctime import UtcTime
+from ied_agents.runtime.relay_streams import Relay, Standing
 
 if TYPE_CHECKING:
     from ied_agents.dflisr.agent import Turn
@@ -45,7 +48,8 @@ class Station:
         now: s.
 
     Attributes:
-        receiver: the subscribed streams, with their counters.
+        receiver: the subscribed streams of other agents, with their counters.
+        relay: the relay beside the agent; None where its process is of another kind.
         time_quality: quality octet of the clock, for the time stamps of new states.
         next_deadline: when :meth:`turn` must be called even if nothing arrives, s.
     """
@@ -53,6 +57,7 @@ class Station:
     def __init__(self, settings: AgentSettings, record: Record, *, unclean: bool, mac: bytes, now: float) -> None:
         self.agent = Agent(settings.config, record, unclean=unclean, now=now)
         self.time_quality = 0
+        self._in_test = False
         self._fast = Publisher(settings.own.fast.publisher(mac))
         self._slow = Publisher(settings.own.slow.publisher(mac))
         self._last: tuple[AgentState | None, LoadState | None] = (None, None)
@@ -64,6 +69,7 @@ class Station:
             self._streams[streams.fast.gocbRef] = (number, True)
             self._streams[streams.slow.gocbRef] = (number, False)
         self.receiver = Receiver(subscribers)
+        self.relay = None if settings.relay is None else Relay(settings.relay, settings.config.number, mac)
         self._encode_fast = wire.FastEncoder()
         self._notes: list[Note] = []
         self._arrived = True
@@ -71,10 +77,17 @@ class Station:
         """The switch whose new state is the only news since the last turn, and its state before."""
         self._prepared: tuple[AgentState | None, bytes] = (None, b"")
         """What a trip would have the agent publish, with its octets."""
+        self._tripping_for = NO_EVENT
         self.next_deadline = now
 
     def receive_frame(self, frame: bytes, now: float) -> None:
         """A frame off the wire."""
+        relay = self.relay
+        if relay is not None and frame[:6] in relay.addresses:
+            notes = relay.receive(frame, now)
+            if notes is not None:
+                self._hear_relay(notes, now)
+                return
         for event in self.receiver.receive(frame, now):
             self._take(event)
 
@@ -82,6 +95,25 @@ class Station:
         """A snapshot of the process."""
         self.agent.receive_inputs(inputs, now)
         self._arrived = True
+
+    def _hear_relay(self, notes: list[Note], now: float) -> None:
+        """Pass on what the relay says now, if there is news or it is time to."""
+        assert self.relay is not None
+        self._notes += notes
+        testing = self._testing()
+        if not self.relay.due(now) and self._in_test is testing:
+            return
+        self._in_test = testing
+        inputs, heard_at = self.relay.snapshot(now, in_test=testing)
+        if inputs is None:
+            self.agent.process_lost()
+        else:
+            self.agent.receive_inputs(inputs, now, heard_at)
+        self._arrived, self._alone = True, None
+
+    def _testing(self) -> bool:
+        """Whether values that the relay marks as test count; from the very turn on in which the mode changes."""
+        return self.agent.record.behaviour in (Behaviour.TEST, Behaviour.TEST_BLOCKED)
 
     def stored(self, version: int, record: Record) -> None:
         """A record is on disk."""
@@ -111,8 +143,10 @@ class Station:
         self._arrived = True
         self._notes.append(Note(type(event).__name__, {"gocbRef": event.gocbRef}))
 
-    def react(self, now: float, utc_ns: int) -> Output | None:
-        """What the frame just received asks for at once, mostly None; :meth:`turn` must follow.
+    def react(self, now: float, utc_ns: int) -> bytes | None:
+        """The frame that says that this switch trips, where the frame just received asks for that; mostly None.
+
+        The order itself comes from :meth:`trip`, to be called as soon as the frame is sent; :meth:`turn` must follow.
 
         Args:
             now: s.
@@ -121,14 +155,20 @@ class Station:
         alone, self._alone = self._alone, None
         if alone is None or now >= self.next_deadline:
             return None
-        turn = self.agent.react(*alone, now)
-        if turn is None:
+        event = self.agent.clear_request(*alone, now)
+        if event == NO_EVENT:
             return None
+        self._tripping_for = event
+        self.prepare()  # nothing is left to do if it was called after the last turn
         state, octets = self._prepared
-        octets = octets if turn.fast is state else self._encode_fast(turn.fast)
+        self._last = (state, self._last[1])
+        return self._fast.publish(octets, now, UtcTime.from_ns(utc_ns, self.time_quality))
+
+    def trip(self, now: float, utc_ns: int) -> Output:
+        """The order that belongs to the frame of :meth:`react`."""
+        turn = self.agent.trip(self._tripping_for, now)
         output = Output(commands=turn.commands, notes=turn.notes)
-        self._send(self._fast, octets, now, utc_ns, output.frames)
-        self._last = (turn.fast, self._last[1])
+        self._order(output, now, utc_ns)
         return output
 
     def prepare(self) -> None:
@@ -139,7 +179,7 @@ class Station:
 
     def counters(self) -> dict[str, dict[str, int]]:
         """What became of the frames of each subscribed stream, by ``gocbRef``."""
-        return {reference: asdict(one.counters) for reference, one in self.receiver.subscribers.items()}
+        return {reference: asdict(one.counters) for reference, one in self._subscribers().items()}
 
     def supervision(self) -> dict[str, tuple[bool, bool, int | None, int, int | None]]:
         """How each subscribed stream stands, by ``gocbRef``.
@@ -149,8 +189,12 @@ class Station:
         """
         return {
             reference: (one.alive, one.simulation, one.stNum, one.config.confRev, one.received_confRev)
-            for reference, one in self.receiver.subscribers.items()
+            for reference, one in self._subscribers().items()
         }
+
+    def _subscribers(self) -> dict[str, Subscriber[Any]]:
+        relay = {} if self.relay is None else self.relay.receiver.subscribers
+        return self.receiver.subscribers | relay
 
     @property
     def published(self) -> tuple[AgentState | None, LoadState | None]:
@@ -164,8 +208,11 @@ class Station:
             now: s.
             utc_ns: CLOCK_REALTIME, ns, for the time stamps of new states.
         """
+        self._alone = None
         for lost in self.receiver.handle_timer(now):
             self._take(lost)
+        if self.relay is not None and (now >= self.relay.next_deadline or self._in_test is not self._testing()):
+            self._hear_relay(self.relay.lost(now), now)
         output = Output()
         if self._arrived or now >= self.agent.next_deadline:
             self._arrived = False
@@ -174,9 +221,20 @@ class Station:
             repetition = publisher.handle_timer(now)
             if repetition is not None:
                 output.frames.append(repetition)
+        self._order(output, now, utc_ns)
         deadlines = (self._fast.next_deadline, self._slow.next_deadline, self.receiver.next_deadline)
         self.next_deadline = min([self.agent.next_deadline, *(d for d in deadlines if d is not None)])
+        if self.relay is not None:
+            self.next_deadline = min(self.next_deadline, self.relay.next_deadline)
         return output
+
+    def _order(self, output: Output, now: float, utc_ns: int) -> None:
+        """Where there is a relay, orders go to it, and whether closing is blocked."""
+        if self.relay is None:
+            return
+        t = UtcTime.from_ns(utc_ns, self.time_quality)
+        output.frames += self.relay.orders(output.commands, Standing.of(self.agent, now), now, t)
+        output.commands = []
 
     def _hand_over(self, turn: Turn, now: float, utc_ns: int) -> Output:
         output = Output(commands=turn.commands, record=turn.record, notes=[*self._notes, *turn.notes])

@@ -57,6 +57,8 @@ def test_the_demo_plays_every_scene_with_packet_sockets_and_ten_agent_processes(
     assert record["served_after_a"] == record["load_a"] - 50
     assert record["outcome"]["pickup_to_last_lock_ms"] > 0
     assert record["said"]["dropped"] == 0
+    engineer = {"ied": "F1R3", "refused": True, "stage": "select", "add_cause": 10, "cause": "blocked by interlocking"}
+    assert record["engineer"] == engineer
     for name in record["files"]:
         assert Path(name).stat().st_size > 500
     assert {name: scene["failures"] for name, scene in record["scenes"].items()} == {name: [] for name in SCRIPTED}

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
-import json
 import select
 import struct
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -25,7 +19,6 @@ from ied_agents.iec61850.utctime import UtcTime
 from ied_agents.runtime.af_packet import AfPacketLink
 from tools.lab import HOST_INTERFACE
 
-STATION = Path(__file__).with_name("libiec61850_goose.py")
 PATIENCE_S = 30
 DST = bytes.fromhex("010ccd010042")
 REF = "IED1LD0/LLN0$GO$gcb1"
@@ -85,46 +78,15 @@ def described(value):
     raise TypeError(value)
 
 
-class Station:
-    """The foreign process and its lines."""
-
-    def __init__(self, lab, host, *arguments):
-        argv = [sys.executable, str(STATION), *map(str, arguments)]
-        self.process = lab.spawn(host, argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert self.line() == "ready"
-
-    def line(self):
-        readable, _, _ = select.select([self.process.stdout], [], [], PATIENCE_S)
-        assert readable, "the foreign station says nothing"
-        return json.loads(self.process.stdout.readline())
-
-    def order(self, **order):
-        self.process.stdin.write(json.dumps(order).encode() + b"\n")
-        self.process.stdin.flush()
-        assert self.line() == "sent"
-
-    def close(self):
-        self.process.kill()
-        self.process.stdin.close()
-        self.process.stdout.close()
-        self.process.wait()
-
-
 @pytest.fixture
-def lab(make_lab, require):
-    require(importlib.util.find_spec("pyiec61850"), "pyiec61850-ng is not installed")
+def lab(make_lab):
     return make_lab("ours", "theirs")
 
 
 @pytest.fixture
-def station(lab):
+def station(lab, libiec61850):
     """``station("receive", ...)``: the foreign process on its host."""
-    with contextlib.ExitStack() as stations:
-
-        def start(*arguments):
-            return stations.enter_context(contextlib.closing(Station(lab, "theirs", *arguments)))
-
-        yield start
+    return lambda *arguments: libiec61850(lab, "theirs", *arguments)
 
 
 @pytest.fixture

@@ -43,8 +43,10 @@ def test_no_invariant_breaks_on_random_feeders():
     assert summary["real_frames"] >= 13
 
 
-def test_no_invariant_breaks_on_the_sample_network():
-    summary = summarise(run_all(21, range(100), WORKERS, user_system(SAMPLES / "two_source.scd")))
+@pytest.mark.parametrize(("name", "scenarios"), [("two_source", 100), ("two_source_relays", 30)])
+def test_no_invariant_breaks_on_the_sample_networks(name, scenarios):
+    summary = summarise(run_all(21, range(scenarios), WORKERS, user_system(SAMPLES / f"{name}.scd")))
+    assert summary["real_frames"] > 0
     assert summary["violations"] == 0, summary["failed"]
     assert summary["islands_served_less"] == 0, summary["served_less"]
 

@@ -65,12 +65,14 @@ def demo(
     if switches and not memory:
         _say_what_it_takes(switches, console)
     with importlib.resources.as_file(importlib.resources.files("scl") / "samples") as samples:
-        site = generated(switches, out) if switches else read_site(site_file or samples / "two_source.toml")
+        site = generated(switches, out) if switches else read_site(site_file or samples / "two_source_relays.toml")
     how: dict[str, Any] = {"seed": seed, "loss": loss / 100}
     if scene in SCRIPTED:
         main = scripted(scene, site, **how)
     else:
-        main = permanent(site, _section(site, fault), kill=_switch(site, kill) if kill else 0, **how)
+        main = permanent(
+            site, _section(site, fault), kill=_switch(site, kill) if kill else 0, engineer=not switches, **how
+        )
     record = player.play(main, out)
     records = [record]
     if not as_json:
@@ -149,6 +151,8 @@ def _show(record: Record, console: Console) -> None:
         console.print(f"pickup to last lock with open command or clear request: {result.pickup_to_last_lock_ms:.1f} ms")
     if result.last_position_to_grants_ms is not None:
         console.print(f"last isolation position to all grants: {result.last_position_to_grants_ms:.1f} ms")
+    if record.engineer:
+        console.print(_engineer(record.engineer), highlight=False)
     for line in result.stopped:
         console.print(f"[yellow]stopped safely: {line}[/]")
     for line in record.missed:
@@ -170,6 +174,17 @@ def _show_short(record: Record, console: Console) -> None:
 def _show_failures(record: Record, console: Console) -> None:
     for line in record.failures:
         console.print(f"[red]not as it must be: {escape(line)}[/]")
+
+
+def _engineer(said: dict[str, Any]) -> str:
+    if "skipped" in said:
+        return f"no engineer tried to close a locked switch by MMS: {escape(said['skipped'])}"
+    if not said["refused"]:
+        return f"[red]an engineer's MMS client closed {said['ied']}[/]"
+    return (
+        f"an engineer's MMS client tried to close {said['ied']}: refused at {said['stage']}, "
+        f"AddCause {said['add_cause']} ({said['cause']})"
+    )
 
 
 def _found(record: Record) -> Iterator[str]:

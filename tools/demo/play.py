@@ -70,6 +70,7 @@ class Record:
         files: what was written.
         said: last words of plant and capture.
         failures: what is not as it must be.
+        engineer: what became of an engineer's try to close a locked switch by MMS.
     """
 
     scene: str
@@ -93,6 +94,7 @@ class Record:
     files: list[str] = field(default_factory=list)
     said: dict[str, Any] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    engineer: dict[str, Any] = field(default_factory=dict)
 
     @property
     def healed(self) -> bool:
@@ -141,11 +143,23 @@ def play_on_wire(scene: Scene, out: Path) -> Record:
                     stage.request(number, {"request": "return", "event": said["event"]})
                     break
             stage.settle(LONGEST_S, _RETURN_QUIET_S)
+        engineer = _engineer(stage) if script.engineer else {}
         said = stage.finish()
         packets = [(packet.time_ns, packet.data) for packet in read_capture(stage.pcap)]
         lines = (out / "plant.jsonl").read_text(encoding="utf-8").splitlines()
         plant = [json.loads(line) for line in lines]
-    return _record("af_packet", agents, scene, packets, plant, out, said)
+    record = _record("af_packet", agents, scene, packets, plant, out, said)
+    record.engineer = engineer
+    if engineer and not engineer.get("refused", "skipped" in engineer):
+        record.failures.append(f"{engineer['ied']}: a locked switch obeyed an order to close by MMS")
+    return record
+
+
+def _engineer(stage: Stage) -> dict[str, Any]:
+    """Somebody tries to close a switch that is locked, a breaker if there is one."""
+    breakers = {number for number, agent in stage.site.agents.items() if agent.config.feeder.by_number[number].breaker}
+    locked = [n for n, said in stage.statuses().items() if set(said["locked"]) != {LockState.NONE.name}]
+    return stage.try_to_close(min(locked, key=lambda n: n not in breakers)) if locked else {}
 
 
 def _sleep_until(at_ns: int, after_s: float) -> None:
@@ -153,7 +167,7 @@ def _sleep_until(at_ns: int, after_s: float) -> None:
 
 
 def play_in_memory(scene: Scene, out: Path) -> Record:
-    """Play in this process under virtual time, with the same agents and frames."""
+    """Play in this process under virtual time, with the same agents and frames; without relays."""
     out.mkdir(parents=True, exist_ok=True)
     script = scene.script
     packets: list[tuple[int, bytes]] = []

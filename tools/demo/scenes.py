@@ -57,6 +57,7 @@ class Script:
         stuck: switches that do not open.
         quiet_s: how long nothing happens before, s.
         returns: once all is settled the faults are repaired, and an operator orders the return to normal.
+        engineer: in the end somebody tries to close a locked switch by MMS.
         realtime: what the agents ask of the kernel.
     """
 
@@ -69,6 +70,7 @@ class Script:
     stuck: frozenset[int] = frozenset()
     quiet_s: float = 0.0
     returns: bool = False
+    engineer: bool = False
     realtime: RealTimeHelp = field(default_factory=RealTimeHelp)
 
 

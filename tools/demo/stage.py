@@ -1,4 +1,4 @@
-"""Sets the scene for real agents: namespaces, a bridge, a capture, the plant, and one process per switch.
+"""Sets the scene for real agents: namespaces, a bridge, a capture, the plant, relays, and one process per switch.
 
 Everything started here ends with it: children die with their parent, namespaces with their last process, sockets and
 settings with their temporary folder.
@@ -7,6 +7,7 @@ settings with their temporary folder.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import select
 import signal
@@ -14,15 +15,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from ied_agents.dflisr.stored import COMMISSIONED, to_json
+from ied_agents.mms.host import HostSettings, ServedIed
 from ied_agents.process.plant_settings import PlantProcessSettings
 from ied_agents.runtime.durable import DurableFile
 from ied_agents.runtime.operator_client import AgentSilentError, ask
 from ied_agents.runtime.realtime import RealTimeHelp
+from ied_agents.runtime.relay_process import RelayProcessSettings
 from ied_agents.runtime.settings import AgentProcessSettings
 from tools.lab import BRIDGE, HOST_INTERFACE, Lab
 
@@ -31,8 +34,11 @@ if TYPE_CHECKING:
 
     from gateway.site import Site
     from ied_agents.process.plant import PlantSettings
+    from ied_agents.runtime.relay_process import SimulatedRelay
 
 READY_S: Final = 30.0
+_MMS_PORT: Final = 10_102
+"""In the namespace of an agent nobody else uses it."""
 _READY_PER_AGENT_S: Final = 1.0
 """Starting one takes 0.3 to 0.4 s of a processor; they may have to share one."""
 _PYTHON: Final = (sys.executable, "-P", "-m")
@@ -57,6 +63,7 @@ class Stage:
     Attributes:
         agents: process of each switch's agent.
         pcap: the capture.
+        relays: process of the simulated relays; None where the agents have none.
         room: folder of sockets, settings and states; gone with the stage.
     """
 
@@ -68,10 +75,12 @@ class Stage:
     realtime: RealTimeHelp = field(default_factory=RealTimeHelp)
     agents: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
     pcap: Path = field(init=False)
+    relays: subprocess.Popen[bytes] | None = None
     _lab: Lab = field(init=False)
     _plant: subprocess.Popen[bytes] = field(init=False)
     _capture: subprocess.Popen[bytes] = field(init=False)
     _pipes: list[IO[bytes]] = field(default_factory=list)
+    _relays: tuple[SimulatedRelay, ...] = ()
     _exit: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     room: Path = field(init=False)
     _patience_s: float = field(init=False)
@@ -93,7 +102,10 @@ class Stage:
             self._lab = stack.enter_context(Lab.open([a.ied for a in self.site.agents.values()]))
             stack.callback(self._end_agents)
             self._start_capture()
+            self._relays = self.site.simulated_relays()
             self._start_plant()
+            if self._relays:
+                self.start_relays()
             for number, agent in self.site.agents.items():
                 self._journal(agent.ied).unlink(missing_ok=True)
                 self._start_agent(number)
@@ -121,7 +133,7 @@ class Stage:
             plant=self.plant,
             seed=self.seed,
             socket=str(self.room / "plant"),
-            agents={number: str(self.room / f"{number}.inputs") for number in self.site.agents},
+            agents={number: str(self.room / self._listener(number)) for number in self.site.agents},
             log=str(self.out / "plant.jsonl"),
         )
         Path(settings.log).unlink(missing_ok=True)
@@ -134,6 +146,24 @@ class Stage:
             stdout=subprocess.PIPE,
         )
         self._ready(self._plant, "plant")
+
+    def _listener(self, number: int) -> str:
+        """Socket of whoever hears the plant for a switch."""
+        return "relays" if self._relays else f"{number}.inputs"
+
+    def start_relays(self) -> None:
+        """Start the relays' process, at the beginning or when it is gone, and wait until it speaks.
+
+        Raises:
+            StageError: it did not start.
+        """
+        (self.room / "relays").unlink(missing_ok=True)
+        settings = RelayProcessSettings(self._relays, BRIDGE, str(self.room / "relays"), str(self.room / "plant"))
+        document = self.room / "relays.json"
+        document.write_text(settings.to_json(), encoding="utf-8")
+        command = [*_PYTHON, "ied_agents.runtime.relay_process", str(document)]
+        self.relays = self._lab.spawn(BRIDGE, command, stdout=subprocess.PIPE)
+        self._ready(self.relays, "relays")
 
     def _start_agent(self, number: int) -> None:
         agent = self.site.agents[number]
@@ -202,6 +232,37 @@ class Stage:
             with contextlib.suppress(AgentSilentError):
                 answers[number] = ask(self.room / f"{number}.operator", request, patience_s=1.0)
         return answers
+
+    def try_to_close(self, number: int) -> dict[str, Any]:
+        """Let an engineer's MMS client try to close a switch.
+
+        Returns:
+            What became of it; with ``skipped`` and the reason where MMS is not installed.
+
+        Raises:
+            StageError: server or client failed.
+        """
+        missing = [name for name in ("pyiec61850", "open61850") if importlib.util.find_spec(name) is None]
+        if missing:
+            return {"skipped": f"{' and '.join(missing)} not installed: pip install 'flisr[demo]'"}
+        agent = self.site.agents[number]
+        served = ServedIed(
+            agent.ied, "127.0.0.1", _MMS_PORT, str(self.room / f"{number}.operator"), str(self._journal(agent.ied))
+        )
+        document = self.room / "mms.json"
+        scd = self.site.file.parent / self.site.settings.site.scd
+        document.write_text(json.dumps(asdict(HostSettings(str(scd), (served,)))), encoding="utf-8")
+        host = self._lab.spawn(agent.ied, [*_PYTHON, "ied_agents.mms.host", str(document)], stdout=subprocess.PIPE)
+        try:
+            self._ready(host, f"MMS server of {agent.ied}")
+            command = [*_PYTHON, "tools.demo.engineer", str(_MMS_PORT), agent.ied]
+            said = _last_line(self._lab.spawn(agent.ied, command, stdout=subprocess.PIPE))
+        finally:
+            host.terminate()
+            host.wait()
+        if not said:
+            raise StageError(f"the MMS client at {agent.ied} said nothing; its messages are above")
+        return said
 
     def inject_fault(self, section: int, at_ns: int, clears_after_dead_s: float | None = None) -> None:
         """Put a fault into a section.

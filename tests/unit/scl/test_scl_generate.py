@@ -247,15 +247,19 @@ def test_regular_networks_are_valid_and_read_by_others(options, count, tmp_path)
     assert set(site["section"]) == {name for each in switches for name in each.sections if "/" in name}
 
 
-def test_every_subscribed_stream_is_supervised():
-    scl = parse(generate_scd(TWO_SOURCE))
+@pytest.mark.parametrize("relays", [False, True])
+def test_every_subscribed_stream_is_supervised(relays):
+    scl = parse(generate_scd(replace(TWO_SOURCE, relays=relays)))
     for ied in scl.ieds:
         ldevice = ied.ldevice("FLISR")
-        heard = [f"{extref.iedName}FLISR/LLN0.{extref.srcCBName}" for extref in inputs_of(ied)]
-        assert heard
+        if ldevice is None:
+            continue
+        sources = [(extref.iedName, extref.srcLDInst, extref.srcCBName) for extref in inputs_of(ied)]
+        heard = list(dict.fromkeys(f"{ied}{device}/LLN0.{control}" for ied, device, control in sources))
         nodes = [ln for ln in ldevice.nodes() if ln.lnClass == "LGOS"]
         assert [ln.value("GoCBRef", "setSrcRef") for ln in nodes] == heard
         assert [ln.inst for ln in nodes] == [str(place) for place in range(1, len(heard) + 1)]
+        assert len(heard) == 18 + 2 * relays
 
 
 @pytest.mark.parametrize(
@@ -281,4 +285,4 @@ def test_icd_of_an_agent(kind, node, tmp_path):
     path.write_text(text, encoding="utf-8")
     (ied,) = open61850.scl.load_ieds(str(path))
     references = [block.gocb_ref for block in ied.goose_controls]
-    assert references == ["TEMPLATEFLISR/LLN0$GO$gcbFast", "TEMPLATEFLISR/LLN0$GO$gcbSlow"]
+    assert references == [f"TEMPLATEFLISR/LLN0$GO$gcb{name}" for name in ("Fast", "Slow", "Relay")]

@@ -306,5 +306,10 @@ def test_single_fault(name):
 def test_there_are_enough_faults_and_every_rule_has_one():
     assert len(FAULTS) >= 60
     elsewhere = {"switch-terminals", "switch-agents", "switch-number", "switch-bypassed", "agent-idle"}
-    elsewhere |= {"agent-data-set", "subscription-missing", "section-unfed", "section-wide"}
+    elsewhere |= {"agent-data-set", "subscription-missing", "section-unfed", "section-wide"} | {
+        "relay-input",
+        "relay-input-missing",
+        "relay-quality",
+        "relay-slow",
+    }
     assert {fault[0] for fault in FAULTS.values()} | elsewhere == set(RULES)

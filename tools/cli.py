@@ -18,6 +18,7 @@ app = App(
 app.command("tools.demo.command:app", name="demo")
 app.command("tools.scl_command:app", name="scl")
 app.command("tools.agent_command:app", name="agent")
+app.command("tools.mms_command:app", name="mms")
 app.command("tools.doctor:doctor", name="doctor")
 app.command("tools.commission:commission", name="commission")
 app.command("tools.campaign.command:app", name="campaign")

@@ -179,10 +179,22 @@ class Station:
 
     def counters(self) -> dict[str, dict[str, int]]:
         """What became of the frames of each subscribed stream, by ``gocbRef``."""
-        subscribers = self.receiver.subscribers
-        if self.relay is not None:
-            subscribers = subscribers | self.relay.receiver.subscribers
-        return {reference: asdict(one.counters) for reference, one in subscribers.items()}
+        return {reference: asdict(one.counters) for reference, one in self._subscribers().items()}
+
+    def supervision(self) -> dict[str, tuple[bool, bool, int | None, int, int | None]]:
+        """How each subscribed stream stands, by ``gocbRef``.
+
+        That is: whether its time to live runs, whether it is simulated, the last stNum, the expected confRev, and the
+        one that comes. The two that come are None before the first frame.
+        """
+        return {
+            reference: (one.alive, one.simulation, one.stNum, one.config.confRev, one.received_confRev)
+            for reference, one in self._subscribers().items()
+        }
+
+    def _subscribers(self) -> dict[str, Subscriber[Any]]:
+        relay = {} if self.relay is None else self.relay.receiver.subscribers
+        return self.receiver.subscribers | relay
 
     @property
     def published(self) -> tuple[AgentState | None, LoadState | None]:

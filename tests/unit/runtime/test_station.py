@@ -190,6 +190,20 @@ def test_loss_and_return_are_noted(station, start):
     assert "StreamResumed" in [note.kind for note in station.turn(60.0, UTC_NS).notes]
 
 
+def test_it_says_how_each_stream_stands(station, start, agents):
+    fast, slow = (agents[ME].peers[PEER].fast, agents[ME].peers[PEER].slow)
+    confRev = fast.confRev
+    assert set(station.supervision()) == {s.gocbRef for p in agents[ME].peers.values() for s in (p.fast, p.slow)}
+    assert station.supervision()[fast.gocbRef] == (False, False, None, confRev, None)
+    peer = start(100)
+    station.receive_frame(peer.says(1), 0.0)
+    station.receive_frame(peer.says(2), 0.1)
+    assert station.supervision()[fast.gocbRef] == (True, False, 2, confRev, confRev)
+    assert station.supervision()[slow.gocbRef] == (False, False, None, confRev, None)
+    station.turn(60.0, UTC_NS)
+    assert station.supervision()[fast.gocbRef] == (False, False, 2, confRev, confRev)
+
+
 # -- what is not ours or not readable ------------------------------------------------------------------------
 
 

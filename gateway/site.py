@@ -17,7 +17,7 @@ from ied_agents.dflisr.feeder import Feeder, FeederSection, FeederSwitch, Shared
 from ied_agents.dflisr.views import AgentConfig
 from ied_agents.process.plant_network import PlantNetwork, PlantSection, PlantSwitch
 from ied_agents.process.relay import RelayConfig, RelaySignal
-from ied_agents.runtime.access import AccessSettings
+from ied_agents.runtime.access import Access
 from ied_agents.runtime.relay_process import SimulatedRelay
 from ied_agents.runtime.settings import AgentSettings, RelaySettings, StreamSettings, SwitchStreams
 from scl import agent_model
@@ -91,7 +91,7 @@ class SiteShared(_Strict):
 
 
 class SiteAccess(_Strict):
-    """``[access]``: local users, and groups as ``@name``, who may do what beside root and the agents' own user."""
+    """``[access]``: local users, and groups as ``@name``, with a right besides the agents' own user and root."""
 
     operate: tuple[_Account, ...] = ()
     unlock: tuple[_Account, ...] = ()
@@ -102,10 +102,10 @@ class SiteFile(_Strict):
     """The whole file."""
 
     site: SiteHead
+    access: SiteAccess = SiteAccess()
     switch: dict[str, SiteSwitch]
     section: dict[str, SiteSection] = {}
     shared: dict[str, SiteShared] = {}
-    access: SiteAccess = SiteAccess()
 
 
 _NO_SECTION = SiteSection()
@@ -303,7 +303,7 @@ def _agents(content: SiteFile, network: PrimaryNetwork, index: GooseIndex) -> di
             own=own[switch.iedName],
             peers=peers,
             relay=_relay(switch, content, network, index),
-            access=AccessSettings(**content.access.model_dump()),
+            access=Access(content.access.operate, content.access.unlock, content.access.tag),
         )
     return agents
 

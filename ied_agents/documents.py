@@ -109,12 +109,12 @@ class JsonObject:
             self.refuse(name, "text")
         return value
 
-    def strings(self, name: str) -> tuple[str, ...]:
-        """A member that is a list of texts, none of them empty."""
+    def strings(self, name: str) -> list[str]:
+        """A member that is a list of texts, none empty."""
         value = self._take(name)
         if not isinstance(value, list) or not all(isinstance(each, str) and each for each in value):
             self.refuse(name, "list of texts")
-        return tuple(value)
+        return cast("list[str]", value)
 
     def key(self, name: str, numbers: set[int] | None) -> int:
         """A member's name that is the number of a switch."""

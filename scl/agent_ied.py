@@ -61,6 +61,11 @@ _SETTING: Final = """\
             </DOI>
 """
 
+# On one line: with two for each agent that is heard, this is much of a large file.
+_SUPERVISION: Final = (
+    '          <LN lnClass="LGOS" inst="{}" lnType="{}LGOS"><DOI name="GoCBRef"><DAI name="setSrcRef">'
+    "<Val>{}</Val></DAI></DOI></LN>\n"
+)
 
 _STATUS_DATASET: Final = "status"
 _LOADS_DATASET: Final = "loads"
@@ -118,6 +123,7 @@ def agent_ied(
     publishers: Iterable[str],
     desc: str = "",
     relay_inputs: str = "",
+    relay_streams: Iterable[str] = (),
 ) -> str:
     """The ``IED`` element of an agent.
 
@@ -129,14 +135,15 @@ def agent_ied(
             set ``agent_model`` fixes.
         desc: description.
         relay_inputs: ``ExtRef`` elements for the relay beside it; with them it publishes orders for that.
+        relay_streams: references of that relay's control blocks.
     """
     switch_class = SWITCH_CLASSES[kind]
+    streams = [(publisher, control) for publisher in publishers for control, _ in _BLOCKS]
     inputs = "".join(
         f'              <ExtRef iedName="{publisher}" ldInst="{LDEVICE}" lnClass="AFSR" lnInst="1"'
         f' doName="Id" daName="inc" serviceType="GOOSE" srcLDInst="{LDEVICE}" srcLNClass="LLN0"'
         f' srcCBName="{control}"/>\n'
-        for publisher in publishers
-        for control, _ in _BLOCKS
+        for publisher, control in streams
     )
     inputs += relay_inputs
     if inputs:
@@ -148,8 +155,10 @@ def agent_ied(
     )
     nodes = "".join(
         f'          <LN lnClass="{lnClass}" inst="1" lnType="{TYPE_PREFIX}{lnClass}"/>\n'
-        for lnClass in ("LPHD", switch_class, "CSWI", "PTOC", "PTRC", "RBRF")
+        for lnClass in ("LPHD", switch_class, "CSWI", "PTOC", "PTRC", "RBRF", "LTMS")
     )
+    watched = [f"{publisher}{LDEVICE}/LLN0.{control}" for publisher, control in streams] + [*relay_streams]
+    nodes += "".join(_SUPERVISION.format(place, TYPE_PREFIX, stream) for place, stream in enumerate(watched, 1))
     setting = "" if number is None else _SETTING.format(number)
     described = f' desc="{desc}"' if desc else ""
     return f"""\

@@ -43,6 +43,7 @@ _ENUMERATIONS: Final[dict[tuple[str, ...], str]] = {
         "maintenance",
         "process",
     ): "OriginatorCategoryKind",
+    ("InternalClock", "LocalAreaClock", "GlobalAreaClock"): TYPE_PREFIX + "TmSynKind",
 }
 _LITERALS: Final = {name: literals for literals, name in _ENUMERATIONS.items()}
 
@@ -137,6 +138,9 @@ _STANDARD: Final[dict[str, tuple[str, tuple[_DA, ...]]]] = {
             _DA("sboTimeout", "CF", "INT32U", value="30000"),
         ),
     ),
+    "ORG": ("ORG", (_DA("setSrcRef", "SP", "ObjRef"),)),
+    "VSS": ("VSS", _status("VisString255")),
+    "TmSyn": ("ENS", _status("Enum", TYPE_PREFIX + "TmSynKind")),
     "SwTyp": ("ENS", _status("Enum", "SwitchFunctionKind", "Load Break")),
     "ACD": ("ACD", (_GENERAL, _DIRECTION, *_QUALITY_AND_TIME)),
     "ACT": ("ACT", (_GENERAL, *_QUALITY_AND_TIME)),
@@ -173,6 +177,16 @@ _LNODES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "PTOC": (*_BEHAVIOUR, ("Str", "ACD"), ("Op", "ACT")),
     "PTRC": (*_BEHAVIOUR, ("Tr", "ACT")),
     "RBRF": (*_BEHAVIOUR, ("OpEx", "ACT")),
+    "LTMS": (*_BEHAVIOUR, ("TmAcc", "INS"), ("TmSrc", "VSS"), ("TmSyn", "TmSyn")),
+    "LGOS": (
+        *_BEHAVIOUR,
+        ("St", "SPS"),
+        ("SimSt", "SPS"),
+        ("LastStNum", "INS"),
+        ("ConfRevNum", "INS"),
+        ("RxConfRevNum", "INS"),
+        ("GoCBRef", "ORG"),
+    ),
     "AFSR": (*_BEHAVIOUR, ("NamPlt", "LPLA"), ("SwNum", "SwNum")),
     "PIOC": (*_BEHAVIOUR, ("Str", "ACD"), ("Op", "ACT")),
     "MMXU": (*_BEHAVIOUR, ("AvAPhs", "MV"), ("AvPPVPhs", "MV"), ("TotW", "MV")),

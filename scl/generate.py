@@ -10,7 +10,7 @@ from scl.agent_ied import agent_ied, connected_access_point
 from scl.agent_model import LDEVICE
 from scl.agent_templates import SWITCH_CLASSES, data_type_templates
 from scl.listening import needed_subscriptions
-from scl.relay_ied import MAX_RELAYS, agent_inputs, open_inputs, relay_address, relay_ied, relay_name
+from scl.relay_ied import MAX_RELAYS, agent_inputs, open_inputs, relay_address, relay_ied, relay_name, relay_streams
 from scl.relay_model import RELAY_LDEVICE
 
 if TYPE_CHECKING:
@@ -347,6 +347,7 @@ class _Plan:
                 [names[number] for number in sorted(needed[switch.number])],
                 desc=f"agent of {switch.path}",
                 relay_inputs=agent_inputs(switch.iedName, switch.spec.kind) if relays else "",
+                relay_streams=relay_streams(switch.iedName) if relays else (),
             )
             for switch in self.switches
         )

@@ -118,6 +118,11 @@ def agent_inputs(agent: str, kind: Kind) -> str:
     )
 
 
+def relay_streams(agent: str) -> tuple[str, ...]:
+    """References of the control blocks of the relay beside an agent."""
+    return tuple(f"{relay_name(agent)}{RELAY_LDEVICE}/LLN0.{control}" for control, _, _ in _BLOCKS)
+
+
 def open_inputs() -> str:
     """The ``ExtRef`` elements of an agent that is not bound to a relay yet (IEC 61850-6 Ed. 2.1, later binding)."""
     return "".join(

@@ -191,21 +191,21 @@ def _unknown_data(checked: Checked, publisher: IED, extref: ExtRef) -> str:
 
 
 def supervision(checked: Checked) -> Iterator[Finding]:
-    """The revision that a subscriber's LGOS expects is that of the control block it watches."""
+    """A subscriber's LGOS watches a control block of the file, and expects its revision."""
     revisions: dict[str, int | None] = {}
     for block in checked.goose.blocks():
         domain = block.ldevice.domain(block.ied.name)
         revisions[f"{domain}/LLN0.{block.control.name}"] = block.control.confRev
     for _, node in _nodes(checked):
         watched = node.value("GoCBRef", "setSrcRef") if node.lnClass == "LGOS" else None
-        expected = node.value("ConfRevNum", "stVal") if watched else None
-        if watched is None or expected is None:
+        if not watched:
             continue
+        expected = node.value("ConfRevNum", "stVal")
         reference = watched.replace("$", ".").replace(".GO.", ".")
         if reference not in revisions:
             message = f"{node.name} watches {watched}, which is not in the file"
             yield checked.finding("publisher-missing", message, node)
-        elif str(revisions[reference]) != expected:
+        elif expected is not None and str(revisions[reference]) != expected:
             message = f"{node.name} expects confRev {expected} of {watched}, which has {revisions[reference]}"
             yield checked.finding("conf-rev", message, node)
 

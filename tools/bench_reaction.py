@@ -23,7 +23,6 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Self
 
@@ -466,7 +465,7 @@ class _Agent:
         )
         quiet = self._states[_REQUESTER]
         sides = (towards, beyond) if self._side == 0 else (beyond, towards)
-        asking = replace(quiet, sides=sides, last_event=event)
+        asking = quiet._replace(sides=sides, last_event=event)
         request = self._fast[_REQUESTER].publish(
             wire.encode_fast(asking), time.monotonic(), UtcTime.from_ns(time.time_ns(), 0x0A)
         )
@@ -477,7 +476,7 @@ class _Agent:
         self._show_switch(Dbpos.OFF)
         self._until(lambda: self._own.position is Dbpos.OFF, "open")
         self._cleared = (*self._cleared, event)[-CLEARED:]
-        self._states[_REQUESTER] = replace(quiet, cleared=self._cleared)
+        self._states[_REQUESTER] = quiet._replace(cleared=self._cleared)
         self._publish_fast(_REQUESTER)
         self._until(lambda: event in self._own.cleared, "free of the event")
         self._show_switch(Dbpos.ON)

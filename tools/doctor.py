@@ -23,7 +23,7 @@ from ied_agents.dflisr.stored import StoredRecordError, from_json
 from ied_agents.goose.subscriber import Receiver, Subscriber
 from ied_agents.iec61850.utctime import TimeQuality
 from ied_agents.runtime import realtime
-from ied_agents.runtime.access import Access
+from ied_agents.runtime.access import AccessError, Gatekeeper
 from ied_agents.runtime.af_packet import AfPacketLink
 from ied_agents.runtime.clock import time_quality
 from ied_agents.runtime.durable import DurableFile, DurableFileError, StateLocked, StateMissing
@@ -80,7 +80,7 @@ def doctor(
     Exit status 1 if it could not work.
     """
     settings = agent_settings(scd, ied, site)
-    machine = [_realtime(fifo), _clock(), *_access(settings), *_disk(root / ied)]
+    machine = [_realtime(fifo), _clock(), _access(settings), *_disk(root / ied)]
     findings = [*machine, *_line(settings, interface, seconds)]
     worst = max((finding.verdict for finding in findings), key=list(Verdict).index)
     if as_json:
@@ -111,10 +111,13 @@ def _clock() -> Finding:
     return Finding("clock", Verdict.GOOD, f"synchronised to about 2^-{quality} s")
 
 
-def _access(settings: AgentSettings) -> list[Finding]:
-    unknown = Access(settings.access).unknown
-    said = f"nobody here is called {', '.join(unknown)}: [access] gives them nothing until the agent starts with them"
-    return [Finding("access", Verdict.LOOK, said)] if unknown else []
+def _access(settings: AgentSettings) -> Finding:
+    named = {name for right in asdict(settings.access).values() for name in right}
+    try:
+        Gatekeeper(settings.access)
+    except AccessError as error:
+        return Finding("access", Verdict.BAD, f"{error}: the agent does not start; add it, or mend [access]")
+    return Finding("access", Verdict.GOOD, f"{', '.join(sorted(named)) or 'nobody'} besides its own user and root")
 
 
 # -- disk -----------------------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ from ied_agents.dflisr.records import (
 from ied_agents.dflisr.reflex import Reflex
 from ied_agents.dflisr.stored import CLEARED_KEPT, EVENT_BLOCK, TAG_OWNERS, Record, StoredSide
 from ied_agents.dflisr.tasks import Tasks
-from ied_agents.dflisr.views import IN_OPERATION, AgentConfig, Situation
+from ied_agents.dflisr.views import SAID_IN_SHADOW, AgentConfig, Situation
 from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.process.inputs import Voltage
 
@@ -199,7 +199,7 @@ class Agent:
         if before is None or (before.position is Dbpos.OFF) is not (state.position is Dbpos.OFF):
             self._reflex.moved()
         view.state, view.alive = state, True
-        if state.behaviour in IN_OPERATION:
+        if self.situation.in_operation(state):
             view.sides = state.sides
         view.test_sides = state.sides
         self._picture.news.add(switch)
@@ -289,8 +289,10 @@ class Agent:
         refusal = refuse_origin(self._record.authority, origin)
         if refusal is not Reason.NONE:
             return refusal
+        if self.situation.config.shadow:
+            return Reason.MODE  # nobody is told yes to what will not be done
         if operation == "open":
-            return Reason.NONE if self._behaviour() is Behaviour.ON else Reason.MODE
+            return Reason.NONE if self._record.behaviour is Behaviour.ON else Reason.MODE
         refusal = refuse_close(self._condition(now), Reason.NONE)
         return refusal if refusal is not Reason.NONE else self._tasks.refuse_close()
 
@@ -359,11 +361,12 @@ class Agent:
 
     # -- one turn -------------------------------------------------------------------------------------------------
 
-    def react(self, switch: int, before: AgentState | None, now: float) -> Turn | None:
-        """Trip on a clear request ahead of the turn that it belongs to, where that is sure to trip on it too.
+    def clear_request(self, switch: int, before: AgentState | None, now: float) -> EventId:
+        """The event for which a clear request asks this breaker to trip, where the turn is sure to trip for it.
 
         To be called only when the last state of ``switch`` is all that has come in since the last turn, and before
-        :attr:`next_deadline`; :meth:`evaluate` must follow.
+        :attr:`next_deadline`. What :meth:`prepare` gave last may then be published at once; :meth:`trip` and
+        :meth:`evaluate` must follow.
 
         Args:
             switch: whose state :meth:`receive_state` has just taken.
@@ -371,22 +374,24 @@ class Agent:
             now: s.
 
         Returns:
-            The order, and the last published state with the trip; None if the turn is to decide.
+            The event; NO_EVENT if the turn is to decide.
         """
         # With no order to open on its way or in vain, the last turn saw no reason of another kind.
-        event = NO_EVENT if self._orders.opening else self._reflex.request(switch, before, now)
-        if event == NO_EVENT:
-            return None
+        if self._orders.opening or self._record.behaviour is not Behaviour.ON:
+            return NO_EVENT
+        return self._reflex.request(switch, before, now)
+
+    def trip(self, event: EventId, now: float) -> Turn:
+        """Order the trip for what :meth:`clear_request` gave, and publish it."""
         inputs = self.situation.inputs
         self._recloser.follow(now, closed=True, pickup=inputs is not None and inputs.pickup)
         self._turn = turn = Turn(self._reflex.prepare(), self._turn.slow)
-        if not self._serve_clear(event, now):
-            return None
-        self.situation.own = turn.fast
+        if self._serve_clear(event, now):
+            self.situation.own = turn.fast
         return turn
 
     def prepare(self) -> AgentState | None:
-        """Get ready for :meth:`react`; to be called when all that a turn decided has been sent.
+        """Get ready for :meth:`clear_request`; to be called when all that a turn decided has been sent.
 
         Returns:
             What a trip now would have it publish; None where there is nothing to trip.
@@ -401,7 +406,7 @@ class Agent:
         self._turn = turn = Turn(self.situation.own, self._turn.slow, notes=self._notes)
         self._notes = []
         was_testing = self.situation.testing
-        self.situation.behaviour = self._behaviour()
+        self.situation.behaviour = self._record.behaviour
         if was_testing and not self.situation.testing:
             self._forget_test()
         self.situation.begin_turn()
@@ -409,7 +414,7 @@ class Agent:
         self._adopt_cleared()
         self._observe(now)
         self._picture.follow(now)
-        if self._behaviour() is Behaviour.OFF:
+        if self._record.behaviour is Behaviour.OFF:
             event = NO_EVENT
             self.situation.say(self._state(event, now))
         else:
@@ -452,7 +457,7 @@ class Agent:
                 self._set_side(side, StoredSide())
                 said[side] = CLEAR_SIDE  # nor does the own word of it count any more
                 self._note("test over", {"section": self._section(side)})
-        self.situation.own = replace(self.situation.own, sides=(said[0], said[1]))
+        self.situation.own = self.situation.own._replace(sides=(said[0], said[1]))
 
     def _decided(self) -> tuple[Any, ...]:
         """What reclosing and restoring may change of what is published."""
@@ -467,10 +472,6 @@ class Agent:
             recloser.state,
             recloser.armed,
         )
-
-    def _behaviour(self) -> Behaviour:
-        """The mode; in shadow the agent decides and notes, and to its peers it is in test."""
-        return Behaviour.TEST_BLOCKED if self.situation.config.shadow else self._record.behaviour
 
     def _wake(self, at: float) -> None:
         self._deadline = min(self._deadline, at)
@@ -550,7 +551,7 @@ class Agent:
                 self._record = replace(self._record, returning=ordered)
                 self._returned.append(ordered)
                 self._note("return to normal", {"event": ordered})
-            for event in state.cleared if state.behaviour in IN_OPERATION else ():
+            for event in state.cleared if self.situation.in_operation(state) else ():
                 if event not in self._record.cleared:
                     self._clear(event)
 
@@ -606,7 +607,7 @@ class Agent:
             close_outstanding=self._orders.close_outstanding,
             locked=record.locked,
             proven=not self._unproven and not record.held,
-            behaviour=self._behaviour(),
+            behaviour=record.behaviour,
             tags=record.all_tags,
             local=record.authority is Authority.LOCAL,
         )
@@ -838,17 +839,25 @@ class Agent:
         current = NEVER if current is None else current
         command = self._orders.open(event, self._condition(now), current, now, protecting=protecting)
         if command is None:
-            if self._behaviour() is not Behaviour.ON and self._orders.withhold(event):
-                self._note("would open", {"event": event, "mode": self._behaviour().name})
+            mode = self._record.behaviour
+            if mode is not Behaviour.ON and self._orders.withhold(event):
+                self._note("would open", {"event": event, "mode": mode.name})
             return False
         pickup = self._locator.pickup
         if protecting:
             # An earlier pickup says nothing of this fault.
             self._orders.tripped_into = pickup.entered if pickup is not None and carries_fault(pickup) else None
-        self._turn.commands.append(command)
-        self._wake(self._orders.deadline(now))
-        self._note("open ordered", {"event": event})
+        self._order("open", command, {"event": event}, now)
         return True
+
+    def _order(self, what: str, command: SwitchCommand, detail: dict[str, Any], now: float) -> None:
+        """Give an order to the switch; in shadow only note it: what becomes of it, the live system shows."""
+        self._wake(self._orders.deadline(now))
+        if self.situation.config.shadow:
+            self._note(f"would {what}", {**detail, "mode": "SHADOW"})
+            return
+        self._turn.commands.append(command)
+        self._note(f"{what} ordered", detail)
 
     def _request_clear(self, side: int, event: EventId) -> None:
         if self._record.sides[side].clear_event != event:
@@ -911,9 +920,7 @@ class Agent:
         self._recloser.shoot()
         if self._locator.pickup is not None:
             self._locator.pickup.settled = True
-        self._turn.commands.append(self._orders.close(NO_CLAIM, now))
-        self._wake(self._orders.deadline(now))
-        self._note("reclose ordered", {})
+        self._order("reclose", self._orders.close(NO_CLAIM, now), {}, now)
 
     def _give_up_shots(self, now: float) -> None:
         self._recloser.give_up()
@@ -959,9 +966,7 @@ class Agent:
             self._outcome = Outcome(order.claim, self.situation.me.number, refusal)
             self._note("close refused", {"claim": order.claim, "reason": refusal.name})
             return
-        self._turn.commands.append(self._orders.close(order.claim, now))
-        self._wake(self._orders.deadline(now))
-        self._note("close ordered", {"claim": order.claim})
+        self._order("close", self._orders.close(order.claim, now), {"claim": order.claim}, now)
 
     def _follow_tasks(self, now: float) -> None:
         """What is to be done without a fault: an operator's orders, a return to normal, a loss of supply."""
@@ -1131,7 +1136,7 @@ class Agent:
     # -- what is published ----------------------------------------------------------------------------------------
 
     def _state(self, event: EventId, now: float) -> AgentState:
-        orders, situation = self._orders, self.situation
+        orders, situation, mode = self._orders, self.situation, self._record.behaviour
         return publish.agent_state(
             situation,
             self._record,
@@ -1148,7 +1153,7 @@ class Agent:
             reclosing=self._recloser.reclosing,
             ready=self._ready(now),
             unproven=self._unproven,
-            behaviour=self._behaviour(),
+            behaviour=SAID_IN_SHADOW[mode] if situation.config.shadow else mode,
             claims=self._claimant.claims(),
             outcome=self._outcome,
             progress=self._progress,

@@ -166,9 +166,10 @@ EMPTY_CLAIM: Final = Claim(NO_CLAIM, NO_EVENT, (), NO_REQUEST, ())
 IDLE: Final = Progress(Stage.IDLE, Reason.NONE, NO_EVENT)
 
 
-@dataclass(frozen=True, slots=True)
-class AgentState:
+class AgentState(NamedTuple):
     """The fast data set of one agent. Pairs are (side A, side B).
+
+    A tuple, for it is made anew of every frame that says something new, and most of its members are compared then.
 
     ``position_quality`` and ``pickup_quality`` are the 13 quality bits of IEC 61850-7-3, first bit of the wire
     most significant; 0 is good.

@@ -10,8 +10,7 @@ case, the turn decides.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
-from operator import attrgetter
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from ied_agents.control.decision import Behaviour
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 _MAY_CHANGE: Final = frozenset(("sides", "last_event", "voltage", "progress"))
 """Members that no turn operates this switch for, but for the flags of its own sections and clear requests."""
-_the_rest = attrgetter(*(name for name in AgentState.__dataclass_fields__ if name not in _MAY_CHANGE))
+_the_rest = itemgetter(*(place for place, name in enumerate(AgentState._fields) if name not in _MAY_CHANGE))
 
 
 class Reflex:
@@ -38,7 +37,7 @@ class Reflex:
         self._now = situation
         self._served: frozenset[Bound] | None = None
         self._own = situation.own
-        self._tripping = replace(situation.own, trip=True)
+        self._tripping = situation.own._replace(trip=True)
 
     def moved(self) -> None:
         """A peer is not in the position any more that it was in: this breaker may be the nearest for others now."""
@@ -55,7 +54,7 @@ class Reflex:
         own = self._now.own
         if own is not self._own:
             if own != self._own:
-                self._tripping = replace(own, trip=True)
+                self._tripping = own._replace(trip=True)
             self._own = own
         return self._tripping
 

@@ -49,6 +49,17 @@ USABLE: Final = {
     Behaviour.OFF: frozenset(),
 }
 """By own mode, the modes of those whose data it uses."""
+_USABLE_IN_SHADOW: Final = {
+    own: others | {Behaviour.TEST_BLOCKED} if own in IN_OPERATION else others for own, others in USABLE.items()
+}
+SAID_IN_SHADOW: Final = {
+    Behaviour.ON: Behaviour.TEST_BLOCKED,
+    Behaviour.BLOCKED: Behaviour.TEST_BLOCKED,
+    Behaviour.TEST: Behaviour.TEST,
+    Behaviour.TEST_BLOCKED: Behaviour.TEST,
+    Behaviour.OFF: Behaviour.OFF,
+}
+"""By own mode, what an agent in shadow says: nobody in operation uses it, and its like know who of them would be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +72,8 @@ class AgentConfig:
         subscribed: switches whose fast and slow data sets it receives.
         detection_time_s: how long after a peer's pickup an own pickup may still come.
         pickup_factor: cold load pickup; what is picked up is frozen load times this.
-        shadow: it decides and notes what it would do, and operates nothing.
+        shadow: it decides as in operation, notes what it would do, and operates nothing; to those in operation it is
+            in test.
     """
 
     number: int
@@ -130,6 +142,7 @@ class Situation:
     """Own events that no flag stands for: an operator's close, a return to normal, a loss of supply."""
     behaviour: Behaviour = Behaviour.ON
     """Mode of the own agent: it says whose data may be used (IEC 61850-7-4)."""
+    _usable: dict[Behaviour, frozenset[Behaviour]] = field(init=False)
     _turning: bool = field(default=False, init=False)
     _active: frozenset[EventId] | None = field(default=None, init=False)
     _flags: dict[tuple[int, bool], tuple[SectionState, EventId]] = field(default_factory=dict, init=False)
@@ -140,10 +153,15 @@ class Situation:
         self.me = self.feeder.by_number[self.config.number]
         self.views = {number: PeerView() for number in self.config.subscribed}
         self.own = AgentState(self.incarnation)
+        self._usable = _USABLE_IN_SHADOW if self.config.shadow else USABLE
 
     def usable(self, state: AgentState) -> bool:
         """Whether data of a publisher may be used in the own mode (IEC 61850-7-4)."""
-        return state.behaviour in USABLE[self.behaviour]
+        return state.behaviour in self._usable[self.behaviour]
+
+    def in_operation(self, state: AgentState) -> bool:
+        """Whether what a publisher says is meant; in shadow, by its like too."""
+        return state.behaviour in self._usable[Behaviour.ON]
 
     @property
     def testing(self) -> bool:

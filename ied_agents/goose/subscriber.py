@@ -177,6 +177,14 @@ class Subscriber(Generic[T]):
         self._all_data = b""
         self._condition: object = None
 
+    @property
+    def received_confRev(self) -> int | None:
+        """Of the last frame, applied or not; None before the first."""
+        match self._condition:
+            case (kind, "confRev", int(found)) if kind is ConfigurationMismatch:
+                return found
+        return None if self.stNum is None else self.config.confRev
+
     def _decode_data(self, all_data: bytes) -> object:
         values = decode_all_data(all_data)
         if len(values) != self.config.numDatSetEntries:

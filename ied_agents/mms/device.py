@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ied_agents.control.decision import Behaviour, Reason
 from ied_agents.iec61850.addcause import AddCause
 from ied_agents.iec61850.dbpos import Dbpos
-from ied_agents.iec61850.utctime import UtcTime
+from ied_agents.iec61850.utctime import TimeQuality, UtcTime
 from ied_agents.mms.server import ControlRequest, MmsServer
 from ied_agents.runtime.clock import time_quality
 from ied_agents.runtime.journal import JournalTail
@@ -22,7 +22,7 @@ from ied_agents.runtime.operator_client import AgentLateError, AgentSilentError,
 from scl.agent_model import LDEVICE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from scl.model import SCL
@@ -36,6 +36,11 @@ _HISTORY: Final = 5_000
 """Most entries of the journal that are reported again after a restart."""
 _OLD: Final = 0b11_0000_0100000
 """Quality questionable, oldData."""
+_CLOCK: Final = f"{LDEVICE}/LTMS1"
+_STREAM_LOST: Final = "StreamLost"
+_STREAM_RESUMED: Final = "StreamResumed"
+_ACCURACY: Final = 0x1F
+_MOST_INT32: Final = 0x7FFFFFFF
 _SELECTED: Final = f"{LDEVICE}/CSWI1.Pos"
 _MODE: Final = f"{LDEVICE}/LLN0.Mod"
 _ORIGINS: Final = {1: "bay", 2: "station", 3: "remote", 5: "station", 6: "remote"}
@@ -74,6 +79,18 @@ def _encode(t_ns: int) -> bytes:
     return UtcTime.from_ns(t_ns, time_quality()).encode()
 
 
+def _supervised(scl: SCL, iedName: str) -> dict[str, str]:
+    """The LGOS that watches each control block, by the ``gocbRef`` that its frames carry."""
+    nodes = {}
+    for ied in scl.ieds:
+        ldevice = ied.ldevice(LDEVICE) if ied.name == iedName else None
+        for ln in ldevice.nodes() if ldevice else ():
+            watched = ln.value("GoCBRef", "setSrcRef") if ln.lnClass == "LGOS" else None
+            if watched:
+                nodes[watched.replace("LLN0.", "LLN0$GO$")] = f"{LDEVICE}/{ln.name}"
+    return nodes
+
+
 class Device:
     """One agent's IED.
 
@@ -96,6 +113,8 @@ class Device:
         self._switch = "XCBR1" if f"{LDEVICE}/XCBR1.Pos.stVal" in attributes else "XSWI1"
         self._behaviours = [name for name in attributes if name.endswith(".Beh.stVal")]
         self._qualities = [name for name in attributes if name.endswith(".q")]
+        self._watching = _supervised(scl, iedName)
+        self._standing: dict[str, bool | float | str | bytes] = {}
         self._position = Dbpos.INTERMEDIATE
         self._position_ns = self._started_ns = 0
         self._until = 0.0
@@ -118,7 +137,7 @@ class Device:
     def look(self) -> bool:
         """Ask the agent how it is; while it is silent its values are old. Returns whether it answered."""
         try:
-            status = ask(self._operator, {"request": "status"}, patience_s=PATIENCE_S)
+            status = ask(self._operator, {"request": "status", "streams": True}, patience_s=PATIENCE_S)
             said = ask(self._operator, {"request": "values"}, patience_s=PATIENCE_S) if self._silent else {}
         except AgentSilentError:
             if not self._silent:
@@ -134,11 +153,42 @@ class Device:
         local = status["authority"] == "LOCAL"
         for name in (f"{LDEVICE}/LLN0.Loc", f"{LDEVICE}/CSWI1.Loc", f"{LDEVICE}/{self._switch}.Loc"):
             self.server.update({f"{name}.t": now, f"{name}.stVal": local})
+        self._show_clock(now)
+        for gocbRef, stream in status.get("streams", {}).items():
+            self._show_stream(gocbRef, stream, now)
         return True
+
+    def _show_clock(self, now: bytes) -> None:
+        """The clock of this machine is the agent's; what it follows the kernel does not say."""
+        quality = time_quality()
+        bad = quality & (TimeQuality.NOT_SYNCHRONISED | TimeQuality.CLOCK_FAILURE)
+        self._change(f"{_CLOCK}.TmSrc", "CLOCK_REALTIME", now)
+        self._change(f"{_CLOCK}.TmAcc", quality & _ACCURACY, now)
+        self._change(f"{_CLOCK}.TmSyn", 0 if bad else 1, now)
+
+    def _show_stream(self, gocbRef: str, stream: Sequence[Any], now: bytes) -> None:
+        node = self._watching.get(gocbRef)
+        if node is None:
+            return
+        alive, simulated, stNum, expected, received = stream
+        self._change(f"{node}.St", alive, now)
+        self._change(f"{node}.SimSt", simulated, now)
+        self._change(f"{node}.LastStNum", min(stNum or 0, _MOST_INT32), now)
+        self._change(f"{node}.ConfRevNum", min(expected, _MOST_INT32), now)
+        self._change(f"{node}.RxConfRevNum", min(received or 0, _MOST_INT32), now)
+
+    def _change(self, reference: str, value: bool | float | str, t: bytes) -> None:
+        """Show the value of a data object with the time of its change; the same again changes nothing."""
+        if self._standing.get(reference) != value and f"{reference}.stVal" in self.server.model.attributes:
+            self._standing[reference] = value
+            self.server.update({f"{reference}.t": t, f"{reference}.stVal": value})
 
     def _show(self, entry: Mapping[str, Any]) -> None:
         if entry["kind"] == "published" and isinstance(entry.get("values"), dict):
             self._apply(entry["values"], entry["t_ns"])
+        elif entry["kind"] in (_STREAM_LOST, _STREAM_RESUMED) and entry.get("gocbRef") in self._watching:
+            node = self._watching[entry["gocbRef"]]
+            self._change(f"{node}.St", entry["kind"] == _STREAM_RESUMED, _encode(entry["t_ns"]))
         elif entry["kind"] in _FAILURES and self._until:
             reason = entry.get(_FAILURES[entry["kind"]])
             if reason != Reason.NONE.name:

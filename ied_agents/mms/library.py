@@ -23,6 +23,13 @@ _WHEEL: Final = "pyiec61850-ng"
 
 Pointer = ctypes.c_void_p
 
+
+class LastApplError(ctypes.Structure):
+    """``LastApplError``: why the server refused or ended a control."""
+
+    _fields_ = (("ctlNum", ctypes.c_int), ("error", ctypes.c_int), ("addCause", ctypes.c_int))
+
+
 _TYPES: Final[dict[str, Any]] = {
     "-": None,
     "ptr": Pointer,
@@ -35,6 +42,7 @@ _TYPES: Final[dict[str, Any]] = {
     "i64": ctypes.c_int64,
     "u64": ctypes.c_uint64,
     "f32": ctypes.c_float,
+    "lae": LastApplError,
 }
 # Result and arguments of every function that is called, as the headers of 1.6.1 declare them.
 _SIGNATURES: Final = """
@@ -93,12 +101,105 @@ MmsValue_getBoolean bool ptr
 MmsValue_toInt64 i64 ptr
 MmsValue_getType int ptr
 MmsValue_delete - ptr
+MmsValue_getArraySize int ptr
+MmsValue_getElement ptr ptr int
+MmsValue_getDataAccessError int ptr
+MmsValue_getOctetStringBuffer ptr ptr
+MmsValue_getOctetStringSize u16 ptr
+MmsValue_newOctetString ptr int int
+MmsValue_setOctetString - ptr str int
+MmsValue_encodeMmsData int ptr ptr int bool
+MmsValue_decodeMmsData ptr ptr int int ptr
+MmsVariableSpecification_destroy - ptr
+MmsVariableSpecification_getType int ptr
+MmsVariableSpecification_getName str ptr
+MmsVariableSpecification_getSize int ptr
+MmsVariableSpecification_getChildSpecificationByIndex ptr ptr int
+MmsVariableSpecification_getArrayElementSpecification ptr ptr
+LinkedList_getNext ptr ptr
+LinkedList_getData ptr ptr
+LinkedList_destroy - ptr
+IedConnection_create ptr
+IedConnection_setConnectTimeout - ptr u32
+IedConnection_setRequestTimeout - ptr u32
+IedConnection_connect - ptr ptr str int
+IedConnection_getState int ptr
+IedConnection_close - ptr
+IedConnection_destroy - ptr
+IedConnection_getServerDirectory ptr ptr ptr bool
+IedConnection_getLogicalDeviceVariables ptr ptr ptr str
+IedConnection_getLogicalDeviceDataSets ptr ptr ptr str
+IedConnection_getVariableSpecification ptr ptr ptr str int
+IedConnection_readObject ptr ptr ptr str int
+IedConnection_writeObject - ptr ptr str int ptr
+IedConnection_getDataSetDirectory ptr ptr ptr str ptr
+IedConnection_readDataSetValues ptr ptr ptr str ptr
+ClientDataSet_getValues ptr ptr
+ClientDataSet_destroy - ptr
+IedConnection_getRCBValues ptr ptr ptr str ptr
+IedConnection_setRCBValues - ptr ptr ptr u32 bool
+IedConnection_installReportHandler - ptr str str ptr ptr
+IedConnection_uninstallReportHandler - ptr str
+ClientReportControlBlock_destroy - ptr
+ClientReportControlBlock_getRptId str ptr
+ClientReportControlBlock_getRptEna bool ptr
+ClientReportControlBlock_getDataSetReference str ptr
+ClientReportControlBlock_setRptEna - ptr bool
+ClientReportControlBlock_setGI - ptr bool
+ClientReportControlBlock_setEntryId - ptr ptr
+ClientReportControlBlock_setTrgOps - ptr int
+ClientReportControlBlock_setOptFlds - ptr int
+ClientReport_getRptId str ptr
+ClientReport_hasSeqNum bool ptr
+ClientReport_getSeqNum u16 ptr
+ClientReport_hasTimestamp bool ptr
+ClientReport_getTimestamp u64 ptr
+ClientReport_hasBufOvfl bool ptr
+ClientReport_getBufOvfl bool ptr
+ClientReport_hasReasonForInclusion bool ptr
+ClientReport_getReasonForInclusion int ptr int
+ClientReport_getEntryId ptr ptr
+ClientReport_getDataSetValues ptr ptr
+ControlObjectClient_createEx ptr str ptr int ptr
+ControlObjectClient_destroy - ptr
+ControlObjectClient_getCtlValType int ptr
+ControlObjectClient_setOrigin - ptr str int
+ControlObjectClient_setTestMode - ptr bool
+ControlObjectClient_setInterlockCheck - ptr bool
+ControlObjectClient_setSynchroCheck - ptr bool
+ControlObjectClient_select bool ptr
+ControlObjectClient_selectWithValue bool ptr ptr
+ControlObjectClient_operate bool ptr ptr u64
+ControlObjectClient_cancel bool ptr
+ControlObjectClient_getLastError int ptr
+ControlObjectClient_getLastApplError lae ptr
+ControlObjectClient_setCommandTerminationHandler - ptr ptr ptr
 """
 
 PERFORM_CHECK: Final = ctypes.CFUNCTYPE(ctypes.c_int, Pointer, Pointer, Pointer, ctypes.c_bool, ctypes.c_bool)
 """``ControlPerformCheckHandler``: action, parameter, value, test, interlock check."""
 CONTROL: Final = ctypes.CFUNCTYPE(ctypes.c_int, Pointer, Pointer, Pointer, ctypes.c_bool)
 """``ControlHandler``: action, parameter, value, test."""
+REPORT: Final = ctypes.CFUNCTYPE(None, Pointer, Pointer)
+"""``ReportCallbackFunction``: parameter, report."""
+TERMINATION: Final = ctypes.CFUNCTYPE(None, Pointer, Pointer)
+"""``CommandTerminationHandler``: parameter, control object."""
+_FCS: Final = "ST MX SP SV CF DC SG SE SR OR BL EX CO US MS RP BR LG GO"
+FC: Final = {name: number for number, name in enumerate(_FCS.split())}
+"""``FunctionalConstraint``; data of a model has those up to MS, the others are services."""
+
+
+class MmsType(IntEnum):
+    """``MmsType``, as far as a kind is asked for."""
+
+    ARRAY = 0
+    STRUCTURE = 1
+    BOOLEAN = 2
+    BIT_STRING = 3
+    INTEGER = 4
+    UNSIGNED = 5
+    FLOAT = 6
+    DATA_ACCESS_ERROR = 15
 
 
 class CheckResult(IntEnum):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ied_agents.iec61850.dbpos import Dbpos
+from ied_agents.mms.library import FC
 from scl.templates import SDO
 from scl.types import TypeResolutionError, Types
 
@@ -22,12 +23,7 @@ if TYPE_CHECKING:
     from scl.model import SCL
     from scl.types import TypedAttribute
 
-_FC: Final = {
-    name: number
-    for number, name in enumerate(
-        ("ST", "MX", "SP", "SV", "CF", "DC", "SG", "SE", "SR", "OR", "BL", "EX", "CO", "US", "MS")
-    )
-}
+_MODEL_FCS: Final = frozenset(FC) - {"RP", "BR", "LG", "GO"}
 _TYPE: Final = {
     "BOOLEAN": 0,
     "INT8": 1,
@@ -204,7 +200,7 @@ class _Builder:
                 if isinstance(part, SDO):
                     sub = next((sdi for sdi in given.sdi if sdi.name == part.name), None) if given else None
                     self._add_data_object(inner, (lnType, f"{doName}.{part.name}"), node, sub)
-                elif part.fc in _FC:
+                elif part.fc in _MODEL_FCS:
                     attribute = self._types.resolve(lnType, doName, part.name, part.fc)
                     on = _triggers(dchg=part.dchg, qchg=part.qchg, dupd=part.dupd)
                     self._add_attribute(inner, attribute, node, (part.fc, on), given)
@@ -232,7 +228,7 @@ class _Builder:
         if kind is None:
             raise MmsModelError(f"{self._ied.name}: {reference}: basic type {attribute.bType!r} is none of MMS")
         node = self._library.DataAttribute_create(
-            attribute.name.encode(), parent, kind, _FC[service[0]], service[1], attribute.count, 0
+            attribute.name.encode(), parent, kind, FC[service[0]], service[1], attribute.count, 0
         )
         for place, element in self._elements(attribute.count, node):
             here = reference + place

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ied_agents.iec61850.addcause import AddCause
-from ied_agents.mms.library import CONTROL, PERFORM_CHECK, CheckResult, ControlResult
+from ied_agents.mms.library import CONTROL, PERFORM_CHECK, CheckResult, ControlResult, MmsType
 from ied_agents.mms.model import Model, build, new_value
 
 if TYPE_CHECKING:
@@ -217,5 +217,4 @@ class MmsServer:
 
 
 def _is_boolean(library: Any, value: int) -> bool:
-    mms_boolean = 2  # MMS_BOOLEAN of MmsType
-    return bool(library.MmsValue_getType(value) == mms_boolean)
+    return bool(library.MmsValue_getType(value) == MmsType.BOOLEAN)

@@ -1,6 +1,8 @@
-"""Who may do what: whoever asks is known by what the kernel says of him, and allowed what the site file gives him.
+"""Who may ask an agent for what: local users, by the kernel's word of who wrote the datagram.
 
-Users and groups are looked up once, when the agent starts: a lookup may wait for a network, and an agent must not.
+Everybody who reaches the operator's socket may look. To operate (open, close, mode, authority, restore; tag too) and to
+unlock (unlock, confirm, return to normal) is for the agent's own user, for root, and for whom the site file names; it
+may name others who only tag.
 """
 
 from __future__ import annotations
@@ -11,109 +13,95 @@ import pwd
 import socket
 import struct
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_CREDENTIALS: Final = struct.Struct("iII")  # pid, uid, gid (unix(7))
+CREDENTIALS_SPACE: Final = socket.CMSG_SPACE(_CREDENTIALS.size)
 
 Right = Literal["operate", "unlock", "tag"]
-RIGHTS: Final[tuple[Right, ...]] = get_args(Right)
-
-_NEEDED: Final[dict[str, tuple[Right, ...]]] = {
-    "open": ("operate",),
-    "close": ("operate",),
-    "mode": ("operate",),
-    "authority": ("operate",),
-    "restore": ("operate",),
-    "confirm": ("unlock",),
-    "unlock": ("unlock",),
-    "return": ("operate", "unlock"),
-    "tag": ("tag",),
+_RIGHTS: Final[dict[str, Right]] = {
+    **dict.fromkeys(("open", "close", "mode", "authority", "restore"), "operate"),
+    "tag": "tag",
+    **dict.fromkeys(("unlock", "confirm", "return"), "unlock"),
 }
-_GROUP: Final = "@"
-_CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
-CREDENTIALS_SPACE: Final = socket.CMSG_SPACE(_CREDENTIALS.size)
-"""Octets of ancillary data for :meth:`Access.asker`."""
+
+
+class AccessError(ValueError):
+    """A user or group that this machine does not know; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
-class AccessSettings:
-    """Local users, and groups as ``@name``, who have a right beside root and the agent's own user.
-
-    Attributes:
-        operate: open and close the switch, set mode and authority, have an island restored.
-        unlock: clear events, vouch for locks. A return to normal needs both.
-        tag: set and take off tags.
-    """
+class Access:
+    """Names of the local users, and groups as ``@name``, who have a right besides the agent's own user and root."""
 
     operate: tuple[str, ...] = ()
     unlock: tuple[str, ...] = ()
     tag: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Asker:
-    """Who sent a request, as the kernel says.
-
-    Attributes:
-        user: name of the local user; his number where he has none.
-        uid: number of that user.
-        pid: process; 0 where it cannot be seen from here.
-    """
-
-    user: str
-    uid: int
-    pid: int
-
-
-class Access:
-    """What everybody on this machine may ask of one agent.
+class Gatekeeper:
+    """Decides who may ask. Users are looked up once: no name service is asked while the agent works.
 
     Args:
-        settings: who has which right.
+        access: as the site file says.
 
-    Attributes:
-        unknown: names in the settings that nobody here has; they give nobody anything.
+    Raises:
+        AccessError: there is no such user or group.
     """
 
-    def __init__(self, settings: AccessSettings) -> None:
+    def __init__(self, access: Access) -> None:
         users = pwd.getpwall()
         self._names = {user.pw_uid: user.pw_name for user in reversed(users)}
-        self.unknown: list[str] = []
-        self._allowed: dict[Right, set[int]] = {}
-        for right in RIGHTS:
-            allowed = self._allowed[right] = {0, os.geteuid()}
-            for name in getattr(settings, right):
-                try:
-                    allowed |= _members(name, users) if name.startswith(_GROUP) else {pwd.getpwnam(name).pw_uid}
-                except KeyError:
-                    self.unknown.append(name)
+        always = {0, os.getuid()}
+        operate = always | _uids(access.operate, users)
+        self._may: dict[Right, set[int]] = {
+            "operate": operate,
+            "unlock": always | _uids(access.unlock, users),
+            "tag": operate | _uids(access.tag, users),
+        }
 
-    def asker(self, ancillary: list[tuple[int, int, bytes]]) -> Asker | None:
-        """Who sent a datagram to a socket with ``SO_PASSCRED``; None if the kernel does not say."""
-        for level, kind, data in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS and len(data) == _CREDENTIALS.size:
-                pid, uid, _ = _CREDENTIALS.unpack(data)
-                return Asker(self._names.get(uid, str(uid)), uid, pid)
-        return None
+    def who(self, uid: int | None) -> str:
+        """A user by name, or by number where he had none when the agent started."""
+        return "nobody known" if uid is None else self._names.get(uid, f"uid {uid}")
 
-    def refuse(self, request: str, asker: Asker | None) -> str:
-        """Why somebody may not ask for something; empty if he may. Looking is everybody's who gets here.
+    def refuse(self, request: object, uid: int | None) -> str:
+        """Why a user may not ask for this, of a check what it asks about; empty if he may."""
+        right = _RIGHTS.get(request) if isinstance(request, str) else None
+        if right is None or uid in self._may[right]:
+            return ""
+        user = f"{self.who(uid)} (uid {uid})" if uid in self._names else self.who(uid)
+        return f"{user} may not {right}: the site file's [access] names who may"
 
-        Args:
-            request: its name; of a check, that of the operation.
-            asker: who asks.
-        """
-        for right in _NEEDED.get(request, ()):
-            if asker is None:
-                return f"nobody knows who asks: no right to {right}"
-            if asker.uid not in self._allowed[right]:
-                return f"user {asker.user} has no right to {right}: [access] in the site file says who has"
-        return ""
+
+def attend(endpoint: socket.socket) -> None:
+    """From now on the kernel says with each datagram who wrote it."""
+    endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+
+
+def writer_of(ancillary: Iterable[tuple[int, int, bytes]]) -> tuple[int | None, int]:
+    """Uid and process of who wrote a datagram; None and 0 if the kernel does not say."""
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS and len(data) >= _CREDENTIALS.size:
+            pid, uid, _ = _CREDENTIALS.unpack_from(data)
+            return uid, pid
+    return None, 0
+
+
+def _uids(names: Iterable[str], users: list[pwd.struct_passwd]) -> set[int]:
+    uids: set[int] = set()
+    for name in names:
+        kind = "group" if name.startswith("@") else "user"
+        try:
+            uids |= _members(name[1:], users) if kind == "group" else {pwd.getpwnam(name).pw_uid}
+        except KeyError:
+            raise AccessError(f"access: there is no {kind} {name.removeprefix('@')!r} on this machine") from None
+    return uids
 
 
 def _members(group: str, users: list[pwd.struct_passwd]) -> set[int]:
-    """Who is in a group, be it his first or another one.
-
-    Raises:
-        KeyError: there is no such group.
-    """
-    found = grp.getgrnam(group.removeprefix(_GROUP))
+    """Who is in a group, be it his first or another one."""
+    found = grp.getgrnam(group)
     return {user.pw_uid for user in users if user.pw_gid == found.gr_gid or user.pw_name in found.gr_mem}

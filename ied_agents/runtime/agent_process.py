@@ -11,9 +11,10 @@ An operator's requests are JSON datagrams, each answered to its sender once its 
     {"request": "authority", "authority": "local"}        {"request": "restore", "side": "A", "epoch": 1}
 
 ``check`` says whether an ``operation``, open, close or mode, would be permitted now, ``values`` all that the agent
-publishes, by reference, and ``counters`` what the process has done since its start. ``close``, ``open``, ``check``,
-``mode`` and ``return`` may name their ``origin``: bay, station (if not given, but for ``mode``) or remote. Who asks is
-known from the kernel, needs the right to it (``access``), and stands in the journal with request and answer.
+publishes, by reference, and ``counters`` what the process has done since its start; ``status`` with ``"streams": true``
+says too how each stream stands that it hears (:meth:`Station.supervision`). ``close``, ``open``, ``check``, ``mode``
+and ``return`` may name their ``origin``: bay, station (if not given, but for ``mode``) or remote. Who may ask for what
+is :mod:`ied_agents.runtime.access`'s business; who did, and what became of it, is in the journal.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from ied_agents.dflisr.records import EventId
 from ied_agents.dflisr.stored import Record, StoredRecordError, from_json, to_json
 from ied_agents.process.inputs import MAX_DATAGRAM, ProcessMessageError, decode_inputs, encode_command
 from ied_agents.runtime import realtime
-from ied_agents.runtime.access import CREDENTIALS_SPACE, Access
+from ied_agents.runtime.access import CREDENTIALS_SPACE, AccessError, Gatekeeper, attend, writer_of
 from ied_agents.runtime.af_packet import FRAMES_AT_ONCE, AfPacketLink
 from ied_agents.runtime.clock import time_quality
 from ied_agents.runtime.durable import DurableFile, DurableFileError, DurableWriter, StateMissing
@@ -53,7 +54,6 @@ from ied_agents.runtime.station import Station
 if TYPE_CHECKING:
     from ied_agents.dflisr.records import AgentState, LoadState
     from ied_agents.process.inputs import SwitchCommand
-    from ied_agents.runtime.access import Asker
     from ied_agents.runtime.station import Output
 
 LOOK_QUIET_S: Final = 0.05
@@ -67,7 +67,7 @@ _ORDER_TRIES: Final = 10
 _MOST_UNANSWERED: Final = 64
 _LONGEST_WHY: Final = 500
 _LOOKING: Final = ("status", "values", "counters", "check")
-"""Requests that leave no trace."""
+"""Requests that leave no trace, unless they were refused."""
 
 
 @dataclass(slots=True)
@@ -84,11 +84,13 @@ class _Counters:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A request: the socket that waits for the answer, the text, and whose it is."""
+    """A request: the socket that waits for the answer, and for the journal who asks for what."""
 
     sender: str | None
+    user: str
+    uid: int | None
+    pid: int
     request: str
-    asker: Asker | None
 
 
 class AgentProcess:
@@ -98,6 +100,7 @@ class AgentProcess:
         settings: of this process.
         links: already open: one for whose frames the process is woken, one at which it looks when it has time.
         endpoints: the sockets for the process's snapshots (None where that is a relay) and for an operator, open.
+        gatekeeper: knows who may ask for what.
         file: durable state; the record of this process is already in it.
         record: that record.
         unclean: the process before this one did not stop in order.
@@ -109,6 +112,7 @@ class AgentProcess:
         settings: AgentProcessSettings,
         links: tuple[AfPacketLink | LossyLink, ...],
         endpoints: tuple[socket.socket | None, socket.socket],
+        gatekeeper: Gatekeeper,
         file: DurableFile,
         record: Record,
         *,
@@ -119,12 +123,13 @@ class AgentProcess:
         self._link, self._leisure = links
         self._loop = loop
         self._inputs, self._operator = endpoints
+        self._gatekeeper = gatekeeper
+        attend(self._operator)
         self._journal = Journal(Path(settings.journal))
         self._writer = DurableWriter(file, loop, self._on_durable, self._on_failed, background=self._journal.write_some)
         self._pending: dict[int, tuple[int, Record]] = {}
         self._sequence = 0
         self._unanswered: deque[tuple[int, dict[str, Any], _Asked]] = deque(maxlen=_MOST_UNANSWERED)
-        self._access = Access(settings.agent.access)
         self._timer: asyncio.TimerHandle | None = None
         self._link_down = False
         self._unsaved = False
@@ -142,13 +147,7 @@ class AgentProcess:
         Args:
             refused: real-time help that the system did not give, for the journal.
         """
-        self._journal.record(
-            "started",
-            self._loop.time(),
-            ied=self._settings.agent.ied,
-            refused=refused,
-            unknown_users=self._access.unknown,
-        )
+        self._journal.record("started", self._loop.time(), ied=self._settings.agent.ied, refused=refused)
         if self._inputs is not None:
             self._loop.add_reader(self._inputs, self._pump)
         self._loop.add_reader(self._operator, self._serve_operator)
@@ -201,9 +200,12 @@ class AgentProcess:
                 if not frames:
                     break
                 self._station.receive_frame(frames[0], now)
-                urgent = self._station.react(now, time.time_ns())
-                if urgent is not None:
-                    self._carry_out(urgent, now)
+                utc_ns = time.time_ns()
+                tripping = self._station.react(now, utc_ns)
+                if tripping is not None:
+                    # Others wait for the word, the switch takes its time: the order follows.
+                    self._send(tripping, now)
+                    self._carry_out(self._station.trip(now, utc_ns), now)
             # These have waited already; the order within a stream is its numbers' business.
             waited = self._leisure.receive()
             self._backlog = len(waited) >= FRAMES_AT_ONCE
@@ -225,18 +227,21 @@ class AgentProcess:
 
     def _carry_out(self, output: Output, now: float) -> None:
         for frame in output.frames:
-            self._counters.frames_sent += 1
-            try:
-                self._link.send(frame)
-                self._link_down = False
-            except LinkError as error:
-                self._link_failed(error, now)
+            self._send(frame, now)
         for command in output.commands:
             self._order(command)
         if output.record is not None:
             self._write(*output.record)
         for note in output.notes:
             self._journal.record(note.kind, now, **note.detail)
+
+    def _send(self, frame: bytes, now: float) -> None:
+        self._counters.frames_sent += 1
+        try:
+            self._link.send(frame)
+            self._link_down = False
+        except LinkError as error:
+            self._link_failed(error, now)
 
     def _note_published(self, now: float) -> None:
         """For whoever shows what this agent says to others: every state, with its time, in order."""
@@ -329,10 +334,10 @@ class AgentProcess:
                 message, ancillary, _, sender = self._operator.recvmsg(MAX_DATAGRAM + 1, CREDENTIALS_SPACE)
             except BlockingIOError:
                 break
-            asker = self._access.asker(ancillary)
-            answer, looked = self._answer(message, asker)
-            asked = _Asked(sender, message.decode("utf-8", "replace"), asker)
-            if not looked:  # who only looks leaves no trace
+            uid, pid = writer_of(ancillary)
+            asked = _Asked(sender, self._gatekeeper.who(uid), uid, pid, message.decode("utf-8", "replace"))
+            answer, looked = self._answer(message, uid)
+            if not looked:
                 self._note_answered(asked, answer)
             self._station.touch()
             self._pump()
@@ -343,7 +348,7 @@ class AgentProcess:
                 self._reply(answer, sender)
 
     def _note_answered(self, asked: _Asked, answer: dict[str, Any]) -> None:
-        who = {"user": None} if asked.asker is None else asdict(asked.asker)
+        who = {"user": asked.user, "uid": asked.uid, "pid": asked.pid}
         self._journal.record("operator", self._loop.time(), **who, request=asked.request, **answer)
 
     def _reply(self, answer: dict[str, Any], sender: str | None) -> None:
@@ -359,14 +364,13 @@ class AgentProcess:
                 self._note_answered(asked, answer)
             self._reply(answer, asked.sender)
 
-    def _answer(self, message: bytes, asker: Asker | None) -> tuple[dict[str, Any], bool]:
+    def _answer(self, message: bytes, uid: int | None) -> tuple[dict[str, Any], bool]:
         """The answer to a request, and whether it only looked."""
         try:
             data = json.loads(message)
             request = data["request"]
-            refusal = self._access.refuse(str(data["operation"] if request == "check" else request), asker)
-            if refusal:
-                return {"done": False, "why": refusal, "access": False}, False
+            if why := self._gatekeeper.refuse(data["operation"] if request == "check" else request, uid):
+                return {"done": False, "why": why, "access": False}, False
             return self._do(request, data), request in _LOOKING
         except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
             return {"done": False, "why": f"request not understood: {error!r}"[:_LONGEST_WHY]}, False
@@ -375,7 +379,8 @@ class AgentProcess:
         agent = self._station.agent
         match request:
             case "status":
-                return {"done": True, **self._status()}
+                streams = {"streams": self._station.supervision()} if data.get("streams") else {}
+                return {"done": True, **self._status(), **streams}
             case "confirm":
                 agent.confirm()
             case "unlock":
@@ -467,7 +472,7 @@ def _outcome(refusal: Reason) -> dict[str, Any]:
 
 
 def _open_link(settings: AgentProcessSettings, addresses: list[bytes]) -> AfPacketLink | LossyLink:
-    packets = AfPacketLink(settings.interface, addresses)
+    packets = AfPacketLink(settings.interface, addresses, tags=False)  # which nothing here asks for
     return LossyLink(packets, settings.receive_loss) if settings.receive_loss else packets
 
 
@@ -484,15 +489,13 @@ def _datagram_socket(path: str, mode: int) -> socket.socket:
 
 
 def _operator_socket(path: str) -> socket.socket:
-    """Where the agent's group may ask, with the folder where the answers are waited for."""
+    """Where those of the agent's group may ask, and wait for the answer; who may do what is decided by who they are."""
     answers = answers_folder(Path(path))
     answers.mkdir(exist_ok=True)
-    answers.chmod(0o1730)  # who may ask may wait there, and neither list nor remove what is not his
+    answers.chmod(0o1730)  # nobody lists or removes what is another's
     for left in answers.iterdir():
         left.unlink(missing_ok=True)
-    operator = _datagram_socket(path, 0o660)
-    operator.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-    return operator
+    return _datagram_socket(path, 0o660)
 
 
 def open_state(path: Path, clock_s: int) -> tuple[DurableFile, Record, bool]:
@@ -524,15 +527,16 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         settings = AgentProcessSettings.from_json(Path(arguments[0]).read_text(encoding="utf-8"))
+        gatekeeper = Gatekeeper(settings.agent.access)
         file, record, unclean = open_state(Path(settings.state), int(time.time()))
         links = tuple(_open_link(settings, addresses) for addresses in settings.agent.addresses())
         inputs = _datagram_socket(settings.inputs, 0o600) if settings.agent.relay is None else None
         endpoints = (inputs, _operator_socket(settings.operator))
-    except (AgentSettingsError, DurableFileError, StoredRecordError, OSError) as error:
+    except (AccessError, AgentSettingsError, DurableFileError, StoredRecordError, OSError) as error:
         print(f"{arguments[0]}: {error}", file=sys.stderr)
         return 2
     with asyncio.Runner() as runner:
-        return runner.run(_serve(settings, links, endpoints, file, record, unclean=unclean))
+        return runner.run(_serve(settings, links, endpoints, gatekeeper, file, record, unclean=unclean))
 
 
 def _stay_watched(loop: asyncio.AbstractEventLoop, manager: ServiceManager, every_s: float) -> None:
@@ -544,6 +548,7 @@ async def _serve(
     settings: AgentProcessSettings,
     links: tuple[AfPacketLink | LossyLink, ...],
     endpoints: tuple[socket.socket | None, socket.socket],
+    gatekeeper: Gatekeeper,
     file: DurableFile,
     record: Record,
     *,
@@ -562,7 +567,7 @@ async def _serve(
     loop.set_exception_handler(failed)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    process = AgentProcess(settings, links, endpoints, file, record, unclean=unclean, loop=loop)
+    process = AgentProcess(settings, links, endpoints, gatekeeper, file, record, unclean=unclean, loop=loop)
     refused = [f"{refusal.name}: {refusal.reason}" for refusal in realtime.apply(settings.realtime)]
     process.start(refused)
     print(

@@ -16,7 +16,7 @@ from ied_agents.documents import JsonObject, read_json
 from ied_agents.goose.publisher import PublisherConfig
 from ied_agents.goose.subscriber import SubscriberConfig
 from ied_agents.process.relay import RelayConfig, RelaySignal
-from ied_agents.runtime.access import RIGHTS, AccessSettings
+from ied_agents.runtime.access import Access
 from ied_agents.runtime.realtime import RealTimeHelp
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class AgentSettings:
         own: what it publishes.
         peers: by switch number, what it subscribes to.
         relay: the relay beside it, by which it knows and operates its switch; None for a process of another kind.
-        access: who may operate it, beside root and its own user.
+        access: who may operate, unlock and tag besides its own user and root.
     """
 
     ied: str
@@ -126,7 +126,7 @@ class AgentSettings:
     own: SwitchStreams
     peers: dict[int, SwitchStreams]
     relay: RelaySettings | None = None
-    access: AccessSettings = field(default_factory=AccessSettings)
+    access: Access = field(default_factory=Access)
 
     def addresses(self) -> tuple[list[bytes], list[bytes]]:
         """Multicast addresses: those on which a reaction may hang at once, and the others.
@@ -172,8 +172,8 @@ class AgentSettings:
                 "shared": [asdict(element) for element in config.feeder.shared],
                 "own": asdict(self.own),
                 "peers": {str(number): asdict(streams) for number, streams in self.peers.items()},
-                "access": asdict(self.access),
                 **({} if self.relay is None else {"relay": asdict(self.relay)}),
+                "access": asdict(self.access),
             },
             indent=1,
         )
@@ -285,12 +285,6 @@ def _realtime(wishes: JsonObject) -> RealTimeHelp:
     return result
 
 
-def _access(access: JsonObject) -> AccessSettings:
-    result = AccessSettings(**{right: access.strings(right) for right in RIGHTS})
-    access.finish()
-    return result
-
-
 def _switch(switch: JsonObject) -> FeederSwitch:
     a, b = switch.integers("sides", (_UINT32, _UINT32))
     result = FeederSwitch(
@@ -337,6 +331,12 @@ def _shared(element: JsonObject) -> SharedElement:
 def _streams(streams: JsonObject) -> SwitchStreams:
     result = SwitchStreams(read_stream(streams.object("fast")), read_stream(streams.object("slow")))
     streams.finish()
+    return result
+
+
+def _access(access: JsonObject) -> Access:
+    result = Access(*(tuple(access.strings(right)) for right in ("operate", "unlock", "tag")))
+    access.finish()
     return result
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ied_agents.control.decision import Behaviour
 from ied_agents.dflisr import wire
 from ied_agents.dflisr.agent import Agent, Note
+from ied_agents.dflisr.records import NO_EVENT
 from ied_agents.goose.events import StateReceived, StreamLost, StreamResumed
 from ied_agents.goose.publisher import Publisher
 from ied_agents.goose.subscriber import Receiver, Subscriber
@@ -76,6 +77,7 @@ class Station:
         """The switch whose new state is the only news since the last turn, and its state before."""
         self._prepared: tuple[AgentState | None, bytes] = (None, b"")
         """What a trip would have the agent publish, with its octets."""
+        self._tripping_for = NO_EVENT
         self.next_deadline = now
 
     def receive_frame(self, frame: bytes, now: float) -> None:
@@ -141,8 +143,10 @@ class Station:
         self._arrived = True
         self._notes.append(Note(type(event).__name__, {"gocbRef": event.gocbRef}))
 
-    def react(self, now: float, utc_ns: int) -> Output | None:
-        """What the frame just received asks for at once, mostly None; :meth:`turn` must follow.
+    def react(self, now: float, utc_ns: int) -> bytes | None:
+        """The frame that says that this switch trips, where the frame just received asks for that; mostly None.
+
+        The order itself comes from :meth:`trip`, to be called as soon as the frame is sent; :meth:`turn` must follow.
 
         Args:
             now: s.
@@ -151,14 +155,19 @@ class Station:
         alone, self._alone = self._alone, None
         if alone is None or now >= self.next_deadline:
             return None
-        turn = self.agent.react(*alone, now)
-        if turn is None:
+        event = self.agent.clear_request(*alone, now)
+        if event == NO_EVENT:
             return None
+        self._tripping_for = event
+        self.prepare()  # nothing is left to do if it was called after the last turn
         state, octets = self._prepared
-        octets = octets if turn.fast is state else self._encode_fast(turn.fast)
+        self._last = (state, self._last[1])
+        return self._fast.publish(octets, now, UtcTime.from_ns(utc_ns, self.time_quality))
+
+    def trip(self, now: float, utc_ns: int) -> Output:
+        """The order that belongs to the frame of :meth:`react`."""
+        turn = self.agent.trip(self._tripping_for, now)
         output = Output(commands=turn.commands, notes=turn.notes)
-        self._send(self._fast, octets, now, utc_ns, output.frames)
-        self._last = (turn.fast, self._last[1])
         self._order(output, now, utc_ns)
         return output
 
@@ -170,10 +179,22 @@ class Station:
 
     def counters(self) -> dict[str, dict[str, int]]:
         """What became of the frames of each subscribed stream, by ``gocbRef``."""
-        subscribers = self.receiver.subscribers
-        if self.relay is not None:
-            subscribers = subscribers | self.relay.receiver.subscribers
-        return {reference: asdict(one.counters) for reference, one in subscribers.items()}
+        return {reference: asdict(one.counters) for reference, one in self._subscribers().items()}
+
+    def supervision(self) -> dict[str, tuple[bool, bool, int | None, int, int | None]]:
+        """How each subscribed stream stands, by ``gocbRef``.
+
+        That is: whether its time to live runs, whether it is simulated, the last stNum, the expected confRev, and the
+        one that comes. The two that come are None before the first frame.
+        """
+        return {
+            reference: (one.alive, one.simulation, one.stNum, one.config.confRev, one.received_confRev)
+            for reference, one in self._subscribers().items()
+        }
+
+    def _subscribers(self) -> dict[str, Subscriber[Any]]:
+        relay = {} if self.relay is None else self.relay.receiver.subscribers
+        return self.receiver.subscribers | relay
 
     @property
     def published(self) -> tuple[AgentState | None, LoadState | None]:

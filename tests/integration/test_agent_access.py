@@ -1,137 +1,188 @@
-"""Who asks a running agent, by the kernel's word: others get what the site file gives them, and all is journalled."""
+"""Who may ask a running agent for what: other users of the machine, told by the kernel."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
+import pwd
+import shutil
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 import scl
+from ied_agents.runtime.access import Access, AccessError, Gatekeeper
 from ied_agents.runtime.journal import read_journal
-from ied_agents.runtime.operator_client import AgentSilentError, ask
+from ied_agents.runtime.operator_client import ask
 from tools.lab import HOST_INTERFACE
 
 SAMPLES = Path(scl.__file__).parent / "samples"
+OTHER, CREW = "nobody", "games"
 PATIENCE_S = 15.0
-OPERATOR, CREW, STRANGER = 1, 5, 65534
-"""daemon, games and nobody: the users that every Debian has."""
+ASK = """
+import json, os, sys
+from pathlib import Path
+from ied_agents.runtime.operator_client import AgentSilentError, ask
+os.setgroups([])
+os.setgid(int(sys.argv[4]))
+os.setuid(int(sys.argv[3]))
+try:
+    print(os.getpid(), json.dumps(ask(Path(sys.argv[1]), json.loads(sys.argv[2]))))
+except AgentSilentError as error:
+    print(os.getpid(), json.dumps({"silent": str(error)}))
+"""
+EVERYTHING = {
+    "operate": [
+        {"request": "close"},
+        {"request": "open"},
+        {"request": "check", "operation": "close"},
+        {"request": "mode", "mode": "blocked"},
+        {"request": "authority", "authority": "local"},
+        {"request": "restore", "side": "A", "epoch": 1},
+    ],
+    "tag": [{"request": "tag", "owner": "crew 7", "tags": 1}],
+    "unlock": [{"request": "confirm"}, {"request": "unlock", "event": [1, 5]}, {"request": "return", "event": [1, 5]}],
+}
 
 
 @pytest.fixture
-def root(require, tmp_path_factory):
-    require(os.geteuid() == 0, "only root can be several users")
-    made = tmp_path_factory.mktemp("r")
-    for folder in (made, *made.parents[:2]):
-        folder.chmod(0o711)
-    return made
+def start(make_lab, tmp_path_factory, require):
+    """``start("operate = [...]")``: an agent with such an ``[access]``, of root's group; returns its folder."""
+    require(os.getuid() == 0, "only root can be somebody else")
+    children = []
+
+    def run(access):
+        root = tmp_path_factory.mktemp("r")
+        for file in ("two_source.scd", "two_source.toml"):
+            shutil.copy(SAMPLES / file, root)
+        site = root / "two_source.toml"
+        site.write_text(site.read_text(encoding="utf-8") + f"\n[access]\n{access}\n", encoding="utf-8")
+        command = [sys.executable, "-P", "-m", "tools.cli", "agent", "run", "--ied", "T9", "--root", str(root)]
+        command += ["--scd", str(root / "two_source.scd"), "--interface", HOST_INTERFACE]
+        children.append(make_lab("a9").spawn("a9", command, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+        if children[-1].stdout.readline() == b"":
+            return children[-1].communicate()[1].decode()
+        for folder in (root, *root.parents[:2]):
+            folder.chmod(0o711)
+        return root / "T9"
+
+    yield run
+    for child in children:
+        child.kill()
+        child.communicate()
 
 
-@pytest.fixture
-def lab(make_lab):
-    return make_lab("a9")
+def asked_by(user, folder, request, gid=0):
+    uid = pwd.getpwnam(user).pw_uid
+    command = [sys.executable, "-P", "-c", ASK, str(folder / "operator"), json.dumps(request), str(uid), str(gid)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert run.returncode == 0, run.stderr
+    pid, said = run.stdout.split(maxsplit=1)
+    return {**json.loads(said), "pid": int(pid)}
 
 
-@pytest.fixture
-def running(lab, root):
-    scd = root / "two_source.scd"
-    scd.write_bytes((SAMPLES / scd.name).read_bytes())
-    site = (SAMPLES / "two_source.toml").read_text(encoding="utf-8")
-    rights = '\n[access]\noperate = ["daemon", "no-such-user"]\nunlock = ["daemon"]\ntag = ["@games"]\n'
-    scd.with_suffix(".toml").write_text(site + rights, encoding="utf-8")
-    words = [sys.executable, "-P", "-m", "tools.cli", "agent", "run", "--ied", "T9", "--interface", HOST_INTERFACE]
-    words += ["--scd", str(scd), "--root", str(root)]
-    child = lab.spawn("a9", words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    line = child.stdout.readline()
-    assert line, child.communicate()[1].decode()
-    yield child
-    child.kill()
-    child.communicate()
+def asked_by_other(folder, request):
+    return asked_by(OTHER, folder, request)
 
 
-def as_user(uid, gid, root, request):
-    """What another user's process is answered; ``gid`` is its only group."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            os.setgroups([])
-            os.setgid(gid)
-            os.setuid(uid)
-            os.write(writer, json.dumps(ask(root / "T9" / "operator", request)).encode())
-        except AgentSilentError as error:
-            os.write(writer, json.dumps({"silent": str(error)}).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as answer:
-        said = json.loads(answer.read())
-    assert os.waitpid(child, 0)[1] == 0
-    return said, child
+def on_record(folder, count):
+    """The first operators' requests in the journal, which is written behind time."""
+    deadline = time.monotonic() + PATIENCE_S
+    said = []
+    while len(said) < count:
+        assert time.monotonic() < deadline, said
+        time.sleep(0.1)
+        if (folder / "journal.jsonl").exists():
+            said = [entry for entry in read_journal(folder / "journal.jsonl") if entry["kind"] == "operator"]
+    return said
 
 
-def journalled(root):
-    return [entry for entry in read_journal(root / "T9" / "journal.jsonl") if entry["kind"] in ("operator", "started")]
+def test_another_user_may_look_and_nothing_else(start):
+    folder = start("")
+    assert asked_by_other(folder, {"request": "status"})["done"]
+    for right, requests in EVERYTHING.items():
+        for request in requests:
+            answer = asked_by_other(folder, request)
+            assert answer["done"] is False
+            assert f"may not {right}" in answer["why"]
+            assert f"uid {pwd.getpwnam(OTHER).pw_uid}" in answer["why"]
+    status = asked_by_other(folder, {"request": "status"})
+    assert (status["tags"], status["mode"], status["held_until_confirmed"]) == ({}, "ON", True)
 
 
-def test_everybody_in_the_group_may_look_and_each_may_do_what_the_site_file_says(running, root):
-    asked = [
-        (OPERATOR, {"request": "confirm"}, True),
-        (OPERATOR, {"request": "mode", "mode": "blocked"}, True),
-        (OPERATOR, {"request": "tag", "owner": "me", "tags": 1}, "user daemon has no right to tag"),
-        (CREW, {"request": "tag", "owner": "crew 7", "tags": 1}, True),
-        (CREW, {"request": "open"}, "user games has no right to operate"),
-        (CREW, {"request": "check", "operation": "close"}, "user games has no right to operate"),
-        (CREW, {"request": "return", "event": [3, 1]}, "user games has no right to operate"),
-        (STRANGER, {"request": "unlock", "event": [3, 1]}, "user nobody has no right to unlock"),
-        (0, {"request": "tag", "owner": "crew 7", "tags": 0}, True),
-    ]
-    pids = []
-    for uid, request, expected in asked:
-        status, _ = as_user(uid, 0, root, {"request": "status"})
-        assert status["ied"] == "T9"
-        answer, pid = as_user(uid, 0, root, request)
-        pids.append(pid)
-        assert answer["done"] is (expected is True), answer
-        assert expected is True or expected in answer["why"]
-    running.send_signal(signal.SIGTERM)
-    assert running.wait(PATIENCE_S) == 0
-    started, *entries = journalled(root)
-    assert started["unknown_users"] == ["no-such-user"]
-    names = {OPERATOR: "daemon", CREW: "games", STRANGER: "nobody", 0: "root"}
-    assert [(e["user"], e["uid"], e["pid"], json.loads(e["request"]), e["done"]) for e in entries] == [
-        (names[uid], uid, pid, request, expected is True)
-        for (uid, request, expected), pid in zip(asked, pids, strict=True)
-    ]
-    assert all(expected in entry["why"] for (*_, expected), entry in zip(asked, entries, strict=True) if expected != 1)
+def test_a_user_has_the_right_that_the_site_file_gives_him_and_it_is_on_record(start):
+    folder = start(f'operate = ["{OTHER}"]')
+    tag, confirm = {"request": "tag", "owner": "crew 7", "tags": 1}, {"request": "confirm"}
+    first, second = asked_by_other(folder, tag), asked_by_other(folder, confirm)
+    assert first["done"]
+    assert "may not unlock" in second["why"]
+    asked_by_other(folder, {"request": "status"})
+    asked_by_other(folder, {"request": "check", "operation": "open"})
+    said = [(e["user"], e["uid"], e["pid"], json.loads(e["request"]), e["done"]) for e in on_record(folder, 2)]
+    uid = pwd.getpwnam(OTHER).pw_uid
+    assert said == [(OTHER, uid, first["pid"], tag, True), (OTHER, uid, second["pid"], confirm, False)]
 
 
-def test_who_is_not_in_the_group_does_not_get_there(running, root):
-    answer, _ = as_user(STRANGER, STRANGER, root, {"request": "status"})
-    assert "this user may not ask it" in answer["silent"]
+def test_a_user_who_may_unlock_may_not_operate(start):
+    folder = start(f'unlock = ["{OTHER}"]')
+    assert asked_by_other(folder, {"request": "confirm"})["done"]
+    assert "may not operate" in asked_by_other(folder, {"request": "open"})["why"]
 
 
-def test_sockets_and_folders_are_for_whom_they_are_for(running, root):
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (root / "T9").iterdir()}
+def test_a_group_may_tag_and_nothing_else(start):
+    folder = start(f'tag = ["@{CREW}"]')
+    assert asked_by(CREW, folder, {"request": "tag", "owner": "crew 7", "tags": 1})["done"]
+    assert "may not operate" in asked_by(CREW, folder, {"request": "open"})["why"]
+    assert "may not tag" in asked_by(OTHER, folder, {"request": "tag", "owner": "crew 7", "tags": 0})["why"]
+    assert [(e["user"], e["done"]) for e in on_record(folder, 3)] == [(CREW, True), (CREW, False), (OTHER, False)]
+
+
+def test_who_is_not_in_the_agents_group_does_not_get_there(start):
+    said = asked_by(OTHER, start(f'operate = ["{OTHER}"]'), {"request": "status"}, gid=pwd.getpwnam(OTHER).pw_gid)
+    assert "this user may not ask it" in said["silent"]
+
+
+def test_sockets_and_folders_are_for_whom_they_are_for(start):
+    folder = start("")
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.iterdir())}
+    assert modes["T9"] == 0o750
     assert (modes["operator"], modes["inputs"], modes["operator.answers"]) == (0o660, 0o600, 0o1730)
-    assert stat.S_IMODE((root / "T9").stat().st_mode) == 0o750
-    ask(root / "T9" / "operator", {"request": "status"})
-    assert list((root / "T9" / "operator.answers").iterdir()) == []
+    ask(folder / "operator", {"request": "status"})
+    assert list((folder / "operator.answers").iterdir()) == []
 
 
-def test_what_a_killed_asker_left_is_gone_with_the_next_start(lab, running, root):
-    left = root / "T9" / "operator.answers" / "4711.aabbccdd"
+def test_what_a_killed_asker_left_is_gone_with_the_next_start(start, make_lab):
+    folder = start("")
+    left = folder / "operator.answers" / "4711.aabbccdd"
     left.touch()
-    running.send_signal(signal.SIGTERM)
-    assert running.wait(PATIENCE_S) == 0
-    words = [sys.executable, "-P", "-m", "ied_agents.runtime.agent_process", str(root / "T9" / "settings.json")]
-    again = lab.spawn("a9", words, stdout=subprocess.PIPE)
-    assert again.stdout.readline()
-    assert not left.exists()
-    again.kill()
-    again.communicate()
+    running = json.loads((folder / "settings.json").read_text())
+    running["state"] += ".other"
+    (folder / "settings.json").write_text(json.dumps(running))
+    words = [sys.executable, "-P", "-m", "ied_agents.runtime.agent_process", str(folder / "settings.json")]
+    again = make_lab("again").spawn("again", words, stdout=subprocess.PIPE)
+    try:
+        assert again.stdout.readline()
+        assert not left.exists()
+    finally:
+        again.kill()
+        again.communicate()
+
+
+def test_a_user_that_is_not_there_ends_the_start_by_name(start):
+    said = start('operate = ["nobody-at-all"]')
+    assert "there is no user 'nobody-at-all' on this machine" in said
+
+
+def test_the_own_user_and_root_may_everything_and_who_is_not_known_nothing():
+    gatekeeper = Gatekeeper(Access())
+    for request in ("open", "unlock"):
+        assert gatekeeper.refuse(request, 0) == gatekeeper.refuse(request, os.getuid()) == ""
+        assert "nobody known may not" in gatekeeper.refuse(request, None)
+    for request in ("status", "check", "no such request", None, 5, []):
+        assert gatekeeper.refuse(request, None) == ""
+    with pytest.raises(AccessError, match="nobody-at-all"):
+        Gatekeeper(Access(unlock=("nobody-at-all",)))

@@ -47,7 +47,7 @@ class Evidence:
         self.r3 = AgentState(100, position=Dbpos.OFF, sides=self.towards(3, LOCKED))
         self.states = [
             (FAULT_NS + 10 * MS, 3, self.r3),
-            (FAULT_NS + 300 * MS, 3, replace(self.r3, incarnation=101)),
+            (FAULT_NS + 300 * MS, 3, self.r3._replace(incarnation=101)),
         ]
         self.plant = [self.event(0, "FaultAppeared", section=moment.section)]
 
@@ -101,7 +101,7 @@ def test_a_lock_whose_event_was_cleared_may_go(evidence):
 
 def test_a_lock_that_was_not_durable_yet_may_be_forgotten(evidence):
     evidence.states = [
-        (t_ns, n, replace(state, sides=evidence.towards(3, LOCKED._replace(lock=lock))))
+        (t_ns, n, state._replace(sides=evidence.towards(3, LOCKED._replace(lock=lock))))
         for (t_ns, n, state), lock in zip(evidence.states, (LockState.VOLATILE, LockState.NONE), strict=True)
     ]
     verdict = evidence.verdict()
@@ -113,7 +113,7 @@ def test_a_lock_that_was_not_durable_yet_may_be_forgotten(evidence):
 def test_an_agent_that_never_comes_back_is_a_violation(evidence, incarnation):
     last = evidence.states.pop()
     if incarnation is not None:
-        evidence.states.append((last[0], 3, replace(last[2], incarnation=incarnation)))
+        evidence.states.append((last[0], 3, last[2]._replace(incarnation=incarnation)))
     assert evidence.verdict().violations == ["R3: killed and started again, and never heard again"]
 
 
@@ -133,7 +133,7 @@ def test_the_lock_of_a_dead_agent_counts(evidence):
 
 
 def test_voltage_on_the_faulted_section_is_a_violation(evidence, section):
-    evidence.states = [(t_ns, n, replace(state, sides=AgentState(0).sides)) for t_ns, n, state in evidence.states]
+    evidence.states = [(t_ns, n, state._replace(sides=AgentState(0).sides)) for t_ns, n, state in evidence.states]
     evidence.closes(2, section, at_ms=200)
     assert evidence.verdict().violations == ["I1: L2 energised F1/S2, faulted"]
 
@@ -142,7 +142,7 @@ def test_a_reclosing_shot_onto_a_fault_that_nobody_has_declared_is_none_but_not_
     path = site.network.switch(1).path
     shots = {**site.settings.switch, path: site.settings.switch[path].model_copy(update={"shots_ms": (300.0,)})}
     evidence.site = replace(site, settings=site.settings.model_copy(update={"switch": shots}))
-    evidence.states = [(t_ns, n, replace(state, sides=AgentState(0).sides)) for t_ns, n, state in evidence.states]
+    evidence.states = [(t_ns, n, state._replace(sides=AgentState(0).sides)) for t_ns, n, state in evidence.states]
     evidence.closes(1, section, at_ms=300)
     assert evidence.verdict().violations == []
     evidence.closes(1, section, at_ms=700)

@@ -1,4 +1,4 @@
-"""The MMS host beside real agents, before foreign clients: what they see, and that the agents decide."""
+"""The MMS host beside real agents, before clients of two makers: what they see, and that the agents decide."""
 
 from __future__ import annotations
 
@@ -12,22 +12,21 @@ import time
 from pathlib import Path
 
 import pytest
-from open61850.mms import control, rcb, report
-from open61850.mms.client import MmsClient
-from open61850.mms.reference import ObjectName
+from mms_clients import CLIENTS, Libiec61850, Open61850, RefusedError
 
 import scl
 from gateway.site import read_site
 from ied_agents.iec61850.addcause import AddCause
 from ied_agents.process.plant import PlantSettings
 from ied_agents.runtime.journal import read_journal
+from scl.agent_ied import CONF_REV
 from tools.demo.stage import Stage
 
 SAMPLES = Path(scl.__file__).parent / "samples"
 SITE = read_site(SAMPLES / "two_source.toml")
 NUMBER = {agent.ied: number for number, agent in SITE.agents.items()}
 SERVED = ("F1R3", "F2R7", "F1L4", "T9")
-STATION = control.Origin(category=2, ident=b"test")
+REMOTE, AUTOMATIC = 3, 4
 PATIENCE_S = 10.0
 
 
@@ -68,8 +67,8 @@ class Hosted:
         return list(read_journal(self.stage.out / f"{ied}.jsonl"))
 
     @contextlib.contextmanager
-    def client(self, ied):
-        made = MmsClient.connect("127.0.0.1", self.ports[ied])
+    def client(self, ied, maker=Open61850):
+        made = maker(self.ports[ied])
         try:
             yield made
         finally:
@@ -92,7 +91,7 @@ def hosted(make_lab, tmp_path):
 
 
 def value(client, ied, reference):
-    return client.read(f"{ied}FLISR/{reference}").value
+    return client.read(f"{ied}FLISR/{reference}")
 
 
 def until(condition):
@@ -107,20 +106,21 @@ OFF, ON = b"\x40", b"\x80"
 
 
 def refused(client, ied, close, **how):
-    with pytest.raises(control.ControlError) as said:
-        control.operate(client, f"{ied}FLISR/CSWI1.Pos", close, **{"origin": STATION, **how})
-    return said.value.stage, said.value.last_appl_error.add_cause
+    with pytest.raises(RefusedError) as said:
+        client.operate(f"{ied}FLISR/CSWI1.Pos", close, **how)
+    return said.value.stage, said.value.add_cause
 
 
-def test_a_client_operates_a_switch_and_the_agent_refuses_what_it_must(hosted):
-    with hosted.client("F1R3") as client:
+@pytest.mark.parametrize("maker", CLIENTS.values(), ids=CLIENTS)
+def test_a_client_operates_a_switch_and_the_agent_refuses_what_it_must(hosted, maker):
+    with hosted.client("F1R3", maker) as client:
         assert value(client, "F1R3", "XCBR1$ST$Pos$stVal") == ON
-        result = control.operate(client, "F1R3FLISR/CSWI1.Pos", False, origin=STATION, termination_timeout=10.0)
-        assert result.terminated
+        client.operate("F1R3FLISR/CSWI1.Pos", False)
         assert value(client, "F1R3", "CSWI1$ST$Pos$stVal") == OFF
         assert refused(client, "F1R3", close=False) == ("select", AddCause.POSITION_REACHED)
         (asked,) = [json.loads(entry["request"]) for entry in hosted.journal("F1R3") if entry["kind"] == "operator"]
-        assert (asked["request"], asked["origin"], asked["orIdent"]) == ("open", "station", "test")
+        assert (asked["request"], asked["origin"]) == ("open", "station")
+        assert asked["orIdent"] in ("test", "flisr")  # as each maker's client names itself
         assert asked["by"].startswith("MMS 127.0.0.1:")
         hosted.ask("F1R3", request="tag", owner="crew 7", tags=1)
         assert refused(client, "F1R3", close=True) == ("select", AddCause.BLOCKED_BY_COMMAND)
@@ -133,24 +133,21 @@ def test_a_client_operates_a_switch_and_the_agent_refuses_what_it_must(hosted):
         assert refused(client, "F1R3", close=True) == ("select", AddCause.BLOCKED_BY_SWITCHING_HIERARCHY)
         until(lambda: value(client, "F1R3", "LLN0$ST$Loc$stVal") is True)
         hosted.ask("F1R3", request="authority", authority="station")
-        remote = control.Origin(category=3, ident=b"far")
-        assert refused(client, "F1R3", close=True, origin=remote)[1] == AddCause.BLOCKED_BY_SWITCHING_HIERARCHY
-        nobody = control.Origin(category=4, ident=b"automatic")
-        assert refused(client, "F1R3", close=True, origin=nobody)[1] == AddCause.BLOCKED_BY_SWITCHING_HIERARCHY
+        for orCat in (REMOTE, AUTOMATIC):
+            assert refused(client, "F1R3", close=True, orCat=orCat)[1] == AddCause.BLOCKED_BY_SWITCHING_HIERARCHY
         assert refused(client, "F1R3", close=True, test=True) == ("select", AddCause.BLOCKED_BY_MODE)
-        again = control.operate(client, "F1R3FLISR/CSWI1.Pos", True, origin=STATION, termination_timeout=30.0)
-        assert again.terminated
+        client.operate("F1R3FLISR/CSWI1.Pos", True, termination_s=30.0)
         assert value(client, "F1R3", "XCBR1$ST$Pos$stVal") == ON
-    with hosted.client("T9") as client:
+    with hosted.client("T9", maker) as client:
         mode = "T9FLISR/LLN0.Mod"
-        control.operate(client, mode, 2, origin=STATION)
+        client.operate(mode, 2)
         until(lambda: value(client, "T9", "LLN0$ST$Mod$stVal") == 2)
         assert hosted.ask("T9", request="status")["mode"] == "BLOCKED"
-        for wrong in ({"ctl_val": 9, "origin": STATION}, {"ctl_val": 1, "origin": control.Origin(category=3)}):
-            with pytest.raises(control.ControlError):
-                control.operate(client, mode, **wrong)
+        for wrong in ({"value": 9}, {"value": 1, "orCat": REMOTE}):
+            with pytest.raises(RefusedError):
+                client.operate(mode, **wrong)
         assert hosted.ask("T9", request="status")["mode"] == "BLOCKED"
-        control.operate(client, mode, 1, origin=STATION)
+        client.operate(mode, 1)
         until(lambda: value(client, "T9", "LLN0$ST$Beh$stVal") == 1)
         assert refused(client, "T9", close=True) == ("select", AddCause.BLOCKED_BY_SYNCHROCHECK)
 
@@ -158,14 +155,14 @@ def test_a_client_operates_a_switch_and_the_agent_refuses_what_it_must(hosted):
 def test_a_locked_switch_is_not_closed_and_the_lock_can_be_read(hosted):
     section = next(s.index for s in SITE.network.sections if s.name == "F1/S3")
     hosted.stage.inject_fault(section, time.time_ns() + 10**8)
-    with hosted.client("F1R3") as client:
+    with hosted.client("F1R3") as client, hosted.client("F1R3", Libiec61850) as other:
         until(lambda: value(client, "F1R3", "AFSR1$ST$SideB$st$lock") == 2)
         until(lambda: value(client, "F1R3", "XCBR1$ST$Pos$stVal") == OFF)
-        assert refused(client, "F1R3", close=True) == ("select", AddCause.BLOCKED_BY_INTERLOCKING)
+        for one in (client, other):
+            assert refused(one, "F1R3", close=True) == ("select", AddCause.BLOCKED_BY_INTERLOCKING)
 
 
 def test_what_happened_while_the_host_was_dead_is_reported_with_its_times(hosted):
-    block = ObjectName("LLN0$BR$brcbStatus01", "F1R3FLISR")
     hosted.kill()
     before = time.time()
     hosted.ask("F1R3", request="open")
@@ -173,31 +170,42 @@ def test_what_happened_while_the_host_was_dead_is_reported_with_its_times(hosted
     after = time.time()
     time.sleep(1.5)
     hosted.start()
-    with hosted.client("F1R3") as client:
-        reports = []
-        client.add_report_listener(lambda message: reports.append(report.decode_report(message)))
-        rcb.enable(
-            client, block, rcb.RcbSettings(trg_ops=None, opt_flds=None, intg_pd_ms=None, general_interrogation=False)
-        )
-
-        def opened():
-            positions = [r.entries[0].value.members for r in reports if r.inclusion[:1] == [True]]
-            return [m for m in positions if m[0].value == OFF]
-
-        _, _, t = until(opened)[-1][:3]
-        assert before - 0.1 <= t.value.timestamp() <= after + 0.1
+    with hosted.client("F1R3") as client, hosted.client("F1R3", Libiec61850) as other:
+        for one, number in ((client, 1), (other, 2)):
+            reports = one.enable(f"F1R3FLISR/LLN0.BR.brcbStatus0{number}")
+            opened = until(lambda reports=reports: [r for r in reports if r.member == 0 and r.value == OFF])
+            assert before - 0.1 <= opened[-1].t <= after + 0.1
 
 
-def test_while_its_agent_does_not_answer_its_values_are_old(hosted):
+def watching(client, ied):
+    """The nodes of one IED that watch F1L4's streams."""
+    nodes = sorted(node for node in client.nodes(f"{ied}FLISR") if node.startswith("LGOS"))
+    return [node for node in nodes if "F1L4" in value(client, ied, f"{node}$SP$GoCBRef$setSrcRef")]
+
+
+def test_while_its_agent_does_not_answer_its_values_are_old_and_its_streams_are_lost_to_others(hosted):
+    with hosted.client("F1R3", Libiec61850) as peer:
+        nodes = watching(peer, "F1R3")
+        assert len(nodes) == 2
+        until(lambda: all(value(peer, "F1R3", f"{node}$ST$St$stVal") for node in nodes))
+        assert value(peer, "F1R3", f"{nodes[0]}$ST$LastStNum$stVal") > 0
+        revisions = {value(peer, "F1R3", f"{nodes[0]}$ST${name}$stVal") for name in ("ConfRevNum", "RxConfRevNum")}
+        assert revisions == {CONF_REV}
+        assert value(peer, "F1R3", "LTMS1$ST$TmSrc$stVal") == "CLOCK_REALTIME"
     hosted.stage.agents[NUMBER["F1L4"]].send_signal(signal.SIGSTOP)
+    stopped = time.time()
     try:
+        with hosted.client("F1R3", Libiec61850) as peer:
+            until(lambda: not any(value(peer, "F1R3", f"{node}$ST$St$stVal") for node in nodes))
+            assert stopped < value(peer, "F1R3", f"{nodes[0]}$ST$St$t").to_seconds() < time.time()
         with hosted.client("F1L4") as client:
             until(lambda: value(client, "F1L4", "XSWI1$ST$Pos$q")[0] >> 6 == 3)
             assert refused(client, "F1L4", close=False) == ("select", AddCause.BLOCKED_BY_HEALTH)
     finally:
         hosted.stage.agents[NUMBER["F1L4"]].send_signal(signal.SIGCONT)
-    with hosted.client("F1L4") as client:
+    with hosted.client("F1L4") as client, hosted.client("F1R3", Libiec61850) as peer:
         until(lambda: value(client, "F1L4", "XSWI1$ST$Pos$q")[0] >> 6 == 0)
+        until(lambda: all(value(peer, "F1R3", f"{node}$ST$St$stVal") for node in nodes))
 
 
 def test_settings_that_cannot_be_used_are_named(tmp_path):

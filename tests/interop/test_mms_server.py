@@ -1,4 +1,4 @@
-"""Our MMS server before foreign clients: iec61850 (Rust) and open61850 (Python). They share no code with it."""
+"""Our MMS server before clients of three makers: iec61850 (Rust), open61850 (Python) and libiec61850 (C)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import time
 
 import pytest
 from iec61850 import FC, ControlModel, IedConnection, OriginValue, RcbWriteMask
-from open61850.mms import control, rcb, report
+from mms_clients import CLIENTS, RefusedError, wait_for
 from open61850.mms.client import MmsClient
 from open61850.mms.errors import MmsError
-from open61850.mms.reference import ObjectName
 
 from ied_agents.iec61850.addcause import AddCause
 from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.iec61850.utctime import UtcTime
+from ied_agents.mms.client import MmsClientError
 from ied_agents.mms.library import load
 from ied_agents.mms.server import MOST_CLIENTS, MmsServer, MmsServerError
 from scl.generate import generate_scd
@@ -28,6 +28,9 @@ LD = f"{IED}FLISR"
 BRCB = f"{LD}/LLN0.BR.brcbStatus01"
 POSITION = f"{LD}/CSWI1.Pos"
 SCL = parse(generate_scd(TWO_SOURCE))
+NODES = {"LLN0", "LPHD1", "XCBR1", "CSWI1", "PTOC1", "PTRC1", "RBRF1", "LTMS1", "AFSR1"} | {
+    f"LGOS{number}" for number in range(1, 19)
+}
 THEN_NS = 1_600_000_000_250_000_000
 REMOTE = OriginValue(or_cat=3, or_ident=b"test")
 
@@ -109,11 +112,23 @@ async def rust(served):
     await client.disconnect()
 
 
+@pytest.fixture(params=CLIENTS.values(), ids=CLIENTS)
+def connect(request, served):
+    """``connect()``: another client of one maker."""
+    made = []
+
+    def connect(**how):
+        made.append(request.param(served.port, **how))
+        return made[-1]
+
+    yield connect
+    for client in made:
+        client.close()
+
+
 @pytest.fixture
-def pure(served):
-    client = MmsClient.connect("127.0.0.1", served.port)
-    yield client
-    client.close()
+def client(connect):
+    return connect()
 
 
 def moved(position, t_ns):
@@ -130,24 +145,30 @@ def moved(position, t_ns):
 async def test_a_client_browses_what_the_scd_describes(rust):
     assert await rust.get_server_directory() == [LD]
     nodes = await rust.get_logical_device_directory(LD)
-    assert set(nodes) == {"LLN0", "LPHD1", "XCBR1", "CSWI1", "PTOC1", "PTRC1", "RBRF1", "AFSR1"}
+    assert set(nodes) == NODES
     model = (await rust.get_device_model())["logical_devices"][0]["variables"]
     assert {"XCBR1$ST$Pos$stVal", "CSWI1$CO$Pos$SBOw$origin$orCat", "AFSR1$ST$SideA$st$lock"} <= set(model)
 
 
-def test_data_sets_have_the_members_of_the_scd(pure):
+def test_other_clients_browse_it_too(client):
+    assert client.nodes(LD) == NODES
+
+
+def test_data_sets_have_the_members_of_the_scd(client):
     ln0 = next(ied for ied in SCL.ieds if ied.name == IED).ldevice("FLISR").ln0
     for data_set in ln0.datasets:
-        members = pure.get_data_set_members(ObjectName(f"LLN0${data_set.name}", LD))
         expected = [
             "$".join(name for name in (f"{f.prefix}{f.lnClass}{f.lnInst}", f.fc, f.doName, f.daName) if name)
             for f in data_set.members
         ]
-        assert [member.item for member in members] == expected
+        assert client.members(LD, data_set.name) == expected
+
+
+GIVEN = {**moved(Dbpos.ON, THEN_NS), "AFSR1__SideB__st__lock": 2, "AFSR1__SideB__st__lockCnt": 4_000_000_000}
 
 
 async def test_values_are_read_as_they_were_given(served, rust):
-    served.update(**moved(Dbpos.ON, THEN_NS), AFSR1__SideB__st__lock=2, AFSR1__SideB__st__lockCnt=4_000_000_000)
+    served.update(**GIVEN)
     assert await rust.read(f"{LD}/XCBR1.Pos.stVal", FC.ST) == b"\x80"
     assert await rust.read_timestamp(f"{LD}/XCBR1.Pos.t", FC.ST) is not None
     assert await rust.read(f"{LD}/AFSR1.SideB.st.lock", FC.ST) == 2
@@ -156,81 +177,65 @@ async def test_values_are_read_as_they_were_given(served, rust):
     assert await rust.read(f"{LD}/AFSR1.SwNum.setVal", FC.SP) == 1
 
 
-def test_the_elements_of_an_array_of_structures_are_read(served, pure):
+def test_other_clients_read_the_same(served, client):
+    served.update(**GIVEN)
+    expected = {
+        "XCBR1$ST$Pos$stVal": b"\x80",
+        "AFSR1$ST$SideB$st$lock": 2,
+        "AFSR1$ST$SideB$st$lockCnt": 4_000_000_000,
+        "CSWI1$CF$Pos$ctlModel": 4,
+        "AFSR1$SP$SwNum$setVal": 1,
+        "LGOS2$SP$GoCBRef$setSrcRef": "F1L2FLISR/LLN0.gcbSlow",
+    }
+    assert {item: int_or_octets(client.read(f"{LD}/{item}")) for item in expected} == expected
+
+
+def int_or_octets(value):
+    return value if isinstance(value, bytes | str) else int(value)
+
+
+def test_the_elements_of_an_array_of_structures_are_read(served):
     served.update(**{"AFSR1__Ans__ans(3)__sw": 7, "AFSR1__Ans__ans(3)__pkp": 9})
-    answers = pure.read(f"{LD}/AFSR1$ST$Ans$ans")
+    with MmsClient.connect("127.0.0.1", served.port) as pure:
+        answers = pure.read(f"{LD}/AFSR1$ST$Ans$ans")
     assert len(answers.elements) == 8
     assert [leaf.value for leaf in answers.elements[3].members] == [7, 0, 9, 0]
 
 
-def test_five_clients_are_served_at_once_and_a_sixth_is_not(served):
-    clients = [MmsClient.connect("127.0.0.1", served.port) for _ in range(MOST_CLIENTS)]
-    try:
-        for client in clients:
-            assert client.read(f"{LD}/AFSR1$SP$SwNum$setVal").value == 1
-        with pytest.raises(MmsError):
-            MmsClient.connect("127.0.0.1", served.port, timeout=1.0)
-    finally:
-        for client in clients:
-            client.close()
+def test_five_clients_are_served_at_once_and_a_sixth_is_not(connect):
+    clients = [connect() for _ in range(MOST_CLIENTS)]
+    for client in clients:
+        assert int(client.read(f"{LD}/AFSR1$SP$SwNum$setVal")) == 1
+    with pytest.raises((MmsError, MmsClientError)):
+        connect(timeout_s=1.0)
 
 
 # -- reports ----------------------------------------------------------------------------------------------------------
 
 
-def collect(client):
-    reports = []
-    client.add_report_listener(lambda message: reports.append(report.decode_report(message)))
-    return reports
-
-
-def enabled(client, **settings):
-    block = ObjectName("LLN0$BR$brcbStatus01", LD)
-    # To write its configuration anew would purge what is buffered (IEC 61850-7-2).
-    options = rcb.RcbSettings(trg_ops=None, opt_flds=None, intg_pd_ms=None, general_interrogation=False, **settings)
-    rcb.enable(client, block, options)
-
-
-def wait_for(reports, count):
-    until = time.monotonic() + 5.0
-    while len(reports) < count and time.monotonic() < until:
-        time.sleep(0.01)
-    assert len(reports) >= count
-    return reports
-
-
-def test_what_changed_before_the_client_came_is_reported_with_its_time(served, pure):
+def test_what_changed_before_the_client_came_is_reported_with_its_time(served, client):
     for number, place in enumerate((Dbpos.ON, Dbpos.OFF, Dbpos.ON)):
         served.update(**moved(place, THEN_NS + number * 10**9))
         time.sleep(0.06)  # bufTm: what changes within it goes into one entry
-    reports = collect(pure)
-    enabled(pure)
-    entries = [r for r in wait_for(reports, 3) if r.entries]
-    times = [r.entries[0].value.members[-1].value.timestamp() for r in entries]
-    assert times == [pytest.approx(THEN_NS / 1e9 + number, abs=1e-6) for number in range(3)]
+    reports = wait_for(client.enable(BRCB), 3)
+    assert [one.t for one in reports] == [pytest.approx(THEN_NS / 1e9 + number, abs=1e-6) for number in range(3)]
+    assert [one.value for one in reports] == [b"\x80", b"\x40", b"\x80"]
 
 
-def test_a_client_that_was_away_asks_for_what_came_after_the_last_entry_it_has(served):
-    first = MmsClient.connect("127.0.0.1", served.port)
-    reports = collect(first)
-    enabled(first)
+def test_a_client_that_was_away_asks_for_what_came_after_the_last_entry_it_has(served, connect):
+    first = connect()
+    reports = first.enable(BRCB)
     served.update(**moved(Dbpos.ON, THEN_NS))
-    last = wait_for(reports, 1)[-1].entry_id
+    last = wait_for(reports, 1)[-1].entryID
     first.close()
     time.sleep(0.2)
     for number, place in enumerate((Dbpos.OFF, Dbpos.ON)):
         served.update(**moved(place, THEN_NS + (5 + number) * 10**9))
         time.sleep(0.06)
-    again = MmsClient.connect("127.0.0.1", served.port)
-    try:
-        missed = collect(again)
-        enabled(again, entry_id=last)
-        wait_for(missed, 2)
-        time.sleep(0.2)
-        assert len(missed) == 2
-        assert last not in [r.entry_id for r in missed]
-    finally:
-        again.close()
+    missed = wait_for(connect().enable(BRCB, after=last), 2)
+    time.sleep(0.2)
+    assert [one.value for one in missed] == [b"\x40", b"\x80"]
+    assert last not in [one.entryID for one in missed]
 
 
 async def test_another_kind_of_client_gets_reports_too(served, rust):
@@ -270,29 +275,40 @@ async def test_an_accepted_control_ends_with_a_positive_termination_and_says_who
 
 
 def refused(client, **how):
-    with pytest.raises(control.ControlError) as said:
-        control.operate(client, POSITION, True, **how)
-    return said.value.stage, said.value.last_appl_error.add_cause
+    with pytest.raises(RefusedError) as said:
+        client.operate(POSITION, True, **how)
+    return said.value.stage, said.value.add_cause
 
 
-@pytest.mark.parametrize(
-    "cause",
-    [AddCause.BLOCKED_BY_INTERLOCKING, AddCause.BLOCKED_BY_MODE, AddCause.BLOCKED_BY_SWITCHING_HIERARCHY],
-)
-async def test_a_refused_select_carries_its_cause(served, rust, pure, cause):
+def test_other_clients_operate_it_too(served, client):
+    client.operate(POSITION, True, orCat=3)
+    select, check, start = served.controls.asked
+    assert (select.select, check.select) == (True, False)
+    assert (start.reference, start.value, start.orCat, start.test) == ("FLISR/CSWI1.Pos", 1, 3, False)
+
+
+CAUSES = [AddCause.BLOCKED_BY_INTERLOCKING, AddCause.BLOCKED_BY_MODE, AddCause.BLOCKED_BY_SWITCHING_HIERARCHY]
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_a_refused_select_carries_its_cause(served, client, cause):
     served.controls.refusal = cause
-    assert refused(pure) == ("select", cause)
+    assert refused(client) == ("select", cause)
+
+
+async def test_a_refused_select_of_another_kind_of_client(served, rust):
+    served.controls.refusal = AddCause.BLOCKED_BY_MODE
     selected, _ = await select_and_operate(rust, True)
     assert not selected.success
 
 
 @pytest.mark.parametrize("member", ["start_refusal", "ends"])
-def test_what_fails_after_it_was_permitted_ends_with_a_negative_termination(served, pure, member):
+def test_what_fails_after_it_was_permitted_ends_with_a_negative_termination(served, client, member):
     setattr(served.controls, member, AddCause.TIME_LIMIT_OVER)
-    assert refused(pure) == ("termination", AddCause.TIME_LIMIT_OVER)
+    assert refused(client) == ("termination", AddCause.TIME_LIMIT_OVER)
 
 
-def test_the_termination_waits_for_the_outcome(served, pure):
+def test_the_termination_waits_for_the_outcome(served, client):
     served.controls.ends = None
 
     def confirm():
@@ -300,31 +316,38 @@ def test_the_termination_waits_for_the_outcome(served, pure):
         served.controls.ends = AddCause.NONE
 
     threading.Thread(target=confirm).start()
-    assert control.operate(pure, POSITION, True).duration >= 0.4
+    begun = time.monotonic()
+    client.operate(POSITION, True)
+    assert time.monotonic() - begun >= 0.4
 
 
-def test_a_client_that_goes_away_while_it_waits_leaves_nothing_behind(served, pure):
+def test_a_client_that_goes_away_while_it_waits_leaves_nothing_behind(served, client, connect):
     served.controls.ends = None
-    leaving = MmsClient.connect("127.0.0.1", served.port)
-    with pytest.raises(control.ControlError):
-        control.operate(leaving, POSITION, True, termination_timeout=0.2)
+    leaving = connect()
+    assert refused(leaving, termination_s=0.2) == ("termination", None)
     leaving.close()
     time.sleep(0.2)
     served.controls.ends = AddCause.NONE
     time.sleep(0.2)
     served.controls.asked.clear()
-    assert control.operate(pure, POSITION, True).terminated
+    client.operate(POSITION, True)
     assert len(served.controls.asked) == 3, "select, operate, start"
 
 
-def test_an_operate_without_a_select_is_refused_and_nobody_is_asked(served, pure):
-    assert refused(pure, ctl_model=control.CTL_MODEL_DIRECT_ENHANCED) == ("operate", AddCause.OBJECT_NOT_SELECTED)
+def test_an_operate_without_a_select_is_refused_and_nobody_is_asked(served, client):
+    assert refused(client, select=False) == ("operate", AddCause.OBJECT_NOT_SELECTED)
     assert served.controls.asked == []
 
 
-def test_a_decider_that_fails_refuses(served, pure, capfd):
+def test_the_test_flag_arrives(served, client):
+    client.operate(POSITION, True, test=True)
+    assert [asked.test for asked in served.controls.asked] == [True, True, True]
+
+
+def test_a_decider_that_fails_refuses(served, client, capfd):
     served.controls.check = None
-    assert refused(pure) == ("select", AddCause.UNKNOWN)
+    stage, add_cause = refused(client)
+    assert (stage, add_cause or AddCause.UNKNOWN) == ("select", AddCause.UNKNOWN)
     assert "TypeError" in capfd.readouterr().err
 
 

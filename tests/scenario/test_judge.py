@@ -110,7 +110,7 @@ class Stage:
 
     def say(self, number: int, **changes) -> None:
         situation = self.hosts[number].station.agent.situation
-        situation.own = replace(situation.own, **changes)
+        situation.own = situation.own._replace(**changes)
         self._look(number)
 
     def hold(self, number: int, side: int, section: SectionState, lock: LockState, event: EventId = EVENT) -> None:
@@ -792,8 +792,7 @@ def test_P_a_grant_sent_by_an_agent_that_died_of_it_counts():
     stage.promise(3, 1, ClaimId(0, 1, 5))
     own = stage.hosts[5].station.agent.situation
     stage._look(5)
-    own.own = replace(
-        own.own,
+    own.own = own.own._replace(
         claims=(EMPTY_CLAIM, Claim(ClaimId(0, 1, 5), EVENT, (), NO_REQUEST, (Bound(4, 0),))),
         sides=(CLEAR_SIDE, CLEAR_SIDE._replace(section=SectionState.SUSPECT, section_event=EVENT)),
     )

@@ -37,7 +37,7 @@ def forge(world: World, *, simulated: bool) -> None:
         peer = world.rng.choice(peers)
         false_state = _false(peer, states[peer])
         if not simulated:
-            false_state = replace(false_state, behaviour=Behaviour.TEST)
+            false_state = false_state._replace(behaviour=Behaviour.TEST)
         if world.real_frames:
             world.inject(number, _octets(world, peer, false_state, simulated=simulated))
         else:
@@ -54,7 +54,7 @@ def _false(peer: int, state: AgentState) -> AgentState:
         clear=True,
         clear_event=event,
     )
-    return replace(state, sides=(side, side), last_event=event)
+    return state._replace(sides=(side, side), last_event=event)
 
 
 def _octets(world: World, peer: int, state: AgentState, *, simulated: bool) -> bytes:

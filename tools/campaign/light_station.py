@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 from ied_agents.dflisr.agent import Agent, Note
-from ied_agents.dflisr.records import AgentState, LoadState
+from ied_agents.dflisr.records import NO_EVENT, AgentState, LoadState
 from ied_agents.goose.events import StreamLost, StreamResumed
 from ied_agents.goose.subscriber import StreamCounters
 
@@ -209,8 +209,9 @@ class LightStation:
         if isinstance(frame.value, AgentState):
             before = self.agent.situation.views[frame.switch].state
             self.agent.receive_state(frame.switch, frame.value)
-            if alone:
-                self._reflex = self.agent.react(frame.switch, before, now)
+            event = self.agent.clear_request(frame.switch, before, now) if alone else NO_EVENT
+            if event != NO_EVENT:
+                self._reflex = self.agent.trip(event, now)
         else:
             self.agent.receive_load(frame.switch, frame.value)
 
@@ -227,6 +228,14 @@ class LightStation:
     def touch(self) -> None:
         """Something else changed: decide anew in the next turn."""
         self._arrived = True
+
+    def pass_over(self, seconds: float) -> None:
+        """Let time go by in which all streams only repeat: what is due, and what runs out, is so much later."""
+        self._fast.next_deadline += seconds
+        self._slow.next_deadline += seconds
+        for subscriber in self.subscribers.values():
+            subscriber.deadline += seconds
+        self._expiry += seconds
 
     def idle(self, now: float) -> bool:
         """Whether a turn now would change and send nothing."""

@@ -25,7 +25,7 @@ from ied_agents.runtime.station import Station
 from tools.campaign.light_station import LightFrame, LightOutput, LightStation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from random import Random
 
     from ied_agents.dflisr.agent import Agent
@@ -72,7 +72,9 @@ class ToldPlant(Plant):
         told: all of them so far.
     """
 
-    told: list[PlantEvent]
+    def __init__(self, network: PlantNetwork, settings: PlantSettings, rng: Random) -> None:
+        super().__init__(network, settings, rng, 0.0, EPOCH_NS)
+        self.told: list[PlantEvent] = []
 
     def events(self) -> list[PlantEvent]:
         """What happened since the last call."""
@@ -185,8 +187,7 @@ class World:
     _plant_at: float = _NEVER
 
     def __post_init__(self) -> None:
-        self.plant = ToldPlant(self.plant_network, self.plant_settings, self.rng, 0.0, EPOCH_NS)
-        self.plant.told = []
+        self.plant = self.build_plant()
         self.network = MemoryNetwork(self.rng, self.disturbance)
         self.hosts = {}
         for number, settings in self.agents.items():
@@ -197,6 +198,10 @@ class World:
             self.hosts[number] = Host(replace(settings, relay=None), number, COMMISSIONED, frozenset(near), phase_s)
         for number in self.hosts:
             self.start(number)
+
+    def build_plant(self) -> ToldPlant:
+        """The plant as it is at virtual time 0."""
+        return ToldPlant(self.plant_network, self.plant_settings, self.rng)
 
     # -- agents ---------------------------------------------------------------------------------------------------
 
@@ -323,6 +328,23 @@ class World:
             if self.observe is not None:
                 self.observe(self)
         self.now = until
+
+    def pass_over(self, until: float, said: Iterable[SwitchInputs]) -> None:
+        """Let time go by in which nothing happens, without its steps; for light stations.
+
+        Args:
+            until: virtual time, s.
+            said: what the process of every switch says then; agents take it before they look at the time.
+        """
+        passed_s, self.now = until - self.now, until
+        for host in self.hosts.values():
+            if isinstance(host.station, LightStation):
+                host.station.pass_over(passed_s)
+        for inputs in said:
+            host = self.hosts[inputs.switch]
+            if host.station is not None:
+                host.inputs.append((until, inputs))
+                self._pump(host)
 
     def _follow_plant(self) -> None:
         """Hand out what the plant shows, and come back when it has more to do."""
@@ -476,7 +498,7 @@ class World:
 
 def _difference(before: AgentState, after: AgentState) -> dict[str, Any]:
     """What of a state changed."""
-    return {name: getattr(after, name) for name in after.__slots__ if getattr(after, name) != getattr(before, name)}
+    return {name: getattr(after, name) for name in after._fields if getattr(after, name) != getattr(before, name)}
 
 
 def _nothing() -> None:

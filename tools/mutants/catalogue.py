@@ -326,7 +326,7 @@ MUTANTS: Final = (
         "I5",
         "what a test says is taken for real",
         "A false fault, marked as of a test, locks and opens switches.",
-        (f"{_SITUATION}.usable", "return state.behaviour in USABLE[self.behaviour]", "return True"),
+        (f"{_SITUATION}.usable", "return state.behaviour in self._usable[self.behaviour]", "return True"),
         where=arranged.with_too(Occurrence(arranged.BEFORE_S, Forge(simulated=False))),
     ),
     _mutant(

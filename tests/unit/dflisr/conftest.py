@@ -179,7 +179,7 @@ class Bench:
 
     def hear(self, number, **changes):
         """A peer publishes its last state with these changes."""
-        self.peers[number] = replace(self.peers[number], **changes)
+        self.peers[number] = self.peers[number]._replace(**changes)
         self.agent.receive_state(number, self.peers[number])
 
     def load(self, number, **changes):
@@ -274,7 +274,7 @@ def situation():
         network = feeder(**changes)
         closed = {switch.number: switch.normally_closed for switch in network.switches}
         made = Situation(AgentConfig(number, network, frozenset(closed) - {number}), CLOCK_S)
-        made.own = replace(normal_state(number), incarnation=CLOCK_S)
+        made.own = normal_state(number)._replace(incarnation=CLOCK_S)
         for peer, view in made.views.items():
             view.state, view.alive = normal_state(peer, closed=closed[peer]), True
             view.load, view.load_alive = LoadState(PEER_INCARNATION, NORMAL_FLOW_A.get(peer, 0.0)), True

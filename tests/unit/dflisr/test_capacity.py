@@ -83,7 +83,7 @@ def instead(answer, deciamperes):
 
 def hears(situation, number, **changes):
     view = situation.views[number]
-    view.state = replace(view.state, **changes)
+    view.state = view.state._replace(**changes)
 
 
 def carries(situation, number, amperes):
@@ -150,9 +150,9 @@ UNKNOWN = {
     "load of an earlier incarnation": lambda view: setattr(
         view, "load", replace(view.load, incarnation=view.load.incarnation - 1)
     ),
-    "open": lambda view: setattr(view, "state", replace(view.state, position=Dbpos.OFF)),
-    "position of bad quality": lambda view: setattr(view, "state", replace(view.state, position_quality=1)),
-    "in test": lambda view: setattr(view, "state", replace(view.state, behaviour=Behaviour.TEST)),
+    "open": lambda view: setattr(view, "state", view.state._replace(position=Dbpos.OFF)),
+    "position of bad quality": lambda view: setattr(view, "state", view.state._replace(position_quality=1)),
+    "in test": lambda view: setattr(view, "state", view.state._replace(behaviour=Behaviour.TEST)),
 }
 
 

@@ -7,10 +7,11 @@ from itertools import product
 
 import pytest
 
-from ied_agents.control.decision import Behaviour
+from ied_agents.control.decision import Behaviour, Origin, Reason
 from ied_agents.dflisr.records import Answer, AnswerKind, LockState, SectionState
 from ied_agents.dflisr.stored import Record
-from ied_agents.process.inputs import Direction
+from ied_agents.iec61850.dbpos import Dbpos
+from ied_agents.process.inputs import Direction, Voltage
 
 IN_OPERATION = {Behaviour.ON, Behaviour.BLOCKED}
 IN_TEST = {Behaviour.TEST, Behaviour.TEST_BLOCKED}
@@ -135,25 +136,119 @@ def test_an_agent_switched_on_again_takes_up_the_locks_of_its_peers(bench, netwo
 # -- shadow --------------------------------------------------------------------------------------------------
 
 
-def test_a_shadow_notes_what_it_would_do_and_operates_nothing(bench, network):
+def _decided(turned):
+    """What was decided, told alike of an agent in operation and of its shadow."""
+    state = turned.fast._replace(behaviour=Behaviour.ON)
+    return state, turned.slow, [kind.replace("would open", "open ordered") for kind in turned.notes], turned.records
+
+
+def test_a_shadow_decides_what_the_live_agent_decides_and_operates_nothing(bench, network):
+    """Told to open, twice in vain, and open at last by the live system's order; unlocked and closed again by hand."""
+    live, shadow = agents = [bench(3, shadow=shadow).quiet() for shadow in (False, True)]
+
+    def both(*steps):
+        for step in steps:
+            one, other = (step(agent) for agent in agents)
+            assert _decided(one) == _decided(other)
+            assert other.orders == []
+
+    dark = (Voltage.ABSENT, Voltage.ABSENT)
+    for agent in agents:
+        declare(agent, network)
+    both(lambda agent: agent.turn(), lambda agent: agent.turns(0.22))
+    for agent in agents:
+        agent.open(dark)
+    both(lambda agent: agent.turn(), lambda agent: agent.turns(1.0))
+    assert shadow.agent.record.sides[0].locked
+    for agent in agents:
+        agent.agent.unlock(network.event)
+        agent.feed(position=Dbpos.ON, voltage=(Voltage.PRESENT, Voltage.PRESENT))
+    both(lambda agent: agent.turn(), lambda agent: agent.turns(3.0))
+    assert not live.agent.record.locked
+
+
+def test_a_shadow_says_what_it_would_order_and_is_in_test_to_its_peers(bench, network):
     agent = bench(3, shadow=True).quiet()
     declare(agent, network)
-    turned = agent.turns(2.0)
-    assert turned.orders == []
-    assert turned.notes.count("would open") == 1
+    turned = agent.turn()
+    assert (turned.orders, turned.notes.count("would open"), turned.notes.count("open ordered")) == ([], 1, 0)
     assert turned.fast.behaviour is Behaviour.TEST_BLOCKED, "so that nobody in operation relies on it"
 
 
-def test_a_shadow_does_not_close_whatever_it_is_granted(bench, dead_section_3):
-    agent = bench(9, shadow=True).quiet()
-    claim = dead_section_3(agent)
-    agent.turn(after=0.01)
-    agent.hear(3, claims=(agent.peers[3].claims[0], claim._replace(grants=(claim.boundary[0],))))
-    assert agent.turns(3.0).orders == []
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        (Behaviour.ON, Behaviour.TEST_BLOCKED),
+        (Behaviour.BLOCKED, Behaviour.TEST_BLOCKED),
+        (Behaviour.TEST, Behaviour.TEST),
+        (Behaviour.TEST_BLOCKED, Behaviour.TEST),
+        (Behaviour.OFF, Behaviour.OFF),
+    ],
+)
+def test_a_shadow_in_a_mode_never_says_that_it_is_in_operation(bench, own, said):
+    assert in_mode(bench, 3, own, shadow=True).turn().fast.behaviour is said
 
 
-def test_a_mode_set_at_a_shadow_does_not_make_it_operate(bench, network):
+@pytest.mark.parametrize(("own", "peer"), list(product(Behaviour, Behaviour)))
+def test_shadows_hear_each_other_as_live_agents_do(bench, network, own, peer):
+    """What a peer in ``peer`` says locks a shadow exactly if it locks a live agent."""
+    said = in_mode(bench, 2, peer, shadow=True).turn().fast.behaviour
+    live, shadow = in_mode(bench, 3, own), in_mode(bench, 3, own, shadow=True)
+    declare(live, network, behaviour=peer)
+    declare(shadow, network, behaviour=said)
+    locked = [agent.turns(0.2).fast.sides[0].lock is not LockState.NONE for agent in (live, shadow)]
+    assert locked[0] is locked[1]
+
+
+def test_a_shadow_takes_over_what_its_like_have_cleared(bench, network):
     agent = bench(3, shadow=True).quiet()
-    agent.agent.set_mode(Behaviour.ON)
+    agent.hear(2, behaviour=Behaviour.TEST_BLOCKED)
     declare(agent, network)
+    assert agent.turn().fast.sides[0].section is SectionState.FAULTED
+    agent.hear(2, cleared=(network.event,))
+    assert agent.turn().fast.sides[0].section is SectionState.NONE
+
+
+def test_a_shadow_does_not_close_whatever_it_is_granted(bench, dead_section_3):
+    live, shadow = (bench(9, shadow=shadow).quiet() for shadow in (False, True))
+    for agent in (live, shadow):
+        claim = dead_section_3(agent)
+        agent.turn(after=0.01)
+        agent.hear(3, claims=(agent.peers[3].claims[0], claim._replace(grants=(claim.boundary[0],))))
+    turned = shadow.turns(3.0)
+    assert (live.turns(3.0).orders, turned.orders) == (["close"], [])
+    assert turned.notes.count("would close") == 1
+
+
+def test_a_shadow_does_not_reclose(bench, network):
+    """It notes the trip and the shot where the live agent has them, and leaves the switch alone."""
+    orders, notes = [], []
+    for shadow in (False, True):
+        agent = bench(3, shadow=shadow, shots={3: (0.3,)}).quiet()
+        agent.turns(6.0)
+        agent.pick_up()
+        agent.turn()
+        agent.turn(after=0.2)
+        agent.open((Voltage.PRESENT, Voltage.ABSENT))
+        turned = agent.turns(0.35)
+        orders.append(turned.orders)
+        notes.append([kind for kind in turned.notes if "reclose" in kind])
+    assert orders == [["close"], []]
+    assert notes == [["reclose ordered"], ["would reclose"]]
+
+
+@pytest.mark.parametrize("behaviour", Behaviour)
+def test_a_mode_set_at_a_shadow_does_not_make_it_operate(bench, network, behaviour):
+    agent = bench(3, shadow=True).quiet()
+    agent.agent.set_mode(behaviour)
+    declare(agent, network)
+    assert agent.turns(1.0).orders == []
+
+
+@pytest.mark.parametrize("operation", ["open", "close"])
+def test_a_shadow_refuses_a_person_who_would_operate(bench, operation):
+    agent = bench(3 if operation == "open" else 9, shadow=True).quiet()
+    request = agent.agent.request_open if operation == "open" else agent.agent.request_close
+    answer = request(Origin.STATION) if operation == "open" else request(Origin.STATION, agent.now)
+    assert answer is Reason.MODE
     assert agent.turns(1.0).orders == []

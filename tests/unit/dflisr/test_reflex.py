@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import hypothesis.strategies as st
 import pytest
@@ -21,6 +20,12 @@ from tools.campaign.feeders import random_system
 # -- in the clear case ---------------------------------------------------------------------------------------
 
 
+def _react(agent, by, before):
+    """What the reflex does about the last state of a peer; None if it leaves it to the turn."""
+    event = agent.agent.clear_request(by, before, agent.now)
+    return None if event == NO_EVENT else agent.agent.trip(event, agent.now)
+
+
 @pytest.fixture
 def asks(network):
     """``asks(agent, by, event)``: peer ``by`` asks to be cleared from its side A; returns what the reflex did."""
@@ -29,7 +34,7 @@ def asks(network):
         wants = network.flagged(SectionState.NONE, lock=LockState.NONE)._replace(clear=True, clear_event=event)
         before = agent.situation.views[by].state
         agent.hear(by, **{"last_event": event, "sides": (wants, network.flagged())} | changes)
-        return agent.agent.react(by, before, agent.now)
+        return _react(agent, by, before)
 
     return play
 
@@ -40,7 +45,7 @@ def test_the_nearest_breaker_trips_before_its_turn(bench, asks, by):
     published = agent.situation.own
     reflex = asks(agent, by)
     assert [command.operation for command in reflex.commands] == ["open"]
-    assert reflex.fast == replace(published, trip=True) == agent.situation.own
+    assert reflex.fast == published._replace(trip=True) == agent.situation.own
     turned = agent.turn()
     assert turned.orders == []
     assert turned.fast.trip
@@ -136,9 +141,11 @@ def test_it_does_not_trip_for_a_peer_in_test_or_off(bench, asks, behaviour):
     assert agent.turn().orders == []
 
 
-def test_it_does_not_trip_in_shadow(bench, asks):
+def test_in_shadow_it_comes_as_early_and_trips_nothing(bench, asks):
     agent = bench(1, shadow=True).quiet()
-    assert asks(agent) is None
+    reflex = asks(agent)
+    assert (reflex.fast.trip, reflex.commands) == (True, [])
+    assert "would open" in [note.kind for note in reflex.notes]
     assert agent.turn().orders == []
 
 
@@ -179,7 +186,7 @@ def test_it_holds_back_for_a_peer_never_heard_before_or_lost(bench, asks):
     assert asks(agent) is None
     agent = bench(1).quiet()
     agent.agent.peer_lost(2, fast=True)
-    assert agent.agent.react(2, agent.peers[2], agent.now) is None
+    assert _react(agent, 2, agent.peers[2]) is None
 
 
 def test_a_load_break_switch_has_no_reflex(bench, network):
@@ -187,7 +194,7 @@ def test_a_load_break_switch_has_no_reflex(bench, network):
     wants = network.flagged(SectionState.NONE, lock=LockState.NONE, clear=True)
     before = agent.situation.views[4].state
     agent.hear(4, sides=(wants, network.flagged()))
-    assert agent.agent.react(4, before, agent.now) is None
+    assert _react(agent, 4, before) is None
 
 
 def test_it_follows_the_network(bench, asks):
@@ -335,7 +342,7 @@ def test_reflex_and_turn_come_to_what_the_turn_alone_comes_to(bench, network, se
     for agent in pair:
         agent.now += after
         agent.hear(by, **changes)
-    reflex = with_reflex.agent.react(by, before, with_reflex.now)
+    reflex = _react(with_reflex, by, before)
     both, one = with_reflex.turn(), alone.turn()
     if reflex is not None:
         assert [command.operation for command in reflex.commands] == ["open"]

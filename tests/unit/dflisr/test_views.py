@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from ied_agents.control.decision import Reason
@@ -28,10 +26,10 @@ def dead(situation):
     """R3 of the dead sections 2 and 8, which L4 connects; everybody has promised."""
     known = situation(3)
     promises = (CLAIM, CLAIM)
-    known.own = replace(known.own, position=Dbpos.OFF, promises=promises, voltage=DARK)
+    known.own = known.own._replace(position=Dbpos.OFF, promises=promises, voltage=DARK)
     for number, position in ((2, Dbpos.OFF), (4, Dbpos.ON)):
         view = known.views[number]
-        view.state = replace(view.state, position=position, promises=promises, voltage=DARK)
+        view.state = view.state._replace(position=position, promises=promises, voltage=DARK)
     return known
 
 
@@ -50,7 +48,7 @@ def test_not_while_a_switch_inside_that_was_asked_to_open_is_closed(dead):
 
 @pytest.mark.parametrize("promises", [(NO_CLAIM, CLAIM), (CLAIM, NO_CLAIM)])
 def test_not_while_one_inside_has_not_promised_for_both_its_sides(dead, promises):
-    dead.views[4].state = replace(dead.views[4].state, promises=promises)
+    dead.views[4].state = dead.views[4].state._replace(promises=promises)
     assert dead.isolated(dead.island(2), asked((2, 1), (3, 0), (4, 0))) is Reason.PEER_SILENT
 
 

@@ -289,11 +289,11 @@ states = st.builds(
 def sequences(draw):
     """States of one agent, each a mixture of the one before and a new one, as life brings them."""
     sequence = [draw(states)]
-    names = list(AgentState.__dataclass_fields__)
+    names = list(AgentState._fields)
     for _ in range(draw(st.integers(0, 4))):
         new = draw(states)
         changed = draw(st.lists(st.sampled_from(names), unique=True, max_size=4))
-        sequence.append(replace(sequence[-1], **{name: getattr(new, name) for name in changed}))
+        sequence.append(sequence[-1]._replace(**{name: getattr(new, name) for name in changed}))
     return sequence
 
 
@@ -314,7 +314,7 @@ def test_an_encoder_that_uses_its_octets_again_gives_what_a_new_one_gives(sequen
 def test_an_encoder_that_refused_a_state_encodes_the_next_one():
     encode = FastEncoder()
     with pytest.raises(ValueError, match="entries for an array"):
-        encode(replace(FULL, cleared=(EventId(1, 1),) * (agent_model.CLEARED + 1)))
+        encode(FULL._replace(cleared=(EventId(1, 1),) * (agent_model.CLEARED + 1)))
     assert encode(FULL) == encode_fast(FULL)
 
 
@@ -430,7 +430,7 @@ def test_an_enumerated_value_out_of_range_is_refused_by_name(reference, offset, 
 
 
 def test_an_answer_this_release_does_not_know_counts_as_unsure():
-    raw = bytearray(encode_fast(replace(FULL, answers=(Answer(3, 4, 5, AnswerKind.PASSES_ON),))))
+    raw = bytearray(encode_fast(FULL._replace(answers=(Answer(3, 4, 5, AnswerKind.PASSES_ON),))))
     start = member_offsets(agent_model.FAST, raw)["AFSR1.Ans.ans"]
     # array header 3 octets, structure header 2, INT16U 5, INT32U 7, INT32U 7, enumerated 3 before its value
     assert raw[start + 27] == AnswerKind.PASSES_ON
@@ -447,9 +447,9 @@ def test_an_answer_this_release_does_not_know_counts_as_unsure():
     ],
 )
 def test_a_list_longer_than_its_array_is_our_own_error(field, item, count):
-    encode_fast(replace(FULL, **{field: (item,) * count}))
+    encode_fast(FULL._replace(**{field: (item,) * count}))
     with pytest.raises(ValueError, match=f"{count + 1} entries for an array of {count}"):
-        encode_fast(replace(FULL, **{field: (item,) * (count + 1)}))
+        encode_fast(FULL._replace(**{field: (item,) * (count + 1)}))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -473,7 +473,7 @@ def test_a_load_that_is_no_finite_number_is_refused(value):
 def test_what_has_changed_is_named_and_nothing_else():
     before = AgentState(5)
     assert changed(before, before) == {}
-    after = replace(before, ready=True, position=Dbpos.ON, answers=(Answer(3, 7, 9, AnswerKind.UNSURE),))
+    after = before._replace(ready=True, position=Dbpos.ON, answers=(Answer(3, 7, 9, AnswerKind.UNSURE),))
     assert changed(before, after) == {
         "AFSR1.Sw.rdy": True,
         "SW1.Pos.stVal": 2,
@@ -482,7 +482,7 @@ def test_what_has_changed_is_named_and_nothing_else():
         "AFSR1.Ans.ans(0).pkp": 9,
         "AFSR1.Ans.ans(0).ans": 4,
     }
-    assert changed(before, replace(before, position_quality=1 << 12)) == {"SW1.Pos.q": 1 << 12}
+    assert changed(before, before._replace(position_quality=1 << 12)) == {"SW1.Pos.q": 1 << 12}
 
 
 def test_where_there_was_nothing_everything_is_named():

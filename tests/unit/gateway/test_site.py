@@ -10,7 +10,7 @@ import pytest
 import scl
 from gateway.site import SiteError, read_site
 from ied_agents.dflisr.feeder import SharedElement
-from ied_agents.runtime.access import AccessSettings
+from ied_agents.runtime.access import Access
 
 SAMPLES = Path(scl.__file__).parent / "samples"
 
@@ -148,7 +148,7 @@ def test_every_agent_is_told_what_else_the_site_file_says(folder):
 def test_every_agent_is_told_who_may_do_what(folder):
     edit(folder, "two_source.toml", (Q1, '[access]\noperate = ["anna", "@shift"]\ntag = ["@crews"]\n' + Q1))
     for agent in read_site(folder / "two_source.toml").agents.values():
-        assert agent.access == AccessSettings(operate=("anna", "@shift"), tag=("@crews",))
+        assert agent.access == Access(operate=("anna", "@shift"), tag=("@crews",))
 
 
 def test_generation_of_a_section_is_an_infeed_only_where_the_site_says_so(folder):

@@ -268,6 +268,18 @@ def test_same_members_under_a_new_stNum_are_a_new_state(receiver):
     assert list(receiver.receive(frame(6, 0, t=101), 0.5)) == [state(6, 0, t=101)]
 
 
+def test_the_revision_that_comes_is_known_before_a_frame_was_applied_and_after(receiver, subscriber):
+    assert subscriber.received_confRev is None
+    receiver.receive(frame(1, 0, confRev=8), 0.0)
+    assert subscriber.received_confRev == 8
+    receiver.receive(frame(1, 0), 0.1)
+    assert subscriber.received_confRev == 7
+    receiver.receive(frame(2, 0, confRev=9), 0.2)
+    assert subscriber.received_confRev == 9
+    receiver.receive(frame(1, 1), 0.3)
+    assert subscriber.received_confRev == 7
+
+
 @pytest.mark.parametrize(
     ("changes", "field", "expected", "found"),
     [
@@ -288,6 +300,7 @@ def test_mismatch(receiver, subscriber, changes, field, expected, found):
     assert list(receiver.receive(frame(2, 1, **changes), 0.2)) == []
     assert subscriber.counters.mismatches == 2
     assert subscriber.stNum == 1
+    assert subscriber.received_confRev == (8 if field == "confRev" else 7)
     assert list(receiver.handle_timer(2.0)) == [StreamLost(REF, 2000)]
 
 

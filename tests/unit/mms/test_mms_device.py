@@ -11,6 +11,7 @@ import pytest
 
 import scl
 from ied_agents.iec61850.addcause import AddCause
+from ied_agents.iec61850.utctime import UtcTime
 from ied_agents.mms import device
 from ied_agents.mms.library import load
 from ied_agents.mms.server import ControlRequest
@@ -108,3 +109,75 @@ def test_the_agent_is_told_whom_the_client_says_it_is(one, monkeypatch):
     monkeypatch.setattr(device, "ask", lambda _, request, **__: asked.append(request) or {"done": True})
     one.start(replace(CLOSE, orIdent="dispatcher 3"))
     assert asked == [{"request": "close", "origin": "station", "by": "MMS 127.0.0.1:1", "orIdent": "dispatcher 3"}]
+
+
+# -- supervision ------------------------------------------------------------------------------------------------------
+
+FAST = "F1L2FLISR/LLN0$GO$gcbFast"
+
+
+@pytest.fixture
+def shown(one, monkeypatch):
+    """What the server was told since the start, and how often."""
+    told = {}
+    update = one.server.update
+
+    def note(values):
+        for reference, value in values.items():
+            told[reference] = (value, told.get(reference, (None, 0))[1] + 1)
+        update(values)
+
+    monkeypatch.setattr(one.server, "update", note)
+    return told
+
+
+def status(**streams):
+    return {"done": True, "authority": "STATION", "streams": streams}
+
+
+def test_each_stream_is_shown_by_the_node_that_watches_it(one, shown, monkeypatch):
+    says(monkeypatch, status(**{FAST: [True, False, 7, 2, 3], "F9L9FLISR/LLN0$GO$gcbFast": [True, False, 1, 2, 2]}))
+    assert one.look()
+    assert one.look()
+    node = {
+        name: shown[f"FLISR/LGOS1.{name}.stVal"] for name in ("St", "SimSt", "LastStNum", "ConfRevNum", "RxConfRevNum")
+    }
+    assert node == {
+        "St": (True, 1),
+        "SimSt": (False, 1),
+        "LastStNum": (7, 1),
+        "ConfRevNum": (2, 1),
+        "RxConfRevNum": (3, 1),
+    }
+    assert not any(name.startswith("FLISR/LGOS2.") for name in shown)
+    says(monkeypatch, status(**{FAST: [False, True, 4_000_000_000, 2, None]}))
+    assert one.look()
+    node = {name: shown[f"FLISR/LGOS1.{name}.stVal"][0] for name in ("St", "SimSt", "LastStNum", "RxConfRevNum")}
+    assert node == {"St": False, "SimSt": True, "LastStNum": 2**31 - 1, "RxConfRevNum": 0}
+
+
+def test_the_loss_of_a_stream_has_the_time_at_which_the_agent_noticed_it(one, shown, journal, monkeypatch):
+    says(monkeypatch, status(**{FAST: [True, False, 7, 2, 2]}))
+    one.look()
+    then = time.time_ns() - 5 * 10**8
+    for kind, t_ns in (("StreamLost", then), ("StreamResumed", then + 10**8), ("StreamLost", then + 2 * 10**8)):
+        with journal.path.open("a") as file:
+            file.write(json.dumps({"t_ns": t_ns, "mono": 1.0, "kind": kind, "gocbRef": FAST}) + "\n")
+    one.follow()
+    assert shown["FLISR/LGOS1.St.stVal"] == (False, 4)
+    seconds = UtcTime.decode(shown["FLISR/LGOS1.St.t"][0])
+    assert seconds.to_ns() == pytest.approx(then + 2 * 10**8, abs=100)
+
+
+@pytest.mark.parametrize(("quality", "accuracy", "synchronised"), [(0x3F, 31, 0), (10, 10, 1), (0x4A, 10, 0)])
+def test_the_clock_is_shown_as_the_kernel_judges_it(one, shown, monkeypatch, quality, accuracy, synchronised):
+    says(monkeypatch, status())
+    monkeypatch.setattr(device, "time_quality", lambda: quality)
+    one.look()
+    clock = {name: shown[f"FLISR/LTMS1.{name}.stVal"][0] for name in ("TmSrc", "TmAcc", "TmSyn")}
+    assert clock == {"TmSrc": "CLOCK_REALTIME", "TmAcc": accuracy, "TmSyn": synchronised}
+
+
+def test_an_agent_of_another_release_that_says_nothing_of_streams_is_shown_all_the_same(one, monkeypatch):
+    says(monkeypatch, {"done": True, "authority": "LOCAL"})
+    assert one.look()

@@ -41,9 +41,9 @@ def hosts(make_lab):
 def open_link(hosts):
     links = []
 
-    def make(host, *addresses):
+    def make(host, *addresses, **wishes):
         with hosts.enter(host):
-            links.append(AfPacketLink(HOST_INTERFACE, addresses))
+            links.append(AfPacketLink(HOST_INTERFACE, addresses, **wishes))
         return links[-1]
 
     yield make
@@ -81,6 +81,24 @@ def test_frames_arrive_as_they_were_sent(open_link, vlan):
     assert receive(right, 1) == [frame(vlan=vlan, src=left.mac)]
     assert right.receive() == []
     assert left.receive() == []  # not our own
+
+
+@pytest.mark.parametrize("vlan", [None, (0, 4), (5, 4)])
+def test_who_does_not_ask_for_tags_gets_the_frames_without(open_link, vlan):
+    left, right = open_link("left", ONE, tags=False), open_link("right", ONE, tags=False)
+    left.send(frame(vlan=vlan, src=left.mac))
+    left.send(frame(OTHER, vlan=vlan))
+    left.send(frame(number=7, vlan=vlan, src=left.mac))
+    assert receive(right, 2) == [frame(src=left.mac), frame(number=7, src=left.mac)]
+    assert left.receive() == []  # not our own
+
+
+def test_without_tags_on_a_kernel_that_shows_a_socket_its_own_frames(open_link, monkeypatch):
+    monkeypatch.setattr("ied_agents.runtime.af_packet._PACKET_IGNORE_OUTGOING", 255)  # no such option
+    left, right = open_link("left", ONE, tags=False), open_link("right", ONE)
+    left.send(frame(src=left.mac))
+    assert receive(right, 1) == [frame(src=left.mac)]
+    assert left.receive() == []
 
 
 def test_both_ways_and_many_addresses(open_link):

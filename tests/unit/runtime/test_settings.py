@@ -11,7 +11,7 @@ import pytest
 import scl
 from gateway.site import read_site
 from ied_agents.dflisr.feeder import SharedElement
-from ied_agents.runtime.access import AccessSettings
+from ied_agents.runtime.access import Access
 from ied_agents.runtime.settings import AgentProcessSettings, AgentSettings, AgentSettingsError
 
 SAMPLE = Path(scl.__file__).parent / "samples" / "two_source.toml"
@@ -51,7 +51,7 @@ def test_what_the_site_says_of_reclosing_transfer_priorities_and_sharing_comes_b
         sections=(replace(feeder.sections[0], priority=3), *feeder.sections[1:]),
         shared=(SharedElement("T1", 600.0, 5, (1, 5)),),
     )
-    access = AccessSettings(operate=("anna",), unlock=("@shift",))
+    access = Access(operate=("anna",), unlock=("@shift",))
     made = replace(agent, config=replace(agent.config, feeder=feeder), access=access)
     back = AgentSettings.from_json(made.to_json())
     assert back == made

@@ -190,6 +190,20 @@ def test_loss_and_return_are_noted(station, start):
     assert "StreamResumed" in [note.kind for note in station.turn(60.0, UTC_NS).notes]
 
 
+def test_it_says_how_each_stream_stands(station, start, agents):
+    fast, slow = (agents[ME].peers[PEER].fast, agents[ME].peers[PEER].slow)
+    confRev = fast.confRev
+    assert set(station.supervision()) == {s.gocbRef for p in agents[ME].peers.values() for s in (p.fast, p.slow)}
+    assert station.supervision()[fast.gocbRef] == (False, False, None, confRev, None)
+    peer = start(100)
+    station.receive_frame(peer.says(1), 0.0)
+    station.receive_frame(peer.says(2), 0.1)
+    assert station.supervision()[fast.gocbRef] == (True, False, 2, confRev, confRev)
+    assert station.supervision()[slow.gocbRef] == (False, False, None, confRev, None)
+    station.turn(60.0, UTC_NS)
+    assert station.supervision()[fast.gocbRef] == (False, False, 2, confRev, confRev)
+
+
 # -- what is not ours or not readable ------------------------------------------------------------------------
 
 
@@ -318,7 +332,7 @@ class Asked:
         self.station.prepare()
 
     def says(self, number, **changes):
-        self.state = replace(self.state, **changes)
+        self.state = self.state._replace(**changes)
         return self.publishers[number].publish(encode_fast(self.state), 0.0, UtcTime(1_700_000_000))
 
     def asks(self):
@@ -344,11 +358,12 @@ def test_a_clear_request_is_answered_with_order_and_trip_before_the_turn(asked, 
     if not prepared:
         station._prepared = (None, b"")
     station.receive_frame(asked.asks(), asked.now)
-    urgent = station.react(asked.now, UTC_NS + 7)
-    (event,) = of_breaker.receive(*urgent.frames, asked.now)
+    frame = station.react(asked.now, UTC_NS + 7)
+    urgent = station.trip(asked.now, UTC_NS + 7)
+    (event,) = of_breaker.receive(frame, asked.now)
     assert event.value.trip
     assert event.t == UtcTime.from_ns(UTC_NS + 7)
-    assert [command.operation for command in urgent.commands] == ["open"]
+    assert (urgent.frames, [command.operation for command in urgent.commands]) == ([], ["open"])
     turned = station.turn(asked.now, UTC_NS + 8)
     assert turned.commands == []
     states = [e.value for frame in turned.frames for e in of_breaker.receive(frame, asked.now)]
@@ -365,6 +380,7 @@ def test_a_request_is_not_answered_twice(asked):
     frame = asked.asks()
     asked.station.receive_frame(frame, asked.now)
     assert asked.station.react(asked.now, UTC_NS) is not None
+    asked.station.trip(asked.now, UTC_NS)
     asked.station.receive_frame(frame, asked.now)
     assert asked.station.react(asked.now, UTC_NS) is None
 
@@ -404,8 +420,9 @@ def test_the_station_without_octets_hands_out_the_same_with_its_turn(agents, ask
     light.receive_frame(LightFrame(ASKING, True, 2, 0, 9.0, asked.state), asked.now)
     output = light.turn(asked.now)
     asked.station.receive_frame(request, asked.now)
-    urgent, turned = asked.station.react(asked.now, UTC_NS), asked.station.turn(asked.now, UTC_NS)
+    tripping = asked.station.react(asked.now, UTC_NS)
+    urgent, turned = asked.station.trip(asked.now, UTC_NS), asked.station.turn(asked.now, UTC_NS)
     assert [command.operation for command in output.commands] == ["open"]
-    assert len(output.frames) == len(urgent.frames) + len(turned.frames)
+    assert len(output.frames) == len([tripping, *turned.frames])
     assert output.frames[0].value.trip
     assert sorted(n.kind for n in output.notes) == sorted(n.kind for n in [*urgent.notes, *turned.notes])

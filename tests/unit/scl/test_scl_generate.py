@@ -27,7 +27,7 @@ from scl.listening import needed_in, needed_subscriptions
 from scl.reader import parse, read
 from scl.regular import regular_network
 from scl.sample import TWO_SOURCE
-from scl.streams import GooseIndex
+from scl.streams import GooseIndex, inputs_of
 from scl.topology import primary_network
 from scl.validation import check
 
@@ -247,6 +247,21 @@ def test_regular_networks_are_valid_and_read_by_others(options, count, tmp_path)
     assert set(site["section"]) == {name for each in switches for name in each.sections if "/" in name}
 
 
+@pytest.mark.parametrize("relays", [False, True])
+def test_every_subscribed_stream_is_supervised(relays):
+    scl = parse(generate_scd(replace(TWO_SOURCE, relays=relays)))
+    for ied in scl.ieds:
+        ldevice = ied.ldevice("FLISR")
+        if ldevice is None:
+            continue
+        sources = [(extref.iedName, extref.srcLDInst, extref.srcCBName) for extref in inputs_of(ied)]
+        heard = list(dict.fromkeys(f"{ied}{device}/LLN0.{control}" for ied, device, control in sources))
+        nodes = [ln for ln in ldevice.nodes() if ln.lnClass == "LGOS"]
+        assert [ln.value("GoCBRef", "setSrcRef") for ln in nodes] == heard
+        assert [ln.inst for ln in nodes] == [str(place) for place in range(1, len(heard) + 1)]
+        assert len(heard) == 18 + 2 * relays
+
+
 @pytest.mark.parametrize(
     "options", [{"feeders": 0}, {"switches": 0}, {"ties": 5}, {"laterals": -1}, {"breaker_every": 0}]
 )
@@ -262,7 +277,8 @@ def test_icd_of_an_agent(kind, node, tmp_path):
     scl = parse(text)
     assert [ied.name for ied in scl.ieds] == ["TEMPLATE"]
     ldevice = scl.ieds[0].ldevice("FLISR")
-    assert [ln.lnClass for ln in ldevice.nodes()] == ["LLN0", "LPHD", node, "CSWI", "PTOC", "PTRC", "RBRF", "AFSR"]
+    nodes = ["LLN0", "LPHD", node, "CSWI", "PTOC", "PTRC", "RBRF", "LTMS", "AFSR"]
+    assert [ln.lnClass for ln in ldevice.nodes()] == nodes
     assert ldevice.node("", "AFSR", "1").value("SwNum", "setVal") is None
     assert {"XCBR", "XSWI"} & {each.lnClass for each in scl.templates.lnode_types} == {node}
     path = tmp_path / "agent.icd"

@@ -40,7 +40,7 @@ class Pair:
         )
 
     def publish(self, now, tags):
-        self.state = replace(self.state, tags=tags)
+        self.state = self.state._replace(tags=tags)
         stamp = UtcTime.from_ns(round((now + 1e9) * 1e9))
         return (
             self.publishers[0].publish(wire.encode_fast(self.state), now, stamp),
@@ -117,7 +117,7 @@ def test_a_simulated_frame_is_refused_and_renews_nothing():
     pair = Pair()
     pair.deliver(pair.publish(0.0, 1), 0.0)
     before = pair.light.deadline
-    frame = LightFrame(1, True, 99, 0, 2.5, replace(pair.state, tags=3), simulation=True)
+    frame = LightFrame(1, True, 99, 0, 2.5, pair.state._replace(tags=3), simulation=True)
     assert pair.light.take(frame, 1.0) == (False, False)
     assert pair.light.deadline == before
     assert pair.light.counters.simulation_refused == 1

@@ -1,0 +1,244 @@
+"""Reports to an MMS client: enabled with or without an EntryID to go on after, handed over as plain values."""
+
+from __future__ import annotations
+
+import ctypes
+import queue
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from ied_agents.mms.client import MmsClientError, Reference
+from ied_agents.mms.library import REPORT
+from ied_agents.mms.values import Cause, octet_string, to_data
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ied_agents.iec61850.data import Data
+    from ied_agents.mms.client import MmsClient
+
+MOST_WAITING: Final = 1000
+"""Reports that a queue holds for who is slow."""
+TRIGGERS: Final = {"dchg": 1, "qchg": 2, "dupd": 4, "period": 8, "gi": 16}
+OPTIONS: Final = {
+    "seqNum": 1,
+    "timeStamp": 2,
+    "reasonCode": 4,
+    "dataSet": 8,
+    "dataRef": 16,
+    "bufOvfl": 32,
+    "entryID": 64,
+    "configRef": 128,
+}
+"""``TRG_OPT_…`` and ``RPT_OPT_…`` of the library."""
+_RPT_ENA: Final = 2
+_OPT_FLDS: Final = 32
+_TRG_OPS: Final = 256
+_GI: Final = 1024
+_ENTRY_ID: Final = 4096
+_ENTRY_ID_SIZE: Final = 8
+_REASONS: Final = {1: "dchg", 2: "qchg", 4: "dupd", 8: "period", 16: "gi", 32: "application", 64: "unknown"}
+"""``IEC61850_REASON_…``; 0 is not included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a report says.
+
+    Attributes:
+        block: reference of its control block.
+        rptID: its identifier.
+        entryID: to go on after, 8 octets; None where the block does not send it.
+        seqNum: sequence number; None where it is not sent.
+        time_ms: when the entry was made, ms since 1970; None where it is not sent.
+        overflow: entries before it are lost in the server's buffer.
+        values: of the members that are in it, or why one has none, by their references with functional constraint.
+        reasons: why each is in it.
+    """
+
+    block: str
+    rptID: str
+    entryID: bytes | None
+    seqNum: int | None
+    time_ms: int | None
+    overflow: bool
+    values: dict[str, Data | Cause]
+    reasons: dict[str, str]
+
+
+class ReportQueue:
+    """Takes reports in the library's thread and gives them to another one.
+
+    Attributes:
+        lost: reports that came while it was full. Those that are in it go before: who goes on after the last one's
+            EntryID misses none of a buffered block.
+    """
+
+    def __init__(self, most: int = MOST_WAITING) -> None:
+        self._reports: queue.Queue[Report] = queue.Queue(most)
+        self.lost = 0
+
+    def put(self, report: Report) -> None:
+        """Take one; never waits. Once one was lost no more are taken."""
+        if self.lost:
+            self.lost += 1
+            return
+        try:
+            self._reports.put_nowait(report)
+        except queue.Full:
+            self.lost += 1
+
+    def get(self, timeout_s: float) -> Report | None:
+        """The next one; None if none comes in that time."""
+        try:
+            return self._reports.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+
+
+class Subscription:
+    """An enabled report control block; :meth:`close` disables it, and so does the end of the connection.
+
+    Attributes:
+        block: its reference.
+        members: references of its data set's members.
+        resumed: whether the reports go on after the entry that was asked for. If not, it is gone from the server's
+            buffer, and all that is buffered comes.
+    """
+
+    def __init__(
+        self,
+        client: MmsClient,
+        block: str,
+        take: Callable[[Report], None],
+        *,
+        after: bytes | None = None,
+        triggers: frozenset[str] | None = None,
+        options: frozenset[str] | None = None,
+        interrogate: bool = False,
+    ) -> None:
+        """Enable a block.
+
+        Args:
+            client: connected.
+            block: ``F1Q1FLISR/LLN0.BR.brcbStatus01``.
+            take: is given every report, in the library's thread: it must neither raise, nor wait, nor use the client.
+                :meth:`ReportQueue.put` is one.
+            after: EntryID of the last report that is known.
+            triggers: names of :data:`TRIGGERS`; None leaves them as they are. To write them purges the buffer of a
+                buffered block (IEC 61850-7-2).
+            options: names of :data:`OPTIONS`; None leaves them as they are.
+            interrogate: ask for a report of all members at once.
+
+        Raises:
+            MmsClientError: there is no such block, or it is another client's.
+            ValueError: no reference, or no EntryID.
+        """
+        if after is not None and len(after) != _ENTRY_ID_SIZE:
+            raise ValueError(f"an EntryID has {_ENTRY_ID_SIZE} octets, not {len(after)}")
+        self.block = Reference.read(block).plain
+        self._client = client
+        self._take = take
+        library = client.library
+        reference = self.block.encode()
+        control = client.call("getRCBValues", self.block, reference, None)
+        try:
+            self._rptID = _text(library.ClientReportControlBlock_getRptId(control)) or self.block.replace(".", "$")
+            data_set = _text(library.ClientReportControlBlock_getDataSetReference(control))
+            if not data_set:
+                raise MmsClientError(client.peer, self.block, Cause.ATTRIBUTE_INCONSISTENT, "it has no data set")
+            self.members = client.data_set_members(data_set)
+            self._callback = REPORT(self._receive)
+            with client.held(self.block) as handle:
+                if self._rptID in client.report_ids:
+                    message = f"a block with its RptID {self._rptID} is enabled on this connection already"
+                    raise MmsClientError(client.peer, self.block, Cause.CONSTRAINT_CONFLICT, message)
+                client.report_ids.add(self._rptID)
+                pointer = ctypes.cast(self._callback, ctypes.c_void_p)
+                library.IedConnection_installReportHandler(handle, reference, self._rptID.encode(), pointer, None)
+            client.on_close(self._release)
+            try:
+                self.resumed = self._enable(control, after, triggers, options)
+                if interrogate:
+                    library.ClientReportControlBlock_setGI(control, True)
+                    self._set(control, _GI)
+            except BaseException:
+                self._release()
+                raise
+        finally:
+            library.ClientReportControlBlock_destroy(control)
+
+    def _enable(
+        self, control: int, after: bytes | None, triggers: frozenset[str] | None, options: frozenset[str] | None
+    ) -> bool:
+        library = self._client.library
+        if triggers is not None:
+            library.ClientReportControlBlock_setTrgOps(control, sum(TRIGGERS[name] for name in triggers))
+            self._set(control, _TRG_OPS)
+        if options is not None:
+            library.ClientReportControlBlock_setOptFlds(control, sum(OPTIONS[name] for name in options))
+            self._set(control, _OPT_FLDS)
+        resumed = True
+        if after is not None:
+            entry = library.MmsValue_newOctetString(_ENTRY_ID_SIZE, _ENTRY_ID_SIZE)
+            library.MmsValue_setOctetString(entry, after, _ENTRY_ID_SIZE)
+            library.ClientReportControlBlock_setEntryId(control, entry)
+            library.MmsValue_delete(entry)
+            try:
+                self._set(control, _ENTRY_ID)
+            except MmsClientError:
+                if not self._client.connected:
+                    raise
+                resumed = False
+        library.ClientReportControlBlock_setRptEna(control, True)
+        self._set(control, _RPT_ENA)
+        return resumed
+
+    def _set(self, control: int, members: int) -> None:
+        self._client.call("setRCBValues", self.block, control, members, True)
+
+    def close(self) -> None:
+        """Disable the block, so that others may have it.
+
+        Raises:
+            MmsClientError: the server did not answer to it.
+        """
+        self._release()
+        self._client.write(self.block.replace(".", "$") + "$RptEna", data=False)
+
+    def _release(self) -> None:
+        client = self._client
+        client.forget(self._release)
+        with client.held(self.block) as handle:
+            client.library.IedConnection_uninstallReportHandler(handle, self.block.encode())
+            client.report_ids.discard(self._rptID)
+
+    def _receive(self, _: int, report: int) -> None:
+        """In the library's thread: what is not copied here is gone afterwards."""
+        self._take(_copy(self._client.library, report, self.block, self.members))
+
+
+def _copy(library: Any, report: int, block: str, members: list[str]) -> Report:
+    values: dict[str, Data | Cause] = {}
+    reasons: dict[str, str] = {}
+    given = library.ClientReport_getDataSetValues(report)
+    count = library.MmsValue_getArraySize(given) if given else 0
+    for place, member in enumerate(members[:count]):
+        reason = library.ClientReport_getReasonForInclusion(report, place)
+        if reason:
+            values[member] = to_data(library, library.MmsValue_getElement(given, place))
+            reasons[member] = _REASONS.get(reason, f"reason {reason}")
+    return Report(
+        block,
+        _text(library.ClientReport_getRptId(report)),
+        octet_string(library, library.ClientReport_getEntryId(report)),
+        library.ClientReport_getSeqNum(report) if library.ClientReport_hasSeqNum(report) else None,
+        library.ClientReport_getTimestamp(report) if library.ClientReport_hasTimestamp(report) else None,
+        bool(library.ClientReport_hasBufOvfl(report) and library.ClientReport_getBufOvfl(report)),
+        values,
+        reasons,
+    )
+
+
+def _text(octets: bytes | None) -> str:
+    return (octets or b"").decode("utf-8", "replace")

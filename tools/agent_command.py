@@ -37,6 +37,9 @@ _ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 
 _Ied = Annotated[str, Parameter(help="The agent's name in the SCD.")]
 _Root = Annotated[Path, Parameter(help="Folder in which each agent has one of its name.")]
+Interfaces = Annotated[
+    list[str], Parameter(help="Ethernet interface for GOOSE; a second one where there are two separate networks.")
+]
 _Json = Annotated[bool, Parameter(name="--json", help="Print the result as JSON.")]
 _Origin = Annotated[Literal["bay", "station", "remote"], Parameter(help="Where the order comes from.")]
 _Event = Annotated[tuple[int, int], Parameter(help="Declaring switch and counter, as the status shows it.")]
@@ -47,7 +50,7 @@ def run(
     *,
     scd: Annotated[Path, Parameter(help="The SCD.")],
     ied: _Ied,
-    interface: Annotated[str, Parameter(help="Ethernet interface for GOOSE.")],
+    interface: Interfaces,
     site: Annotated[
         Path | None, Parameter(help="The site file; else the TOML beside the SCD of the same name.")
     ] = None,
@@ -68,7 +71,7 @@ def run(
     folder.mkdir(mode=0o750, parents=True, exist_ok=True)
     settings = AgentProcessSettings(
         agent=agent,
-        interface=interface,
+        interfaces=tuple(interface),
         state=str(folder / "state"),
         journal=str(folder / "journal.jsonl"),
         inputs=str(folder / "inputs"),
@@ -99,7 +102,7 @@ def agent_settings(scd: Path, ied: str, site: Path | None) -> AgentSettings:
 def print_unit(
     *,
     scd: Annotated[Path, Parameter(help="The SCD.")],
-    interface: Annotated[str, Parameter(help="Ethernet interface for GOOSE.")],
+    interface: Interfaces,
     site: Annotated[
         Path | None, Parameter(help="The site file; else the TOML beside the SCD of the same name.")
     ] = None,

@@ -40,12 +40,10 @@ from ied_agents.dflisr.stored import Record, StoredRecordError, from_json, to_js
 from ied_agents.process.inputs import MAX_DATAGRAM, ProcessMessageError, decode_inputs, encode_command
 from ied_agents.runtime import realtime
 from ied_agents.runtime.access import CREDENTIALS_SPACE, AccessError, Gatekeeper, attend, writer_of
-from ied_agents.runtime.af_packet import FRAMES_AT_ONCE, AfPacketLink
 from ied_agents.runtime.clock import time_quality
 from ied_agents.runtime.durable import DurableFile, DurableFileError, DurableWriter, StateMissing
 from ied_agents.runtime.journal import Journal
-from ied_agents.runtime.link import LinkError
-from ied_agents.runtime.lossy_link import LossyLink
+from ied_agents.runtime.lans import Lans
 from ied_agents.runtime.operator_client import answers_folder
 from ied_agents.runtime.service_manager import ServiceManager
 from ied_agents.runtime.settings import AgentProcessSettings, AgentSettingsError
@@ -98,7 +96,7 @@ class AgentProcess:
 
     Args:
         settings: of this process.
-        links: already open: one for whose frames the process is woken, one at which it looks when it has time.
+        lans: already open.
         endpoints: the sockets for the process's snapshots (None where that is a relay) and for an operator, open.
         gatekeeper: knows who may ask for what.
         file: durable state; the record of this process is already in it.
@@ -110,7 +108,7 @@ class AgentProcess:
     def __init__(
         self,
         settings: AgentProcessSettings,
-        links: tuple[AfPacketLink | LossyLink, ...],
+        lans: Lans,
         endpoints: tuple[socket.socket | None, socket.socket],
         gatekeeper: Gatekeeper,
         file: DurableFile,
@@ -120,7 +118,7 @@ class AgentProcess:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._settings = settings
-        self._link, self._leisure = links
+        self._lans = lans
         self._loop = loop
         self._inputs, self._operator = endpoints
         self._gatekeeper = gatekeeper
@@ -131,14 +129,12 @@ class AgentProcess:
         self._sequence = 0
         self._unanswered: deque[tuple[int, dict[str, Any], _Asked]] = deque(maxlen=_MOST_UNANSWERED)
         self._timer: asyncio.TimerHandle | None = None
-        self._link_down = False
         self._unsaved = False
-        self._backlog = False
         self._stopped = False
         self._counters = _Counters()
         self._submitted: dict[int, float] = {}
         self._published: tuple[AgentState | None, LoadState | None] = (None, None)
-        self._station = Station(settings.agent, record, unclean=unclean, mac=self._link.mac, now=loop.time())
+        self._station = Station(settings.agent, record, unclean=unclean, mac=lans.mac, now=loop.time())
         self._check_clock()
 
     def start(self, refused: list[str]) -> None:
@@ -151,7 +147,7 @@ class AgentProcess:
         if self._inputs is not None:
             self._loop.add_reader(self._inputs, self._pump)
         self._loop.add_reader(self._operator, self._serve_operator)
-        self._loop.add_reader(self._link.fileno(), self._pump)
+        self._lans.wake(lambda fd: self._loop.add_reader(fd, self._pump), self._loop.remove_reader)
         self._pump()
 
     def stop(self) -> None:
@@ -165,8 +161,7 @@ class AgentProcess:
         self._journal.record("stopped", self._loop.time(), ied=self._settings.agent.ied)
         if self._writer.close():  # else its thread still has the journal
             self._journal.close()
-        self._link.close()
-        self._leisure.close()
+        self._lans.close()
         for endpoint, path in (
             (self._inputs, self._settings.inputs),
             (self._operator, self._settings.operator),
@@ -191,28 +186,22 @@ class AgentProcess:
         self._arm()
         self._station.prepare()
         self._note_published(now)
+        for note in self._lans.look(now):
+            self._journal.record(note.kind, now, **note.detail)
 
     def _fetch(self, now: float) -> None:
-        try:
-            for _ in range(FRAMES_AT_ONCE):
-                # One by one: the first may ask for something at once.
-                frames = self._link.receive(1)
-                if not frames:
-                    break
-                self._station.receive_frame(frames[0], now)
-                utc_ns = time.time_ns()
-                tripping = self._station.react(now, utc_ns)
-                if tripping is not None:
-                    # Others wait for the word, the switch takes its time: the order follows.
-                    self._send(tripping, now)
-                    self._carry_out(self._station.trip(now, utc_ns), now)
-            # These have waited already; the order within a stream is its numbers' business.
-            waited = self._leisure.receive()
-            self._backlog = len(waited) >= FRAMES_AT_ONCE
-            for frame in waited:
-                self._station.receive_frame(frame, now)
-        except LinkError as error:
-            self._link_failed(error, now)
+        # One by one: the first may ask for something at once.
+        for frame in self._lans.prompt(now):
+            self._station.receive_frame(frame, now)
+            utc_ns = time.time_ns()
+            tripping = self._station.react(now, utc_ns)
+            if tripping is not None:
+                # Others wait for the word, the switch takes its time: the order follows.
+                self._send(tripping, now)
+                self._carry_out(self._station.trip(now, utc_ns), now)
+        # These have waited already; the order within a stream is its numbers' business.
+        for frame in self._lans.others(now):
+            self._station.receive_frame(frame, now)
         if self._inputs is None:
             return
         for _ in range(_DATAGRAMS_AT_ONCE):
@@ -237,11 +226,7 @@ class AgentProcess:
 
     def _send(self, frame: bytes, now: float) -> None:
         self._counters.frames_sent += 1
-        try:
-            self._link.send(frame)
-            self._link_down = False
-        except LinkError as error:
-            self._link_failed(error, now)
+        self._lans.send(frame, now)
 
     def _note_published(self, now: float) -> None:
         """For whoever shows what this agent says to others: every state, with its time, in order."""
@@ -267,16 +252,10 @@ class AgentProcess:
         except OSError as error:
             self._journal.record("order not delivered", self._loop.time(), order=command.operation, why=str(error))
 
-    def _link_failed(self, error: LinkError, now: float) -> None:
-        # A link that is down is reported once; the publishers go on and are heard as soon as it is up again.
-        if not self._link_down:
-            self._link_down = True
-            self._journal.record("link failed", now, why=str(error))
-
     def _arm(self) -> None:
         now = self._loop.time()
         look = LOOK_ALERT_S if self._station.agent.alert(now) else LOOK_QUIET_S
-        due = min(self._station.next_deadline, now + (0.0 if self._backlog else look))
+        due = min(self._station.next_deadline, now + (0.0 if self._lans.backlog else look))
         if self._timer is not None:
             if now < self._timer.when() <= due:
                 return
@@ -424,6 +403,7 @@ class AgentProcess:
             "journal_lost": self._journal.lost,
             "journal_failures": self._journal.failures,
             "streams": self._station.counters(),
+            "interfaces": {name: asdict(counted) for name, counted in self._lans.counters().items()},
         }
 
     def _values(self) -> dict[str, Any]:
@@ -431,6 +411,22 @@ class AgentProcess:
         return {
             **({} if fast is None else wire.changed(None, fast)),
             **({} if slow is None else wire.changed_load(None, slow)),
+        }
+
+    def _interfaces(self) -> dict[str, dict[str, Any]]:
+        """Of each interface whether it works, why not, and who is not heard on it."""
+        agent = self._settings.agent
+        feeder = agent.config.feeder
+        names = {
+            bytes.fromhex(stream.mac): feeder.by_number[number].ied
+            for number, peer in agent.peers.items()
+            for stream in (peer.fast, peer.slow)
+        }
+        if agent.relay is not None:
+            names |= {bytes.fromhex(stream.mac): "relay" for stream in agent.relay.streams}
+        return {
+            interface: {"works": not why, "why": why, "not_heard": sorted({names[address] for address in missing})}
+            for interface, (why, missing) in self._lans.standing(self._loop.time()).items()
         }
 
     def _status(self) -> dict[str, Any]:
@@ -454,6 +450,7 @@ class AgentProcess:
             "unproven": own.unproven,
             "tags": dict(record.tags),
             "events": [list(event) for event in sorted(self._station.agent.held_events())],
+            "interfaces": self._interfaces(),
             "not_heard": sorted(
                 situation.feeder.by_number[number].ied
                 for number, view in situation.views.items()
@@ -469,11 +466,6 @@ def _origin(data: dict[str, Any]) -> Origin:
 def _outcome(refusal: Reason) -> dict[str, Any]:
     """A switch operates later than the answer: what is accepted is under way, and its end is in the status."""
     return {"done": True} if refusal is Reason.NONE else {"done": False, "why": refusal.name}
-
-
-def _open_link(settings: AgentProcessSettings, addresses: list[bytes]) -> AfPacketLink | LossyLink:
-    packets = AfPacketLink(settings.interface, addresses, tags=False)  # which nothing here asks for
-    return LossyLink(packets, settings.receive_loss) if settings.receive_loss else packets
 
 
 def _datagram_socket(path: str, mode: int) -> socket.socket:
@@ -529,14 +521,21 @@ def main(arguments: list[str]) -> int:
         settings = AgentProcessSettings.from_json(Path(arguments[0]).read_text(encoding="utf-8"))
         gatekeeper = Gatekeeper(settings.agent.access)
         file, record, unclean = open_state(Path(settings.state), int(time.time()))
-        links = tuple(_open_link(settings, addresses) for addresses in settings.agent.addresses())
+        agent = settings.agent
+        lans = Lans(
+            settings.interfaces,
+            agent.addresses(),
+            silent_s=agent.longest_silence_s(),
+            loss=settings.receive_loss,
+            now=time.monotonic(),
+        )
         inputs = _datagram_socket(settings.inputs, 0o600) if settings.agent.relay is None else None
         endpoints = (inputs, _operator_socket(settings.operator))
     except (AccessError, AgentSettingsError, DurableFileError, StoredRecordError, OSError) as error:
         print(f"{arguments[0]}: {error}", file=sys.stderr)
         return 2
     with asyncio.Runner() as runner:
-        return runner.run(_serve(settings, links, endpoints, gatekeeper, file, record, unclean=unclean))
+        return runner.run(_serve(settings, lans, endpoints, gatekeeper, file, record, unclean=unclean))
 
 
 def _stay_watched(loop: asyncio.AbstractEventLoop, manager: ServiceManager, every_s: float) -> None:
@@ -546,7 +545,7 @@ def _stay_watched(loop: asyncio.AbstractEventLoop, manager: ServiceManager, ever
 
 async def _serve(
     settings: AgentProcessSettings,
-    links: tuple[AfPacketLink | LossyLink, ...],
+    lans: Lans,
     endpoints: tuple[socket.socket | None, socket.socket],
     gatekeeper: Gatekeeper,
     file: DurableFile,
@@ -567,7 +566,7 @@ async def _serve(
     loop.set_exception_handler(failed)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    process = AgentProcess(settings, links, endpoints, gatekeeper, file, record, unclean=unclean, loop=loop)
+    process = AgentProcess(settings, lans, endpoints, gatekeeper, file, record, unclean=unclean, loop=loop)
     refused = [f"{refusal.name}: {refusal.reason}" for refusal in realtime.apply(settings.realtime)]
     process.start(refused)
     print(

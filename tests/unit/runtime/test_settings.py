@@ -26,7 +26,7 @@ def agents():
 def settings(agents):
     return AgentProcessSettings(
         agent=agents[3],
-        interface="eth0",
+        interfaces=("eth0", "eth1"),
         state="3.state",
         journal="3.jsonl",
         inputs="3.inputs",
@@ -66,7 +66,7 @@ def test_a_process_comes_back_from_its_document(settings):
 def test_the_document_is_plain_json_without_gaps(settings):
     document = json.loads(settings.to_json())
     assert set(document) == {
-        *("interface", "state", "journal", "inputs", "process", "operator", "receive_loss", "realtime", "agent")
+        *("interfaces", "state", "journal", "inputs", "process", "operator", "receive_loss", "realtime", "agent")
     }
     assert document["agent"]["number"] == 3
     assert len(document["agent"]["switches"]) == 10
@@ -83,7 +83,7 @@ def broken(settings, path, change):
 
 PEER = ("agent", "peers", "4")
 MEMBERS = [
-    ("interface",),
+    ("interfaces",),
     ("state",),
     ("journal",),
     ("inputs",),
@@ -126,7 +126,11 @@ def test_a_missing_member_is_refused_by_name(settings, path):
 
 
 WRONG = [
-    (("interface",), ""),
+    (("interfaces",), "eth0"),
+    (("interfaces",), []),
+    (("interfaces",), [""]),
+    (("interfaces",), ["eth0", "eth0"]),
+    (("interfaces",), ["eth0", "eth1", "eth2"]),
     (("state",), None),
     (("journal",), 5),
     (("operator",), ["a"]),

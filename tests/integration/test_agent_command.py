@@ -131,6 +131,10 @@ def test_its_metrics_are_printed_and_one_that_is_down_is_down(running, flisr):
     streams = {s.labels["gocbRef"] for s in found["flisr_goose_frames"]}
     assert len(streams) == 18
     assert "F1Q1FLISR/LLN0$GO$gcbFast" in streams
+    assert [(s.labels["interface"], s.value) for s in found["flisr_interface_works"]] == [("eth0", 1.0)]
+    counted = {s.labels["what"]: s.value for s in found["flisr_interface_frames"]}
+    assert counted["sent"] > 0
+    assert counted["received"] == counted["copies"] == counted["not_sent"] == counted["lost"] == 0
 
 
 def test_its_metrics_are_scraped(running, root):

@@ -1,6 +1,7 @@
 """``flisr doctor``: whether an agent could do its work on this machine and at this interface, before it is started.
 
-It only looks: it sends nothing, and what it writes beside the agent's state to time the disk it takes away again.
+It only looks: it sends nothing unless it is asked to (``--probe``, ``--echo``), and what it writes beside the agent's
+state to time the disk it takes away again.
 """
 
 from __future__ import annotations
@@ -8,10 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
+import signal
+import sys
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations
 from typing import TYPE_CHECKING, Annotated, Final
@@ -20,6 +24,7 @@ from cyclopts import Parameter
 
 from ied_agents.dflisr import wire
 from ied_agents.dflisr.stored import StoredRecordError, from_json
+from ied_agents.goose.frame import format_mac
 from ied_agents.goose.subscriber import Receiver, Subscriber
 from ied_agents.iec61850.utctime import TimeQuality
 from ied_agents.runtime import realtime
@@ -27,9 +32,12 @@ from ied_agents.runtime.access import AccessError, Gatekeeper
 from ied_agents.runtime.af_packet import AfPacketLink
 from ied_agents.runtime.clock import time_quality
 from ied_agents.runtime.durable import DurableFile, DurableFileError, StateLocked, StateMissing
+from ied_agents.runtime.journal import JournalError
 from ied_agents.runtime.link import LinkError
 from ied_agents.runtime.realtime import RealTimeHelp
-from tools.agent_command import ROOT, agent_settings
+from tools import doctor_probe
+from tools.agent_command import ROOT, Interfaces, agent_settings
+from tools.pickups import pickups, spreads_ns
 
 if TYPE_CHECKING:
     from ied_agents.dflisr.records import AgentState, LoadState
@@ -41,6 +49,8 @@ _RECORD: Final = bytes(2048)
 """About as large as an agent's record."""
 _SLOW_DISK_S: Final = 0.05
 """Two syncs lie on the way to a grant, which shall come within 0.1 s."""
+_SAME_EVENT: Final = 4
+"""Detection times: what is picked up later has another cause, for the agents too."""
 
 
 class Verdict(StrEnum):
@@ -64,7 +74,7 @@ def doctor(
     *,
     scd: Annotated[Path, Parameter(help="The SCD.")],
     ied: Annotated[str, Parameter(help="The agent's name in the SCD.")],
-    interface: Annotated[str, Parameter(help="Ethernet interface for GOOSE.")],
+    interface: Interfaces,
     site: Annotated[
         Path | None, Parameter(help="The site file; else the TOML beside the SCD of the same name.")
     ] = None,
@@ -73,15 +83,28 @@ def doctor(
         int, Parameter(help="As the agent will be run: SCHED_FIFO priority, memory locked; 0: neither.")
     ] = 0,
     seconds: Annotated[float, Parameter(help="How long to listen and to time.")] = 5.0,
+    probe: Annotated[
+        bool,
+        Parameter(
+            help="Send probes, 100 a second, and time the answers; needs --echo on another machine.", negative=""
+        ),
+    ] = False,
+    echo: Annotated[
+        bool, Parameter(help="Only answer the probes of other machines, until interrupted.", negative="")
+    ] = False,
     as_json: Annotated[bool, Parameter(name="--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Examine machine, interface, clock, disk, state and subscriptions of one agent.
+    """Examine machine, interfaces, clock, disk, state, subscriptions and detection time of one agent.
 
     Exit status 1 if it could not work.
     """
     settings = agent_settings(scd, ied, site)
+    if echo:
+        _echo(settings, interface, fifo)
+        return
     machine = [_realtime(fifo), _clock(), _access(settings), *_disk(root / ied)]
-    findings = [*machine, *_line(settings, interface, seconds)]
+    lines, slowest_s = _lines(settings, interface, seconds, probe=probe)
+    findings = [*machine, *lines, _detection(settings.config.detection_time_s, root, slowest_s)]
     worst = max((finding.verdict for finding in findings), key=list(Verdict).index)
     if as_json:
         print(json.dumps({"verdict": worst, "findings": [asdict(finding) for finding in findings]}, indent=1))
@@ -169,6 +192,34 @@ def _state(path: Path) -> Finding:
 
 
 # -- line -----------------------------------------------------------------------------------------------------------
+
+
+def _lines(
+    settings: AgentSettings, interfaces: list[str], seconds: float, *, probe: bool
+) -> tuple[list[Finding], float | None]:
+    """What is found at each interface, and the longest hop of all, s."""
+    found: list[list[Finding]] = []
+    hops: list[float] = []
+    for interface in interfaces:
+        each = _line(settings, interface, seconds)
+        if all(finding.what != "interface" or finding.verdict is not Verdict.BAD for finding in each):
+            finding, hop_s = _hop(settings, interface, seconds, probe=probe)
+            each.append(finding)
+            hops += () if hop_s is None else (hop_s,)
+        found.append(each)
+    if len(interfaces) > 1:
+        found = [
+            [replace(finding, said=_named(interface, finding.said)) for finding in each]
+            for interface, each in zip(interfaces, found, strict=True)
+        ]
+    if any(all(finding.verdict is not Verdict.BAD for finding in each) for each in found):
+        # One of two is enough to work.
+        found = [[replace(f, verdict=Verdict.LOOK) if f.verdict is Verdict.BAD else f for f in each] for each in found]
+    return [finding for each in found for finding in each], max(hops, default=None)
+
+
+def _named(interface: str, said: str) -> str:
+    return said if interface in said else f"{interface}: {said}"
 
 
 def _line(settings: AgentSettings, interface: str, seconds: float) -> list[Finding]:
@@ -263,3 +314,83 @@ def _streams(settings: AgentSettings, receiver: Receiver) -> list[Finding]:
     if not findings:
         findings.append(Finding("streams", Verdict.GOOD, f"all {every} heard"))
     return findings
+
+
+# -- detection time ---------------------------------------------------------------------------------------------------
+
+
+def _hop(settings: AgentSettings, interface: str, seconds: float, *, probe: bool) -> tuple[Finding, float | None]:
+    """How long a frame takes from process to process, and that in s."""
+    if not probe:
+        said = "not known yet: start doctor with --echo on another machine of this network, then here with --probe"
+        return Finding("hop", Verdict.LOOK, said), None
+    try:
+        hops = asyncio.run(doctor_probe.measure(interface, settings.own.fast, seconds))
+    except LinkError as error:
+        return Finding("hop", Verdict.LOOK, f"not known yet: {error.strerror or error}"), None
+    if not hops.taken_s:
+        said = (
+            f"not known yet: nobody answered {hops.sent} probes: start doctor with --echo on another machine; the"
+            f" switches must pass {format_mac(doctor_probe.ASKED)} and {format_mac(doctor_probe.ANSWERED)}"
+        )
+        return Finding("hop", Verdict.LOOK, said), None
+    median_s, most_s = hops.quantile_s(0.5), hops.quantile_s(0.999)
+    said = f"{1e3 * median_s:.2f} ms at the median, 99.9 % of {len(hops.taken_s)} at most {1e3 * most_s:.2f} ms"
+    lost = hops.sent - len(hops.taken_s)
+    if lost:
+        return Finding("hop", Verdict.LOOK, f"{said}; {lost} of {hops.sent} were lost: cable, switch or load"), most_s
+    if most_s > settings.config.detection_time_s:
+        said += (
+            ", longer than the detection time: use --fifo on both machines; look at the switches' load and priorities"
+        )
+        return Finding("hop", Verdict.LOOK, said), most_s
+    return Finding("hop", Verdict.GOOD, said), most_s
+
+
+def _detection(detection_time_s: float, root: Path, hop_s: float | None) -> Finding:
+    """Whether the detection time covers what was measured: how far apart pickups are, and a hop from the relay."""
+    detection = f"the detection time is {1e3 * detection_time_s:g} ms"
+    try:
+        found = pickups(sorted(root.glob("*/journal.jsonl")))
+    except (OSError, JournalError) as error:
+        return Finding("detection time", Verdict.LOOK, f"not known yet: {error}")
+    spreads = spreads_ns(found, round(_SAME_EVENT * 1e9 * detection_time_s))
+    if not spreads:
+        said = f"not known yet: no event that two agents of this machine picked up is in their journals; {detection}"
+        return Finding(
+            "detection time", Verdict.LOOK, said + ": inject current into two switches at once, or wait for one"
+        )
+    needed_s = max(spreads) / 1e9 + (hop_s or 0.0)
+    said = f"pickups of one event were at most {max(spreads) / 1e6:.2f} ms apart in {len(spreads)} events"
+    said += f", and a hop takes {1e3 * hop_s:.2f} ms; {detection}" if hop_s else f"; {detection}"
+    if needed_s <= detection_time_s:
+        return Finding("detection time", Verdict.GOOD, f"good: {said}")
+    longer_ms = math.ceil(1.25e3 * needed_s)
+    way_out = f"set detection_time_ms = {longer_ms} in the site file, if the clocks of these processes agree"
+    return Finding("detection time", Verdict.LOOK, f"too tight: {said}: {way_out}")
+
+
+def _echo(settings: AgentSettings, interfaces: list[str], fifo: int) -> None:
+    """Answer probes until SIGINT or SIGTERM."""
+
+    async def serve() -> None:
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        stopped = loop.create_task(stop.wait())
+        answering = [loop.create_task(doctor_probe.answer(name, settings.own.fast)) for name in interfaces]
+        print(f"answering the probes of other machines on {', '.join(interfaces)}; interrupt to end", flush=True)
+        done, left = await asyncio.wait([stopped, *answering], return_when=asyncio.FIRST_COMPLETED)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        for task in done:
+            task.result()
+
+    _realtime(fifo)
+    try:
+        asyncio.run(serve())
+    except LinkError as error:
+        print(error.strerror or error, file=sys.stderr)
+        raise SystemExit(1) from None

@@ -97,10 +97,8 @@ class AfPacketLink:
         try:
             index = socket.if_nametoindex(self.interface)
         except OSError as error:
-            names = ", ".join(name for _, name in socket.if_nameindex())
-            raise LinkError(
-                errno.ENODEV, f"there is no interface {self.interface}; there are: {names or 'none'}"
-            ) from error
+            said = f"there is no interface {self.interface}; there are: {_interface_names()}"
+            raise LinkError(errno.ENODEV, said) from error
         self.mac = self._request(_SIOCGIFHWADDR)[18:24]
         if not int.from_bytes(self._request(_SIOCGIFFLAGS)[16:18], "little") & _IFF_UP:
             raise LinkError(errno.ENETDOWN, f"interface {self.interface} is down: ip link set {self.interface} up")
@@ -185,6 +183,13 @@ class AfPacketLink:
     def close(self) -> None:
         """Close the socket; harmless when repeated."""
         self._socket.close()
+
+
+def _interface_names() -> str:
+    try:
+        return ", ".join(name for _, name in socket.if_nameindex()) or "none"
+    except OSError:  # a service whose unit leaves it no netlink sockets
+        return "not for this process to see"
 
 
 def _with_tag(frame: bytes, ancillary: list[tuple[int, int, bytes]]) -> bytes:

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 LOOK_S: Final = 0.5
 """How often each interface is judged, and one that is gone is looked for."""
 BACK_S: Final = 1.0
-"""An interface is back when it has been heard, and could be used, for so long: one that comes and goes says little."""
+"""An interface is back when it has worked for so long."""
+_CALM_S: Final = 60.0
+"""One that is lost sooner than this after it came back must work twice as long the next time, up to this long: what
+comes and goes says little."""
 _FIRST_COPIES: Final = 256
 """Frames remembered until their copy comes: those of some seconds without, of some 0.1 s with a fault in the system."""
 
@@ -63,13 +66,14 @@ class LanHealth:
         self.why = ""
         self._silent_s = silent_s
         self._since = now
-        self._failed_at = -math.inf
+        self._failed_at = self._bad_at = self._back_at = -math.inf
+        self._back_s = BACK_S
         self._told = False
 
     def failed(self, why: str, now: float) -> None:
         """It could not be used just now."""
         self.why = why
-        self._failed_at = now
+        self._failed_at = self._bad_at = now
 
     def judge(self, heard_at: float, now: float) -> bool:
         """Look at it again; call this often.
@@ -82,12 +86,18 @@ class LanHealth:
             Whether it was lost, or has come back, since the last call.
         """
         silent = now - max(heard_at, self._since) > self._silent_s
-        if silent and not self.why:
-            self.failed(f"nothing heard for {self._silent_s:g} s", now)
-        elif self.why and not silent and heard_at > self._failed_at and now - self._failed_at >= BACK_S:
+        if silent:
+            self._bad_at = now
+            if now - self._failed_at > self._silent_s:
+                self.why = f"nothing heard for {self._silent_s:g} s"
+        elif self.why and heard_at > self._bad_at and now - self._bad_at >= self._back_s:
             self.why = ""
         news = self._told is not bool(self.why)
         self._told = bool(self.why)
+        if news and self.why:
+            self._back_s = min(2 * self._back_s, _CALM_S) if now - self._back_at < _CALM_S else BACK_S
+        elif news:
+            self._back_at = now
         return news
 
 
@@ -113,7 +123,7 @@ class _Lan:
         self._index = 0
 
     def open(self) -> None:
-        """Raises LinkError."""
+        """Raises OSError."""
         links: list[AfPacketLink | LossyLink] = []
         try:
             for addresses in self._addresses:
@@ -200,11 +210,11 @@ class Lans:
         self._add: Callable[[int], object] = _nobody
         self._remove: Callable[[int], object] = _nobody
         macs: list[bytes] = []
-        problems: list[LinkError] = []
+        problems: list[OSError] = []
         for lan in self._lans:
             try:
                 lan.open()
-            except LinkError as error:
+            except OSError as error:
                 problems.append(error)
                 lan.health.failed(_said(error), now)
             else:
@@ -286,7 +296,7 @@ class Lans:
         if not lan.links:
             try:
                 lan.open()
-            except LinkError as error:
+            except OSError as error:
                 lan.health.failed(_said(error), now)
             else:
                 self._add(lan.links[0].fileno())
@@ -312,5 +322,5 @@ def _nobody(_: int) -> None:
     pass
 
 
-def _said(error: LinkError) -> str:
+def _said(error: OSError) -> str:
     return error.strerror or str(error)

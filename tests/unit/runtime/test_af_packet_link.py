@@ -172,6 +172,15 @@ def test_no_such_interface(hosts):
     assert caught.value.errno == errno.ENODEV
 
 
+def test_no_such_interface_where_the_others_may_not_be_listed(hosts, monkeypatch):
+    def forbidden():
+        raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+
+    monkeypatch.setattr(socket, "if_nameindex", forbidden)
+    with hosts.enter("left"), pytest.raises(LinkError, match="no interface eth7; there are: not for this process"):
+        AfPacketLink("eth7", [ONE])
+
+
 def set_up(hosts, host, *, up):
     with hosts.enter(host), socket.socket() as any_socket:
         request = struct.pack("16sH22x", HOST_INTERFACE.encode(), 0x1 if up else 0)

@@ -22,6 +22,7 @@ class Line:
     def __init__(self):
         self.index = {"eth0": 1, "eth1": 2}
         self.broken = {}
+        self.full = False
         self.links = []
         self.sent = {"eth0": [], "eth1": []}
 
@@ -32,6 +33,8 @@ class Line:
 
     def open(self, interface, addresses, *, tags):
         assert tags is False
+        if self.full:
+            raise OSError(errno.ENOBUFS, "no buffer space")
         link = Link(self, interface, addresses)
         self.links.append(link)
         return link
@@ -254,6 +257,16 @@ def test_one_that_is_made_anew_is_opened_anew(line, both):
     assert ("interface back", {"interface": "eth1"}) in run(line, both, 3.0, 6.0)
 
 
+def test_one_that_cannot_be_opened_for_another_reason_stops_nothing(line, both):
+    run(line, both, 0.0, 1.0)
+    line.broken["eth1"] = True
+    line.index["eth1"] = 9
+    line.full = True
+    told_now = run(line, both, 1.0, 3.0, alive=("eth0",))
+    assert [kind for kind, _ in told_now] == ["interface lost"]
+    assert both.standing(3.0)["eth1"][0] == "no buffer space"
+
+
 def test_without_any_interface_there_is_no_agent(line):
     line.index.clear()
     with pytest.raises(LinkError, match="there is no interface eth0; there is no interface eth1"):
@@ -275,3 +288,27 @@ def test_health_is_not_back_before_it_was_heard_for_a_while():
     assert not health.judge(1.4, 1.0 + BACK_S / 2)
     assert health.judge(2.9, 3.0)
     assert health.why == ""
+
+
+def test_what_can_be_used_again_and_is_silent_is_called_silent():
+    health = LanHealth(SILENT_S, 0.0)
+    health.failed("down", 4.0)
+    assert health.judge(0.0, 4.0)
+    assert not health.judge(0.0, 6.0)
+    assert health.why == "down"
+    assert not health.judge(0.0, 7.0)
+    assert health.why == "nothing heard for 2.5 s"
+
+
+def test_the_more_often_it_is_lost_the_longer_it_must_work_to_be_back():
+    health, lost, back, now = LanHealth(SILENT_S, 0.0), [], [], 0.0
+    while now < 600.0:
+        now += 0.5
+        # heard for 5 s, silent for 5 s
+        news = health.judge(now if now % 10 < 5 else 10 * (now // 10) + 5, now)
+        (lost if health.why else back).extend([now] * news)
+    assert 4 < len(lost) <= 10
+    assert len(back) in (len(lost), len(lost) - 1)
+    for tick in range(2 * 130):
+        health.judge(now + tick / 2, now + tick / 2)
+    assert health.why == "", "in the end it is back"

@@ -49,8 +49,8 @@ _RECORD: Final = bytes(2048)
 """About as large as an agent's record."""
 _SLOW_DISK_S: Final = 0.05
 """Two syncs lie on the way to a grant, which shall come within 0.1 s."""
-_SAME_EVENT: Final = 4
-"""Detection times: what is picked up later has another cause, for the agents too."""
+_SAME_EVENT_S: Final = 0.02
+"""So soon after the first pickup no breaker has opened, and whoever picks up sees the same fault current."""
 
 
 class Verdict(StrEnum):
@@ -354,7 +354,7 @@ def _detection(detection_time_s: float, root: Path, hop_s: float | None) -> Find
         found = pickups(sorted(root.glob("*/journal.jsonl")))
     except (OSError, JournalError) as error:
         return Finding("detection time", Verdict.LOOK, f"not known yet: {error}")
-    spreads = spreads_ns(found, round(_SAME_EVENT * 1e9 * detection_time_s))
+    spreads = spreads_ns(found, round(1e9 * max(_SAME_EVENT_S, detection_time_s)))
     if not spreads:
         said = f"not known yet: no event that two agents of this machine picked up is in their journals; {detection}"
         return Finding(

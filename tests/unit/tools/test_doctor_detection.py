@@ -96,13 +96,19 @@ def test_pickups_too_far_apart_are_too_tight_with_a_longer_time_proposed(detecti
     assert "set detection_time_ms = 5 in the site file" in said
 
 
+def test_pickups_that_the_agents_themselves_would_take_for_two_causes_are_too_tight(detection):
+    verdict, said = detection({"F1Q1": [0.0], "F1L2": [15.0]})
+    assert (verdict, said.partition(":")[0]) == ("look", "too tight")
+    assert "set detection_time_ms = 19" in said
+
+
 def test_a_hop_counts_too(detection):
     verdict, said = detection({"F1Q1": [0.0], "F1L2": [2.5]}, 0.0006)
     assert (verdict, said.partition(":")[0]) == ("look", "too tight")
     assert "set detection_time_ms = 4" in said
 
 
-@pytest.mark.parametrize("pickups_ms", [{}, {"F1Q1": []}, {"F1Q1": [0.0, 1.0, 700.0]}, {"F1Q1": [0.0], "F1L2": [12.1]}])
+@pytest.mark.parametrize("pickups_ms", [{}, {"F1Q1": []}, {"F1Q1": [0.0, 1.0, 700.0]}, {"F1Q1": [0.0], "F1L2": [20.1]}])
 def test_without_an_event_that_two_saw_it_is_not_known(detection, pickups_ms):
     verdict, said = detection(pickups_ms)
     assert (verdict, said.partition(":")[0]) == ("look", "not known yet")

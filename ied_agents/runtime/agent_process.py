@@ -13,8 +13,8 @@ An operator's requests are JSON datagrams, each answered to its sender once its 
 ``check`` says whether an ``operation``, open, close or mode, would be permitted now, ``values`` all that the agent
 publishes, by reference, and ``counters`` what the process has done since its start; ``status`` with ``"streams": true``
 says too how each stream stands that it hears (:meth:`Station.supervision`). ``close``, ``open``, ``check``, ``mode``
-and ``return`` may name their ``origin``: bay, station (if not given, but for ``mode``) or remote. Who may ask for what is
-:mod:`ied_agents.runtime.access`'s business; who did, and what became of it, is in the journal.
+and ``return`` may name their ``origin``: bay, station (if not given, but for ``mode``) or remote. Who may ask for what
+is :mod:`ied_agents.runtime.access`'s business; who did, and what became of it, is in the journal.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Account = Annotated[str, Field(pattern=r"^@?[^@:\s]+$")]
 
 
 class _Strict(BaseModel):
@@ -90,10 +91,11 @@ class SiteShared(_Strict):
 
 
 class SiteAccess(_Strict):
-    """``[access]``: local users who may operate and unlock, besides the agents' own user and root."""
+    """``[access]``: local users, and groups as ``@name``, with a right besides the agents' own user and root."""
 
-    operate: tuple[str, ...] = ()
-    unlock: tuple[str, ...] = ()
+    operate: tuple[_Account, ...] = ()
+    unlock: tuple[_Account, ...] = ()
+    tag: tuple[_Account, ...] = ()
 
 
 class SiteFile(_Strict):
@@ -301,7 +303,7 @@ def _agents(content: SiteFile, network: PrimaryNetwork, index: GooseIndex) -> di
             own=own[switch.iedName],
             peers=peers,
             relay=_relay(switch, content, network, index),
-            access=Access(content.access.operate, content.access.unlock),
+            access=Access(content.access.operate, content.access.unlock, content.access.tag),
         )
     return agents
 

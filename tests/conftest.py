@@ -57,12 +57,12 @@ def corpus() -> Path:
 
 @pytest.fixture
 def make_lab() -> Iterator[Callable[..., Lab]]:
-    """``make_lab("a", "b")``: a laboratory network with hosts of these names, taken down after the test."""
+    """``make_lab("a", "b", lans=1)``: a laboratory network with hosts of these names, taken down after the test."""
     with contextlib.ExitStack() as labs:
 
-        def make(*host_names: str) -> Lab:
+        def make(*host_names: str, lans: int = 1) -> Lab:
             try:
-                return labs.enter_context(Lab.open(host_names))
+                return labs.enter_context(Lab.open(host_names, lans))
             except LabUnavailable as obstacle:
                 _require(condition=False, reason=str(obstacle))
                 raise

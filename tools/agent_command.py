@@ -1,7 +1,8 @@
 """``flisr agent``: run one agent on this machine, look at it, and operate it.
 
 Everything of an agent lies in one folder: what it was told (``settings.json``), its durable state, its journal, and the
-sockets of its process and of its operators. Who may write in that folder may operate the switch.
+sockets of its process and of its operators. Who is in the folder's group may look; who may operate, unlock and tag,
+beside root and the agent's own user, ``[access]`` in the site file says.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ _ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 
 _Ied = Annotated[str, Parameter(help="The agent's name in the SCD.")]
 _Root = Annotated[Path, Parameter(help="Folder in which each agent has one of its name.")]
+Interfaces = Annotated[
+    list[str], Parameter(help="Ethernet interface for GOOSE; a second one where there are two separate networks.")
+]
 _Json = Annotated[bool, Parameter(name="--json", help="Print the result as JSON.")]
 _Origin = Annotated[Literal["bay", "station", "remote"], Parameter(help="Where the order comes from.")]
 _Event = Annotated[tuple[int, int], Parameter(help="Declaring switch and counter, as the status shows it.")]
@@ -46,7 +50,7 @@ def run(
     *,
     scd: Annotated[Path, Parameter(help="The SCD.")],
     ied: _Ied,
-    interface: Annotated[str, Parameter(help="Ethernet interface for GOOSE.")],
+    interface: Interfaces,
     site: Annotated[
         Path | None, Parameter(help="The site file; else the TOML beside the SCD of the same name.")
     ] = None,
@@ -67,7 +71,7 @@ def run(
     folder.mkdir(mode=0o750, parents=True, exist_ok=True)
     settings = AgentProcessSettings(
         agent=agent,
-        interface=interface,
+        interfaces=tuple(interface),
         state=str(folder / "state"),
         journal=str(folder / "journal.jsonl"),
         inputs=str(folder / "inputs"),
@@ -98,7 +102,7 @@ def agent_settings(scd: Path, ied: str, site: Path | None) -> AgentSettings:
 def print_unit(
     *,
     scd: Annotated[Path, Parameter(help="The SCD.")],
-    interface: Annotated[str, Parameter(help="Ethernet interface for GOOSE.")],
+    interface: Interfaces,
     site: Annotated[
         Path | None, Parameter(help="The site file; else the TOML beside the SCD of the same name.")
     ] = None,

@@ -74,6 +74,7 @@ class AgentCollector(Collector):
             yield counted
         yield from _stages(answers)
         yield from _streams(answers)
+        yield from _interfaces(answers)
 
     def _ask(self, ied: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
         try:
@@ -107,6 +108,23 @@ def _streams(answers: dict[str, tuple[dict[str, Any], dict[str, Any]]]) -> Itera
         for reference, counted in counters["streams"].items():
             for what, number in counted.items():
                 frames.add_metric([ied, reference, what], float(number))
+    yield frames
+
+
+def _interfaces(answers: dict[str, tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Metric]:
+    works = GaugeMetricFamily("flisr_interface_works", "1: usable, and somebody is heard.", labels=["ied", "interface"])
+    frames = CounterMetricFamily(
+        "flisr_interface_frames",
+        "Frames of an interface, by what became of them; how often it was lost.",
+        labels=["ied", "interface", "what"],
+    )
+    for ied, (status, counters) in answers.items():
+        for name, said in status["interfaces"].items():
+            works.add_metric([ied, name], float(said["works"]))
+        for name, counted in counters["interfaces"].items():
+            for what, number in counted.items():
+                frames.add_metric([ied, name, what], float(number))
+    yield works
     yield frames
 
 

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 CAPABILITIES: Final = ("CAP_NET_RAW", "CAP_SYS_NICE", "CAP_IPC_LOCK")
@@ -68,18 +69,19 @@ WantedBy=multi-user.target
 """
 
 
-def unit(scd: Path, interface: str, site: Path | None, user: str, fifo: int) -> str:
+def unit(scd: Path, interfaces: Sequence[str], site: Path | None, user: str, fifo: int) -> str:
     """The text of ``flisr-agent@.service``.
 
     Args:
         scd: absolute path of the SCD.
-        interface: Ethernet interface for GOOSE.
+        interfaces: Ethernet interfaces for GOOSE.
         site: absolute path of the site file; None for that beside the SCD.
         user: who runs it.
         fifo: SCHED_FIFO priority; 0 for the ordinary scheduler.
     """
     words = [sys.executable, "-P", "-m", "tools.cli", "agent", "run", "--ied", "%i"]
-    words += ["--scd", str(scd), "--interface", interface, "--fifo", str(fifo), "--root", "/var/lib/flisr"]
+    words += ["--scd", str(scd), *(word for name in interfaces for word in ("--interface", name))]
+    words += ["--fifo", str(fifo), "--root", "/var/lib/flisr"]
     if site is not None:
         words += ["--site", str(site)]
     command = " ".join(word if word == "%i" else shlex.quote(word).replace("%", "%%") for word in words)

@@ -347,7 +347,7 @@ class _Agent:
         document.write_text(
             AgentProcessSettings(
                 agent=settings,
-                interface=HOST_INTERFACE,
+                interfaces=(HOST_INTERFACE,),
                 state=str(room / "state"),
                 journal=str(room / "journal.jsonl"),
                 inputs=self._inputs,

@@ -195,6 +195,7 @@ def _running(agent: AgentSettings, folder: Path) -> Iterator[Step]:
         yield Step(part, "running", State.FAILED, str(error))
         return
     wrong = [f"does not hear {', '.join(status['not_heard'])}"] * bool(status["not_heard"])
+    wrong += [f"{name}: {said['why']}" for name, said in status["interfaces"].items() if not said["works"]]
     if status["held_until_confirmed"]:
         wrong.append("waits to be taken into service: flisr agent confirm")
     elif not status["ready"]:

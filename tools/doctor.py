@@ -23,6 +23,7 @@ from ied_agents.dflisr.stored import StoredRecordError, from_json
 from ied_agents.goose.subscriber import Receiver, Subscriber
 from ied_agents.iec61850.utctime import TimeQuality
 from ied_agents.runtime import realtime
+from ied_agents.runtime.access import AccessError, Gatekeeper
 from ied_agents.runtime.af_packet import AfPacketLink
 from ied_agents.runtime.clock import time_quality
 from ied_agents.runtime.durable import DurableFile, DurableFileError, StateLocked, StateMissing
@@ -79,7 +80,8 @@ def doctor(
     Exit status 1 if it could not work.
     """
     settings = agent_settings(scd, ied, site)
-    findings = [_realtime(fifo), _clock(), *_disk(root / ied), *_line(settings, interface, seconds)]
+    machine = [_realtime(fifo), _clock(), _access(settings), *_disk(root / ied)]
+    findings = [*machine, *_line(settings, interface, seconds)]
     worst = max((finding.verdict for finding in findings), key=list(Verdict).index)
     if as_json:
         print(json.dumps({"verdict": worst, "findings": [asdict(finding) for finding in findings]}, indent=1))
@@ -107,6 +109,15 @@ def _clock() -> Finding:
         said = "not synchronised: decisions do not need it, the times in reports and journals do; start NTP or PTP"
         return Finding("clock", Verdict.LOOK, said)
     return Finding("clock", Verdict.GOOD, f"synchronised to about 2^-{quality} s")
+
+
+def _access(settings: AgentSettings) -> Finding:
+    named = {name for right in asdict(settings.access).values() for name in right}
+    try:
+        Gatekeeper(settings.access)
+    except AccessError as error:
+        return Finding("access", Verdict.BAD, f"{error}: the agent does not start; add it, or mend [access]")
+    return Finding("access", Verdict.GOOD, f"{', '.join(sorted(named)) or 'nobody'} besides its own user and root")
 
 
 # -- disk -----------------------------------------------------------------------------------------------------------

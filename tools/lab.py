@@ -1,4 +1,4 @@
-"""A laboratory Ethernet: hosts around one bridge, each in a network namespace of its own.
+"""A laboratory Ethernet: hosts around a bridge, or two, each in a network namespace of its own.
 
 The namespaces have no name anywhere: this process holds them by file descriptor, so the kernel takes them,
 their interfaces and the bridge away when it ends, however it ends. Root, or who else has CAP_SYS_ADMIN and
@@ -31,6 +31,9 @@ _ETHERNET: Final = 1
 """Interface of the bridge, and the place to ``spawn`` a program beside it."""
 HOST_INTERFACE: Final = "eth0"
 """Interface of every host."""
+BRIDGES: Final = (BRIDGE, "br1")
+HOST_INTERFACES: Final = (HOST_INTERFACE, "eth1")
+"""By number of the network, where there are two."""
 MTU: Final = 1500
 
 _CLONE_NEWUSER: Final = 0x10000000
@@ -55,7 +58,7 @@ class LabUnavailable(Exception):  # noqa: N818 - it names a condition of the mac
 
 
 class Lab:
-    """A bridge and hosts with one interface each, joined by virtual cables.
+    """A bridge and hosts with one interface each, joined by virtual cables; all twice where two networks are asked for.
 
     The bridge neither speaks STP nor filters multicast, so it passes frames from the first moment. IPv6 is
     off, so that only what the hosts' programs send is on the wire.
@@ -66,7 +69,7 @@ class Lab:
         self._children: list[subprocess.Popen[bytes]] = []
 
     @classmethod
-    def open(cls, host_names: Sequence[str]) -> Self:
+    def open(cls, host_names: Sequence[str], lans: int = 1) -> Self:
         """Make the bridge and the hosts, all up.
 
         Where the caller lacks the rights, the whole process enters a user namespace, for good: it is root
@@ -74,6 +77,7 @@ class Lab:
 
         Args:
             host_names: what to call the hosts; they differ from each other and from ``BRIDGE``.
+            lans: how many separate networks join them, 1 or 2.
 
         Raises:
             LabUnavailable: the machine does not let this process have network namespaces.
@@ -91,7 +95,7 @@ class Lab:
         try:
             for name in (BRIDGE, *host_names):
                 lab._namespaces[name] = _new_namespace()
-            lab._wire(list(host_names))
+            lab._wire(list(host_names), lans)
         except BaseException as error:
             lab.close()
             if isinstance(error, OSError | NetlinkError):
@@ -131,6 +135,18 @@ class Lab:
         """Move the calling thread beside the bridge, where a capture on ``BRIDGE`` sees every frame."""
         return self.enter(BRIDGE)
 
+    def switch_lan(self, lan: int, *, on: bool) -> None:
+        """Cut a network, as if its switch had died: its hosts' interfaces stay up. Or mend it.
+
+        Args:
+            lan: its number, from 0.
+            on: whether it is to pass frames.
+        """
+        from pyroute2 import IPRoute  # noqa: PLC0415 - an extra
+
+        with self.bridge(), IPRoute() as route:
+            route.link("set", index=route.link_lookup(ifname=BRIDGES[lan])[0], state="up" if on else "down")
+
     def spawn(
         self,
         host: str,
@@ -165,37 +181,17 @@ class Lab:
         self._children.append(child)
         return child
 
-    def _wire(self, hosts: list[str]) -> None:
+    def _wire(self, hosts: list[str], lans: int) -> None:
         from pyroute2 import IPRoute  # noqa: PLC0415 - an extra
 
         for namespace in self._namespaces:
             with self.enter(namespace):
                 _disable_ipv6()
-        with self.bridge(), IPRoute() as route:
-            route.link(
-                "add",
-                ifname=BRIDGE,
-                kind="bridge",
-                address=_mac(0),
-                br_stp_state=0,
-                br_forward_delay=0,
-                br_mcast_snooping=0,
-            )
-            bridge = route.link_lookup(ifname=BRIDGE)[0]
-            for number, host in enumerate(hosts, 1):
-                cable = {
-                    "ifname": HOST_INTERFACE,
-                    "net_ns_fd": self._namespaces[host],
-                    "address": _mac(number),
-                    "mtu": MTU,
-                }
-                route.link("add", ifname=f"p{number}", kind="veth", mtu=MTU, peer=cable)
-                port = route.link_lookup(ifname=f"p{number}")[0]
-                route.link("set", index=port, master=bridge, state="up")
-            route.link("set", index=bridge, state="up")
+        for lan in range(lans):
+            self._wire_lan(hosts, lan)
         for host in hosts:
             with self.enter(host), IPRoute() as route:
-                for interface in ("lo", HOST_INTERFACE):
+                for interface in ("lo", *HOST_INTERFACES[:lans]):
                     route.link("set", index=route.link_lookup(ifname=interface)[0], state="up")
         # The bridge passes frames of a port only once the kernel has noticed its carrier.
         deadline = time.monotonic() + _CARRIER_S
@@ -206,6 +202,33 @@ class Lab:
                 if time.monotonic() > deadline:
                     raise LabUnavailable(f"the bridge's ports are not up after {_CARRIER_S:.0f} s")
                 time.sleep(0.005)
+
+    def _wire_lan(self, hosts: list[str], lan: int) -> None:
+        from pyroute2 import IPRoute  # noqa: PLC0415 - an extra
+
+        with self.bridge(), IPRoute() as route:
+            route.link(
+                "add",
+                ifname=BRIDGES[lan],
+                kind="bridge",
+                address=_mac(0, lan),
+                br_stp_state=0,
+                br_forward_delay=0,
+                br_mcast_snooping=0,
+            )
+            bridge = route.link_lookup(ifname=BRIDGES[lan])[0]
+            for number, host in enumerate(hosts, 1):
+                cable = {
+                    "ifname": HOST_INTERFACES[lan],
+                    "net_ns_fd": self._namespaces[host],
+                    "address": _mac(number, lan),
+                    "mtu": MTU,
+                }
+                name = f"{'pq'[lan]}{number}"
+                route.link("add", ifname=name, kind="veth", mtu=MTU, peer=cable)
+                port = route.link_lookup(ifname=name)[0]
+                route.link("set", index=port, master=bridge, state="up")
+            route.link("set", index=bridge, state="up")
 
 
 def _call(function: str, *arguments: int) -> None:
@@ -298,6 +321,6 @@ def _disable_ipv6() -> None:
             Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6").write_text("1", encoding="ascii")
 
 
-def _mac(number: int) -> str:
+def _mac(number: int, lan: int = 0) -> str:
     """Return a locally administered address, the same one in every run."""
-    return f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}"
+    return f"02:00:00:{lan:02x}:{number >> 8:02x}:{number & 255:02x}"

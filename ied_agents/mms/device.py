@@ -281,12 +281,15 @@ class Device:
         origin = _ORIGINS.get(request.orCat)
         if origin is None:
             return AddCause.BLOCKED_BY_SWITCHING_HIERARCHY, {}
+        said = {"origin": origin, "by": f"MMS {request.peer}", "orIdent": request.orIdent}
         try:
-            answer = ask(self._operator, {**what, "origin": origin, "by": f"MMS {request.peer}"}, patience_s=PATIENCE_S)
+            answer = ask(self._operator, {**what, **said}, patience_s=PATIENCE_S)
         except AgentLateError:
             return late, {}
         except AgentSilentError:
             return AddCause.BLOCKED_BY_HEALTH, {}
         if answer["done"]:
             return AddCause.NONE, answer
+        if answer.get("access") is False:
+            return AddCause.NO_ACCESS_AUTHORITY, answer
         return _cause(answer["why"]), answer

@@ -84,6 +84,7 @@ IedServer_setControlHandler - ptr ptr ptr ptr
 ControlAction_setAddCause - ptr int
 ControlAction_isSelect bool ptr
 ControlAction_getOrCat int ptr
+ControlAction_getOrIdent ptr ptr ptr
 ControlAction_getClientConnection ptr ptr
 ClientConnection_getPeerAddress str ptr
 MmsValue_newBoolean ptr bool

@@ -43,6 +43,7 @@ class ControlRequest:
         select: it selects (select before operate); else it operates.
         test: its Test flag.
         orCat: originator category (IEC 61850-7-3).
+        orIdent: who it says it is; nobody has proven it.
         peer: the client's address and port.
     """
 
@@ -51,6 +52,7 @@ class ControlRequest:
     select: bool
     test: bool
     orCat: int
+    orIdent: str
     peer: str
 
 
@@ -201,12 +203,15 @@ class MmsServer:
         library = self._library
         client = library.ControlAction_getClientConnection(action)
         peer = library.ClientConnection_getPeerAddress(client) if client else b""
+        length = ctypes.c_int(0)
+        identity = library.ControlAction_getOrIdent(action, ctypes.byref(length))
         return ControlRequest(
             reference,
             int(library.MmsValue_getBoolean(value)) if _is_boolean(library, value) else library.MmsValue_toInt64(value),
             bool(library.ControlAction_isSelect(action)),
             bool(test),
             library.ControlAction_getOrCat(action),
+            ctypes.string_at(identity, length.value).decode("utf-8", "replace") if identity else "",
             (peer or b"").decode("ascii", "replace"),
         )
 

@@ -1,11 +1,13 @@
 """Who may ask an agent for what: local users, by the kernel's word of who wrote the datagram.
 
-Everybody who reaches the operator's socket may look. To operate (open, close, tag, mode, authority, restore) and to
-unlock (unlock, confirm, return to normal) is for the agent's own user, for root, and for whom the site file names.
+Everybody who reaches the operator's socket may look. To operate (open, close, mode, authority, restore; tag too) and to
+unlock (unlock, confirm, return to normal) is for the agent's own user, for root, and for whom the site file names; it
+may name others who only tag.
 """
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import socket
@@ -19,23 +21,25 @@ if TYPE_CHECKING:
 _CREDENTIALS: Final = struct.Struct("iII")  # pid, uid, gid (unix(7))
 CREDENTIALS_SPACE: Final = socket.CMSG_SPACE(_CREDENTIALS.size)
 
-Right = Literal["operate", "unlock"]
+Right = Literal["operate", "unlock", "tag"]
 _RIGHTS: Final[dict[str, Right]] = {
-    **dict.fromkeys(("open", "close", "tag", "mode", "authority", "restore"), "operate"),
+    **dict.fromkeys(("open", "close", "mode", "authority", "restore"), "operate"),
+    "tag": "tag",
     **dict.fromkeys(("unlock", "confirm", "return"), "unlock"),
 }
 
 
 class AccessError(ValueError):
-    """A user that this machine does not know; the message names it."""
+    """A user or group that this machine does not know; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Names of the local users, besides the agent's own and root, who have a right."""
+    """Names of the local users, and groups as ``@name``, who have a right besides the agent's own user and root."""
 
     operate: tuple[str, ...] = ()
     unlock: tuple[str, ...] = ()
+    tag: tuple[str, ...] = ()
 
 
 class Gatekeeper:
@@ -45,38 +49,31 @@ class Gatekeeper:
         access: as the site file says.
 
     Raises:
-        AccessError: there is no such user.
+        AccessError: there is no such user or group.
     """
 
     def __init__(self, access: Access) -> None:
+        users = pwd.getpwall()
+        self._names = {user.pw_uid: user.pw_name for user in reversed(users)}
         always = {0, os.getuid()}
-        self._names = {uid: _name(uid) for uid in always}
+        operate = always | _uids(access.operate, users)
         self._may: dict[Right, set[int]] = {
-            "operate": always | self._uids(access.operate),
-            "unlock": always | self._uids(access.unlock),
+            "operate": operate,
+            "unlock": always | _uids(access.unlock, users),
+            "tag": operate | _uids(access.tag, users),
         }
 
-    def _uids(self, names: Iterable[str]) -> set[int]:
-        uids = set()
-        for name in names:
-            try:
-                uid = pwd.getpwnam(name).pw_uid
-            except KeyError:
-                raise AccessError(f"access: there is no user {name!r} on this machine") from None
-            self._names[uid] = name
-            uids.add(uid)
-        return uids
-
     def who(self, uid: int | None) -> str:
-        """A user for the journal: by name if that was looked up, else by number."""
+        """A user by name, or by number where he had none when the agent started."""
         return "nobody known" if uid is None else self._names.get(uid, f"uid {uid}")
 
     def refuse(self, request: object, uid: int | None) -> str:
-        """Why a user may not ask for this; empty if he may."""
+        """Why a user may not ask for this, of a check what it asks about; empty if he may."""
         right = _RIGHTS.get(request) if isinstance(request, str) else None
         if right is None or uid in self._may[right]:
             return ""
-        return f"{self.who(uid)} may not {right}: the site file's [access] names who may"
+        user = f"{self.who(uid)} (uid {uid})" if uid in self._names else self.who(uid)
+        return f"{user} may not {right}: the site file's [access] names who may"
 
 
 def attend(endpoint: socket.socket) -> None:
@@ -84,17 +81,27 @@ def attend(endpoint: socket.socket) -> None:
     endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
 
 
-def writer_of(ancillary: Iterable[tuple[int, int, bytes]]) -> int | None:
-    """The uid of who wrote a datagram; None if the kernel does not say."""
+def writer_of(ancillary: Iterable[tuple[int, int, bytes]]) -> tuple[int | None, int]:
+    """Uid and process of who wrote a datagram; None and 0 if the kernel does not say."""
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS and len(data) >= _CREDENTIALS.size:
-            _, uid, _ = _CREDENTIALS.unpack_from(data)
-            return int(uid)
-    return None
+            pid, uid, _ = _CREDENTIALS.unpack_from(data)
+            return uid, pid
+    return None, 0
 
 
-def _name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"
+def _uids(names: Iterable[str], users: list[pwd.struct_passwd]) -> set[int]:
+    uids: set[int] = set()
+    for name in names:
+        kind = "group" if name.startswith("@") else "user"
+        try:
+            uids |= _members(name[1:], users) if kind == "group" else {pwd.getpwnam(name).pw_uid}
+        except KeyError:
+            raise AccessError(f"access: there is no {kind} {name.removeprefix('@')!r} on this machine") from None
+    return uids
+
+
+def _members(group: str, users: list[pwd.struct_passwd]) -> set[int]:
+    """Who is in a group, be it his first or another one."""
+    found = grp.getgrnam(group)
+    return {user.pw_uid for user in users if user.pw_gid == found.gr_gid or user.pw_name in found.gr_mem}

@@ -40,12 +40,11 @@ from ied_agents.dflisr.stored import Record, StoredRecordError, from_json, to_js
 from ied_agents.process.inputs import MAX_DATAGRAM, ProcessMessageError, decode_inputs, encode_command
 from ied_agents.runtime import realtime
 from ied_agents.runtime.access import CREDENTIALS_SPACE, AccessError, Gatekeeper, attend, writer_of
-from ied_agents.runtime.af_packet import FRAMES_AT_ONCE, AfPacketLink
 from ied_agents.runtime.clock import time_quality
 from ied_agents.runtime.durable import DurableFile, DurableFileError, DurableWriter, StateMissing
 from ied_agents.runtime.journal import Journal
-from ied_agents.runtime.link import LinkError
-from ied_agents.runtime.lossy_link import LossyLink
+from ied_agents.runtime.lans import Lans
+from ied_agents.runtime.operator_client import answers_folder
 from ied_agents.runtime.service_manager import ServiceManager
 from ied_agents.runtime.settings import AgentProcessSettings, AgentSettingsError
 from ied_agents.runtime.station import Station
@@ -65,6 +64,8 @@ _ORDER_RETRY_S: Final = 0.002
 _ORDER_TRIES: Final = 10
 _MOST_UNANSWERED: Final = 64
 _LONGEST_WHY: Final = 500
+_LOOKING: Final = ("status", "values", "counters", "check")
+"""Requests that leave no trace, unless they were refused."""
 
 
 @dataclass(slots=True)
@@ -79,12 +80,23 @@ class _Counters:
     record_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request: the socket that waits for the answer, and for the journal who asks for what."""
+
+    sender: str | None
+    user: str
+    uid: int | None
+    pid: int
+    request: str
+
+
 class AgentProcess:
     """Drives one station with the real clock, link, disk and process.
 
     Args:
         settings: of this process.
-        links: already open: one for whose frames the process is woken, one at which it looks when it has time.
+        lans: already open.
         endpoints: the sockets for the process's snapshots (None where that is a relay) and for an operator, open.
         gatekeeper: knows who may ask for what.
         file: durable state; the record of this process is already in it.
@@ -96,7 +108,7 @@ class AgentProcess:
     def __init__(
         self,
         settings: AgentProcessSettings,
-        links: tuple[AfPacketLink | LossyLink, ...],
+        lans: Lans,
         endpoints: tuple[socket.socket | None, socket.socket],
         gatekeeper: Gatekeeper,
         file: DurableFile,
@@ -106,7 +118,7 @@ class AgentProcess:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._settings = settings
-        self._link, self._leisure = links
+        self._lans = lans
         self._loop = loop
         self._inputs, self._operator = endpoints
         self._gatekeeper = gatekeeper
@@ -115,16 +127,14 @@ class AgentProcess:
         self._writer = DurableWriter(file, loop, self._on_durable, self._on_failed, background=self._journal.write_some)
         self._pending: dict[int, tuple[int, Record]] = {}
         self._sequence = 0
-        self._unanswered: deque[tuple[int, dict[str, Any], str | None]] = deque(maxlen=_MOST_UNANSWERED)
+        self._unanswered: deque[tuple[int, dict[str, Any], _Asked]] = deque(maxlen=_MOST_UNANSWERED)
         self._timer: asyncio.TimerHandle | None = None
-        self._link_down = False
         self._unsaved = False
-        self._backlog = False
         self._stopped = False
         self._counters = _Counters()
         self._submitted: dict[int, float] = {}
         self._published: tuple[AgentState | None, LoadState | None] = (None, None)
-        self._station = Station(settings.agent, record, unclean=unclean, mac=self._link.mac, now=loop.time())
+        self._station = Station(settings.agent, record, unclean=unclean, mac=lans.mac, now=loop.time())
         self._check_clock()
 
     def start(self, refused: list[str]) -> None:
@@ -137,7 +147,7 @@ class AgentProcess:
         if self._inputs is not None:
             self._loop.add_reader(self._inputs, self._pump)
         self._loop.add_reader(self._operator, self._serve_operator)
-        self._loop.add_reader(self._link.fileno(), self._pump)
+        self._lans.wake(lambda fd: self._loop.add_reader(fd, self._pump), self._loop.remove_reader)
         self._pump()
 
     def stop(self) -> None:
@@ -151,8 +161,7 @@ class AgentProcess:
         self._journal.record("stopped", self._loop.time(), ied=self._settings.agent.ied)
         if self._writer.close():  # else its thread still has the journal
             self._journal.close()
-        self._link.close()
-        self._leisure.close()
+        self._lans.close()
         for endpoint, path in (
             (self._inputs, self._settings.inputs),
             (self._operator, self._settings.operator),
@@ -177,28 +186,22 @@ class AgentProcess:
         self._arm()
         self._station.prepare()
         self._note_published(now)
+        for note in self._lans.look(now):
+            self._journal.record(note.kind, now, **note.detail)
 
     def _fetch(self, now: float) -> None:
-        try:
-            for _ in range(FRAMES_AT_ONCE):
-                # One by one: the first may ask for something at once.
-                frames = self._link.receive(1)
-                if not frames:
-                    break
-                self._station.receive_frame(frames[0], now)
-                utc_ns = time.time_ns()
-                tripping = self._station.react(now, utc_ns)
-                if tripping is not None:
-                    # Others wait for the word, the switch takes its time: the order follows.
-                    self._send(tripping, now)
-                    self._carry_out(self._station.trip(now, utc_ns), now)
-            # These have waited already; the order within a stream is its numbers' business.
-            waited = self._leisure.receive()
-            self._backlog = len(waited) >= FRAMES_AT_ONCE
-            for frame in waited:
-                self._station.receive_frame(frame, now)
-        except LinkError as error:
-            self._link_failed(error, now)
+        # One by one: the first may ask for something at once.
+        for frame in self._lans.prompt(now):
+            self._station.receive_frame(frame, now)
+            utc_ns = time.time_ns()
+            tripping = self._station.react(now, utc_ns)
+            if tripping is not None:
+                # Others wait for the word, the switch takes its time: the order follows.
+                self._send(tripping, now)
+                self._carry_out(self._station.trip(now, utc_ns), now)
+        # These have waited already; the order within a stream is its numbers' business.
+        for frame in self._lans.others(now):
+            self._station.receive_frame(frame, now)
         if self._inputs is None:
             return
         for _ in range(_DATAGRAMS_AT_ONCE):
@@ -223,11 +226,7 @@ class AgentProcess:
 
     def _send(self, frame: bytes, now: float) -> None:
         self._counters.frames_sent += 1
-        try:
-            self._link.send(frame)
-            self._link_down = False
-        except LinkError as error:
-            self._link_failed(error, now)
+        self._lans.send(frame, now)
 
     def _note_published(self, now: float) -> None:
         """For whoever shows what this agent says to others: every state, with its time, in order."""
@@ -253,16 +252,10 @@ class AgentProcess:
         except OSError as error:
             self._journal.record("order not delivered", self._loop.time(), order=command.operation, why=str(error))
 
-    def _link_failed(self, error: LinkError, now: float) -> None:
-        # A link that is down is reported once; the publishers go on and are heard as soon as it is up again.
-        if not self._link_down:
-            self._link_down = True
-            self._journal.record("link failed", now, why=str(error))
-
     def _arm(self) -> None:
         now = self._loop.time()
         look = LOOK_ALERT_S if self._station.agent.alert(now) else LOOK_QUIET_S
-        due = min(self._station.next_deadline, now + (0.0 if self._backlog else look))
+        due = min(self._station.next_deadline, now + (0.0 if self._lans.backlog else look))
         if self._timer is not None:
             if now < self._timer.when() <= due:
                 return
@@ -320,20 +313,22 @@ class AgentProcess:
                 message, ancillary, _, sender = self._operator.recvmsg(MAX_DATAGRAM + 1, CREDENTIALS_SPACE)
             except BlockingIOError:
                 break
-            writer = writer_of(ancillary)
-            answer = self._answer(message, writer)
-            looked = {"position", "values", "counters"} & answer.keys()
-            if not looked:  # who only looks leaves no trace
-                request = message.decode("utf-8", "replace")
-                user = self._gatekeeper.who(writer)
-                self._journal.record("operator", self._loop.time(), user=user, request=request, **answer)
+            uid, pid = writer_of(ancillary)
+            asked = _Asked(sender, self._gatekeeper.who(uid), uid, pid, message.decode("utf-8", "replace"))
+            answer, looked = self._answer(message, uid)
+            if not looked:
+                self._note_answered(asked, answer)
             self._station.touch()
             self._pump()
             if (self._pending or self._unsaved) and not looked:
                 # Done means on disk; what a failed write left is written again under the next number.
-                self._unanswered.append((self._sequence + (not self._pending), answer, sender))
+                self._unanswered.append((self._sequence + (not self._pending), answer, asked))
             else:
                 self._reply(answer, sender)
+
+    def _note_answered(self, asked: _Asked, answer: dict[str, Any]) -> None:
+        who = {"user": asked.user, "uid": asked.uid, "pid": asked.pid}
+        self._journal.record("operator", self._loop.time(), **who, request=asked.request, **answer)
 
     def _reply(self, answer: dict[str, Any], sender: str | None) -> None:
         if sender:
@@ -342,56 +337,62 @@ class AgentProcess:
 
     def _reply_waiting(self, sequence: int, failure: OSError | None) -> None:
         while self._unanswered and self._unanswered[0][0] <= sequence:
-            _, answer, sender = self._unanswered.popleft()
+            _, answer, asked = self._unanswered.popleft()
             if failure is not None:
                 answer = {"done": False, "why": f"in force, but not on disk: {failure}"}
-            self._reply(answer, sender)
+                self._note_answered(asked, answer)
+            self._reply(answer, asked.sender)
 
-    def _answer(self, message: bytes, writer: int | None) -> dict[str, Any]:
-        agent = self._station.agent
+    def _answer(self, message: bytes, uid: int | None) -> tuple[dict[str, Any], bool]:
+        """The answer to a request, and whether it only looked."""
         try:
             data = json.loads(message)
-            if why := self._gatekeeper.refuse(data["request"], writer):
-                return {"done": False, "why": why}
-            match data["request"]:
-                case "status":
-                    streams = {"streams": self._station.supervision()} if data.get("streams") else {}
-                    return {"done": True, **self._status(), **streams}
-                case "confirm":
-                    agent.confirm()
-                case "unlock":
-                    agent.unlock(EventId(int(data["event"][0]), int(data["event"][1])))
-                case "tag":
-                    agent.tag(str(data["owner"]), int(data["tags"]))
-                case "mode":
-                    refusal = refuse_origin(agent.record.authority, _origin(data)) if "origin" in data else Reason.NONE
-                    if refusal is not Reason.NONE:
-                        return _outcome(refusal)
-                    agent.set_mode(Behaviour[str(data["mode"]).upper().replace("/", "_")])
-                case "authority":
-                    agent.set_authority(Authority[str(data["authority"]).upper()])
-                case "close":
-                    return _outcome(agent.request_close(_origin(data), self._loop.time()))
-                case "open":
-                    return _outcome(agent.request_open(_origin(data)))
-                case "check" if data["operation"] in ("open", "close"):
-                    refusal = agent.refuse_request(data["operation"], _origin(data), self._loop.time())
-                    return {**_outcome(refusal), "position": agent.situation.own.position.name}
-                case "check" if data["operation"] == "mode":
-                    return _outcome(refuse_origin(agent.record.authority, _origin(data)))
-                case "counters":
-                    return {"done": True, "counters": self._count()}
-                case "values":
-                    return {"done": True, "values": self._values()}
-                case "return":
-                    event = EventId(int(data["event"][0]), int(data["event"][1]))
-                    return _outcome(agent.request_return(event, _origin(data)))
-                case "restore":
-                    agent.request_restore({"A": 0, "B": 1}[data["side"]], int(data["epoch"]), self._loop.time())
-                case other:
-                    return {"done": False, "why": f"unknown request {other!r}"}
+            request = data["request"]
+            if why := self._gatekeeper.refuse(data["operation"] if request == "check" else request, uid):
+                return {"done": False, "why": why, "access": False}, False
+            return self._do(request, data), request in _LOOKING
         except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
-            return {"done": False, "why": f"request not understood: {error!r}"[:_LONGEST_WHY]}
+            return {"done": False, "why": f"request not understood: {error!r}"[:_LONGEST_WHY]}, False
+
+    def _do(self, request: Any, data: dict[str, Any]) -> dict[str, Any]:
+        agent = self._station.agent
+        match request:
+            case "status":
+                streams = {"streams": self._station.supervision()} if data.get("streams") else {}
+                return {"done": True, **self._status(), **streams}
+            case "confirm":
+                agent.confirm()
+            case "unlock":
+                agent.unlock(EventId(int(data["event"][0]), int(data["event"][1])))
+            case "tag":
+                agent.tag(str(data["owner"]), int(data["tags"]))
+            case "mode":
+                refusal = refuse_origin(agent.record.authority, _origin(data)) if "origin" in data else Reason.NONE
+                if refusal is not Reason.NONE:
+                    return _outcome(refusal)
+                agent.set_mode(Behaviour[str(data["mode"]).upper().replace("/", "_")])
+            case "authority":
+                agent.set_authority(Authority[str(data["authority"]).upper()])
+            case "close":
+                return _outcome(agent.request_close(_origin(data), self._loop.time()))
+            case "open":
+                return _outcome(agent.request_open(_origin(data)))
+            case "check" if data["operation"] in ("open", "close"):
+                refusal = agent.refuse_request(data["operation"], _origin(data), self._loop.time())
+                return {**_outcome(refusal), "position": agent.situation.own.position.name}
+            case "check" if data["operation"] == "mode":
+                return _outcome(refuse_origin(agent.record.authority, _origin(data)))
+            case "counters":
+                return {"done": True, "counters": self._count()}
+            case "values":
+                return {"done": True, "values": self._values()}
+            case "return":
+                event = EventId(int(data["event"][0]), int(data["event"][1]))
+                return _outcome(agent.request_return(event, _origin(data)))
+            case "restore":
+                agent.request_restore({"A": 0, "B": 1}[data["side"]], int(data["epoch"]), self._loop.time())
+            case other:
+                return {"done": False, "why": f"unknown request {other!r}"}
         return {"done": True}
 
     def _count(self) -> dict[str, Any]:
@@ -402,6 +403,7 @@ class AgentProcess:
             "journal_lost": self._journal.lost,
             "journal_failures": self._journal.failures,
             "streams": self._station.counters(),
+            "interfaces": {name: asdict(counted) for name, counted in self._lans.counters().items()},
         }
 
     def _values(self) -> dict[str, Any]:
@@ -409,6 +411,22 @@ class AgentProcess:
         return {
             **({} if fast is None else wire.changed(None, fast)),
             **({} if slow is None else wire.changed_load(None, slow)),
+        }
+
+    def _interfaces(self) -> dict[str, dict[str, Any]]:
+        """Of each interface whether it works, why not, and who is not heard on it."""
+        agent = self._settings.agent
+        feeder = agent.config.feeder
+        names = {
+            bytes.fromhex(stream.mac): feeder.by_number[number].ied
+            for number, peer in agent.peers.items()
+            for stream in (peer.fast, peer.slow)
+        }
+        if agent.relay is not None:
+            names |= {bytes.fromhex(stream.mac): "relay" for stream in agent.relay.streams}
+        return {
+            interface: {"works": not why, "why": why, "not_heard": sorted({names[address] for address in missing})}
+            for interface, (why, missing) in self._lans.standing(self._loop.time()).items()
         }
 
     def _status(self) -> dict[str, Any]:
@@ -432,6 +450,7 @@ class AgentProcess:
             "unproven": own.unproven,
             "tags": dict(record.tags),
             "events": [list(event) for event in sorted(self._station.agent.held_events())],
+            "interfaces": self._interfaces(),
             "not_heard": sorted(
                 situation.feeder.by_number[number].ied
                 for number, view in situation.views.items()
@@ -449,21 +468,26 @@ def _outcome(refusal: Reason) -> dict[str, Any]:
     return {"done": True} if refusal is Reason.NONE else {"done": False, "why": refusal.name}
 
 
-def _open_link(settings: AgentProcessSettings, addresses: list[bytes]) -> AfPacketLink | LossyLink:
-    packets = AfPacketLink(settings.interface, addresses, tags=False)  # which nothing here asks for
-    return LossyLink(packets, settings.receive_loss) if settings.receive_loss else packets
-
-
-def _datagram_socket(path: str) -> socket.socket:
+def _datagram_socket(path: str, mode: int) -> socket.socket:
     Path(path).unlink(missing_ok=True)
     endpoint = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     try:
         endpoint.bind(path)
-        Path(path).chmod(0o660)  # those of its group may ask; who may do what is decided by who they are
+        Path(path).chmod(mode)
     except OSError as error:
         endpoint.close()
         raise OSError(error.errno, f"{path}: {error.strerror}") from None
     return endpoint
+
+
+def _operator_socket(path: str) -> socket.socket:
+    """Where those of the agent's group may ask, and wait for the answer; who may do what is decided by who they are."""
+    answers = answers_folder(Path(path))
+    answers.mkdir(exist_ok=True)
+    answers.chmod(0o1730)  # nobody lists or removes what is another's
+    for left in answers.iterdir():
+        left.unlink(missing_ok=True)
+    return _datagram_socket(path, 0o660)
 
 
 def open_state(path: Path, clock_s: int) -> tuple[DurableFile, Record, bool]:
@@ -497,14 +521,21 @@ def main(arguments: list[str]) -> int:
         settings = AgentProcessSettings.from_json(Path(arguments[0]).read_text(encoding="utf-8"))
         gatekeeper = Gatekeeper(settings.agent.access)
         file, record, unclean = open_state(Path(settings.state), int(time.time()))
-        links = tuple(_open_link(settings, addresses) for addresses in settings.agent.addresses())
-        inputs = _datagram_socket(settings.inputs) if settings.agent.relay is None else None
-        endpoints = (inputs, _datagram_socket(settings.operator))
+        agent = settings.agent
+        lans = Lans(
+            settings.interfaces,
+            agent.addresses(),
+            silent_s=agent.longest_silence_s(),
+            loss=settings.receive_loss,
+            now=time.monotonic(),
+        )
+        inputs = _datagram_socket(settings.inputs, 0o600) if settings.agent.relay is None else None
+        endpoints = (inputs, _operator_socket(settings.operator))
     except (AccessError, AgentSettingsError, DurableFileError, StoredRecordError, OSError) as error:
         print(f"{arguments[0]}: {error}", file=sys.stderr)
         return 2
     with asyncio.Runner() as runner:
-        return runner.run(_serve(settings, links, endpoints, gatekeeper, file, record, unclean=unclean))
+        return runner.run(_serve(settings, lans, endpoints, gatekeeper, file, record, unclean=unclean))
 
 
 def _stay_watched(loop: asyncio.AbstractEventLoop, manager: ServiceManager, every_s: float) -> None:
@@ -514,7 +545,7 @@ def _stay_watched(loop: asyncio.AbstractEventLoop, manager: ServiceManager, ever
 
 async def _serve(
     settings: AgentProcessSettings,
-    links: tuple[AfPacketLink | LossyLink, ...],
+    lans: Lans,
     endpoints: tuple[socket.socket | None, socket.socket],
     gatekeeper: Gatekeeper,
     file: DurableFile,
@@ -535,7 +566,7 @@ async def _serve(
     loop.set_exception_handler(failed)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    process = AgentProcess(settings, links, endpoints, gatekeeper, file, record, unclean=unclean, loop=loop)
+    process = AgentProcess(settings, lans, endpoints, gatekeeper, file, record, unclean=unclean, loop=loop)
     refused = [f"{refusal.name}: {refusal.reason}" for refusal in realtime.apply(settings.realtime)]
     process.start(refused)
     print(

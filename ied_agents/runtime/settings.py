@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_SWITCH: Final = 32_767
 """Switch number * 2 + side must fit 16 bits on the wire."""
+MOST_INTERFACES: Final = 2
 _UINT32: Final = 0xFFFF_FFFF
 
 
@@ -118,7 +119,7 @@ class AgentSettings:
         own: what it publishes.
         peers: by switch number, what it subscribes to.
         relay: the relay beside it, by which it knows and operates its switch; None for a process of another kind.
-        access: who may operate and unlock besides its own user and root.
+        access: who may operate, unlock and tag besides its own user and root.
     """
 
     ied: str
@@ -156,6 +157,12 @@ class AgentSettings:
             prompt += [bytes.fromhex(stream.mac) for stream in self.relay.streams]
         every = [bytes.fromhex(s.mac) for streams in self.peers.values() for s in (streams.fast, streams.slow)]
         return prompt, [address for address in every if address not in prompt]
+
+    def longest_silence_s(self) -> float:
+        """On an interface on which anybody is heard, something is heard within this time, a lost frame included."""
+        streams = [stream for peer in self.peers.values() for stream in (peer.fast, peer.slow)]
+        streams += () if self.relay is None else self.relay.streams
+        return 2.5e-3 * max((stream.max_time_ms for stream in streams), default=_UINT32)
 
     def to_json(self) -> str:
         """The document that :meth:`from_json` reads."""
@@ -225,7 +232,7 @@ class AgentProcessSettings:
 
     Attributes:
         agent: see :class:`AgentSettings`.
-        interface: Ethernet interface for GOOSE.
+        interfaces: Ethernet interfaces for GOOSE: one, or two on separate networks.
         state: file of the durable state.
         journal: file of the journal.
         inputs: path of the datagram socket on which the process's snapshots arrive.
@@ -236,7 +243,7 @@ class AgentProcessSettings:
     """
 
     agent: AgentSettings
-    interface: str
+    interfaces: tuple[str, ...]
     state: str
     journal: str
     inputs: str
@@ -251,7 +258,7 @@ class AgentProcessSettings:
         realtime = {**asdict(self.realtime), "cpus": sorted(self.realtime.cpus)}
         realtime["fifo_priority"] = self.realtime.fifo_priority or 0
         others = {"receive_loss": self.receive_loss, "realtime": realtime, "agent": json.loads(self.agent.to_json())}
-        return json.dumps(places | others, indent=1)
+        return json.dumps({"interfaces": self.interfaces} | places | others, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> AgentProcessSettings:
@@ -261,7 +268,11 @@ class AgentProcessSettings:
             AgentSettingsError: it is no JSON, or a member is missing or wrong.
         """
         root = JsonObject(read_json(text, AgentSettingsError), "", AgentSettingsError)
+        interfaces = tuple(root.strings("interfaces"))
+        if not 0 < len(interfaces) <= MOST_INTERFACES or len(set(interfaces)) < len(interfaces):
+            root.refuse("interfaces", f"1 to {MOST_INTERFACES} different names")
         settings = cls(
+            interfaces=interfaces,
             agent=AgentSettings.read(root.object("agent")),
             receive_loss=root.number("receive_loss", high=1.0),
             realtime=_realtime(root.object("realtime")),
@@ -271,7 +282,7 @@ class AgentProcessSettings:
         return settings
 
 
-_PLACES: Final = ("interface", "state", "journal", "inputs", "process", "operator")
+_PLACES: Final = ("state", "journal", "inputs", "process", "operator")
 
 
 def _realtime(wishes: JsonObject) -> RealTimeHelp:
@@ -335,7 +346,7 @@ def _streams(streams: JsonObject) -> SwitchStreams:
 
 
 def _access(access: JsonObject) -> Access:
-    result = Access(tuple(access.strings("operate")), tuple(access.strings("unlock")))
+    result = Access(*(tuple(access.strings(right)) for right in ("operate", "unlock", "tag")))
     access.finish()
     return result
 

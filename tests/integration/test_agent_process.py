@@ -89,7 +89,7 @@ class Stage:
     def settings(self, number):
         return AgentProcessSettings(
             agent=self.agents[number],
-            interface=HOST_INTERFACE,
+            interfaces=(HOST_INTERFACE,),
             state=str(self.folder / f"{number}.state"),
             journal=str(self.folder / f"{number}.jsonl"),
             inputs=str(self.folder / f"{number}.inputs"),
@@ -543,7 +543,7 @@ WRONG = {
         ),
         "number: a value expected",
     ),
-    "no such interface": (lambda settings: changed(settings, interface="eth7"), "eth7"),
+    "no such interface": (lambda settings: changed(settings, interfaces=["eth7"]), "eth7"),
     "folder of the state missing": (
         lambda settings: changed(settings, state="nowhere/9.state"),
         "nowhere/9.state",

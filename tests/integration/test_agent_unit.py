@@ -33,7 +33,7 @@ def analyze(require, tmp_path):
 
     def run(*words):
         path = tmp_path / "flisr-agent@T9.service"
-        path.write_text(unit(SCD, "eth0", None, "root", 50))
+        path.write_text(unit(SCD, ["eth0"], None, "root", 50))
         # Where no systemd runs: it only reads the file.
         return subprocess.run(
             ["systemd-analyze", *words, str(path)], capture_output=True, text=True, check=False, timeout=60
@@ -56,13 +56,13 @@ def test_little_is_open_to_it(analyze):
 
 
 def test_it_asks_for_these_rights_and_no_others():
-    text = unit(SCD, "eth0", None, "flisr", 50)
+    text = unit(SCD, ["eth0"], None, "flisr", 50)
     assert f"AmbientCapabilities={' '.join(CAPABILITIES)}\nCapabilityBoundingSet={' '.join(CAPABILITIES)}\n" in text
 
 
 def test_words_that_a_unit_would_take_apart_are_quoted():
-    text = unit(Path("/srv/my site/50%.scd"), "eth0", None, "flisr", 0)
-    assert "--scd '/srv/my site/50%%.scd' " in text
+    text = unit(Path("/srv/my site/50%.scd"), ["eth0", "eth1"], None, "flisr", 0)
+    assert "--scd '/srv/my site/50%%.scd' --interface eth0 --interface eth1 " in text
 
 
 # -- its rights, without systemd -----------------------------------------------------------------------------------

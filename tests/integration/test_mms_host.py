@@ -18,6 +18,7 @@ import scl
 from gateway.site import read_site
 from ied_agents.iec61850.addcause import AddCause
 from ied_agents.process.plant import PlantSettings
+from ied_agents.runtime.journal import read_journal
 from scl.agent_ied import CONF_REV
 from tools.demo.stage import Stage
 
@@ -61,6 +62,9 @@ class Hosted:
         answer = self.stage.request(NUMBER[ied], request)
         assert answer["done"], answer
         return answer
+
+    def journal(self, ied):
+        return list(read_journal(self.stage.out / f"{ied}.jsonl"))
 
     @contextlib.contextmanager
     def client(self, ied, maker=Open61850):
@@ -114,6 +118,10 @@ def test_a_client_operates_a_switch_and_the_agent_refuses_what_it_must(hosted, m
         client.operate("F1R3FLISR/CSWI1.Pos", False)
         assert value(client, "F1R3", "CSWI1$ST$Pos$stVal") == OFF
         assert refused(client, "F1R3", close=False) == ("select", AddCause.POSITION_REACHED)
+        (asked,) = [json.loads(entry["request"]) for entry in hosted.journal("F1R3") if entry["kind"] == "operator"]
+        assert (asked["request"], asked["origin"]) == ("open", "station")
+        assert asked["orIdent"] in ("test", "flisr")  # as each maker's client names itself
+        assert asked["by"].startswith("MMS 127.0.0.1:")
         hosted.ask("F1R3", request="tag", owner="crew 7", tags=1)
         assert refused(client, "F1R3", close=True) == ("select", AddCause.BLOCKED_BY_COMMAND)
         hosted.ask("F1R3", request="tag", owner="crew 7", tags=0)

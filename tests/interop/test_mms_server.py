@@ -280,7 +280,7 @@ async def test_an_accepted_control_ends_with_a_positive_termination_and_says_who
     select, check, start = served.controls.asked
     assert (select.select, check.select) == (True, False)
     assert (select.reference, select.value, select.orCat, select.test) == ("FLISR/CSWI1.Pos", 1, 3, False)
-    assert select.peer.startswith("127.0.0.1")
+    assert (select.orIdent, select.peer.partition(":")[0]) == ("test", "127.0.0.1")
     assert start.value == 1
 
 

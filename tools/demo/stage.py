@@ -27,7 +27,7 @@ from ied_agents.runtime.operator_client import AgentSilentError, ask
 from ied_agents.runtime.realtime import RealTimeHelp
 from ied_agents.runtime.relay_process import RelayProcessSettings
 from ied_agents.runtime.settings import AgentProcessSettings
-from tools.lab import BRIDGE, HOST_INTERFACE, Lab
+from tools.lab import BRIDGE, HOST_INTERFACES, Lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -59,6 +59,7 @@ class Stage:
         seed: of the plant's pickup delays.
         loss: share of frames that each agent loses on arrival.
         realtime: what the agents ask of the kernel.
+        lans: how many separate networks join the agents, 1 or 2; relays speak on the first alone.
 
     Attributes:
         agents: process of each switch's agent.
@@ -73,6 +74,7 @@ class Stage:
     seed: int
     loss: float = 0.0
     realtime: RealTimeHelp = field(default_factory=RealTimeHelp)
+    lans: int = 1
     agents: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
     pcap: Path = field(init=False)
     relays: subprocess.Popen[bytes] | None = None
@@ -99,7 +101,7 @@ class Stage:
             # Socket paths must be short, wherever the output goes.
             self.room = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flisr-")))
             stack.callback(self._close_pipes)
-            self._lab = stack.enter_context(Lab.open([a.ied for a in self.site.agents.values()]))
+            self._lab = stack.enter_context(Lab.open([a.ied for a in self.site.agents.values()], self.lans))
             stack.callback(self._end_agents)
             self._start_capture()
             self._relays = self.site.simulated_relays()
@@ -173,7 +175,7 @@ class Stage:
             DurableFile.create(state, to_json(COMMISSIONED)).close()
         settings = AgentProcessSettings(
             agent=agent,
-            interface=HOST_INTERFACE,
+            interfaces=HOST_INTERFACES[: self.lans],
             state=str(state),
             journal=str(self._journal(agent.ied)),
             inputs=str(self.room / f"{number}.inputs"),
@@ -278,6 +280,10 @@ class Stage:
     def clear_fault(self, section: int) -> None:
         """Repair a section now."""
         self._tell_plant({"command": "clear_fault", "section": section})
+
+    def switch_lan(self, lan: int, *, on: bool) -> None:
+        """Cut one of the networks, or mend it."""
+        self._lab.switch_lan(lan, on=on)
 
     def kill(self, number: int) -> None:
         """Kill an agent at once; on return it is gone."""

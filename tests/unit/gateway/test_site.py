@@ -10,6 +10,7 @@ import pytest
 import scl
 from gateway.site import SiteError, read_site
 from ied_agents.dflisr.feeder import SharedElement
+from ied_agents.runtime.access import Access
 
 SAMPLES = Path(scl.__file__).parent / "samples"
 
@@ -144,6 +145,12 @@ def test_every_agent_is_told_what_else_the_site_file_says(folder):
         assert feeder.shared == (SharedElement("T1", 500.0, 5, (5, 1)),), "the owner is the first head"
 
 
+def test_every_agent_is_told_who_may_do_what(folder):
+    edit(folder, "two_source.toml", (Q1, '[access]\noperate = ["anna", "@shift"]\ntag = ["@crews"]\n' + Q1))
+    for agent in read_site(folder / "two_source.toml").agents.values():
+        assert agent.access == Access(operate=("anna", "@shift"), tag=("@crews",))
+
+
 def test_generation_of_a_section_is_an_infeed_only_where_the_site_says_so(folder):
     edit(
         folder,
@@ -275,6 +282,9 @@ BROKEN = {
         SHARED.replace("rating_a = 500.0\n", "") + Q1,
         r"shared\.T1\.rating_a: Field required",
     ),
+    "unknown right": (Q1, '[access]\nclose = ["anna"]\n' + Q1, "access.close: Extra inputs"),
+    "a user without a name": (Q1, '[access]\ntag = ["@"]\n' + Q1, r"access\.tag\.0: String should match"),
+    "users as text": (Q1, '[access]\ntag = "anna"\n' + Q1, r"access\.tag: Input should be a valid tuple"),
     "unknown section": (
         '[section."F1/S1"]',
         '[section."F1/S9"]\n[section."F1/S1"]',

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from ied_agents.runtime.operator_client import AgentLateError, AgentSilentError
 from scl.reader import read
 
 SCL = read(Path(scl.__file__).parent / "samples" / "two_source.scd")
-CLOSE = ControlRequest("FLISR/CSWI1.Pos", 1, select=False, test=False, orCat=2, peer="127.0.0.1:1")
+CLOSE = ControlRequest("FLISR/CSWI1.Pos", 1, select=False, test=False, orCat=2, orIdent="", peer="127.0.0.1:1")
 
 
 @pytest.fixture
@@ -95,6 +96,19 @@ def test_why_a_close_did_not_come_about_is_said_with_its_cause(one, journal, mon
     with journal.path.open("a") as file:
         file.write(json.dumps({"t_ns": time.time_ns(), "mono": 1.0, **entry}) + "\n")
     assert one.outcome(CLOSE) is ended
+
+
+def test_who_has_no_right_at_the_agent_is_told_so(one, monkeypatch):
+    says(monkeypatch, {"done": False, "why": "user web has no right to operate", "access": False})
+    assert one.check(CLOSE) is AddCause.NO_ACCESS_AUTHORITY
+    assert one.start(CLOSE) is AddCause.NO_ACCESS_AUTHORITY
+
+
+def test_the_agent_is_told_whom_the_client_says_it_is(one, monkeypatch):
+    asked = []
+    monkeypatch.setattr(device, "ask", lambda _, request, **__: asked.append(request) or {"done": True})
+    one.start(replace(CLOSE, orIdent="dispatcher 3"))
+    assert asked == [{"request": "close", "origin": "station", "by": "MMS 127.0.0.1:1", "orIdent": "dispatcher 3"}]
 
 
 # -- supervision ------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import pytest
 import scl
 from gateway.site import read_site
 from ied_agents.dflisr.feeder import SharedElement
+from ied_agents.runtime.access import Access
 from ied_agents.runtime.settings import AgentProcessSettings, AgentSettings, AgentSettingsError
 
 SAMPLE = Path(scl.__file__).parent / "samples" / "two_source.toml"
@@ -25,7 +26,7 @@ def agents():
 def settings(agents):
     return AgentProcessSettings(
         agent=agents[3],
-        interface="eth0",
+        interfaces=("eth0", "eth1"),
         state="3.state",
         journal="3.jsonl",
         inputs="3.inputs",
@@ -50,7 +51,8 @@ def test_what_the_site_says_of_reclosing_transfer_priorities_and_sharing_comes_b
         sections=(replace(feeder.sections[0], priority=3), *feeder.sections[1:]),
         shared=(SharedElement("T1", 600.0, 5, (1, 5)),),
     )
-    made = replace(agent, config=replace(agent.config, feeder=feeder))
+    access = Access(operate=("anna",), unlock=("@shift",))
+    made = replace(agent, config=replace(agent.config, feeder=feeder), access=access)
     back = AgentSettings.from_json(made.to_json())
     assert back == made
     assert back.config.feeder.shared == (SharedElement("T1", 600.0, 5, (1, 5)),)
@@ -64,7 +66,7 @@ def test_a_process_comes_back_from_its_document(settings):
 def test_the_document_is_plain_json_without_gaps(settings):
     document = json.loads(settings.to_json())
     assert set(document) == {
-        *("interface", "state", "journal", "inputs", "process", "operator", "receive_loss", "realtime", "agent")
+        *("interfaces", "state", "journal", "inputs", "process", "operator", "receive_loss", "realtime", "agent")
     }
     assert document["agent"]["number"] == 3
     assert len(document["agent"]["switches"]) == 10
@@ -81,7 +83,7 @@ def broken(settings, path, change):
 
 PEER = ("agent", "peers", "4")
 MEMBERS = [
-    ("interface",),
+    ("interfaces",),
     ("state",),
     ("journal",),
     ("inputs",),
@@ -111,6 +113,8 @@ MEMBERS = [
     ("agent", "sections", 0, "priority"),
     ("agent", "sections", 0, "is_source"),
     ("agent", "shared"),
+    ("agent", "access"),
+    ("agent", "access", "unlock"),
 ]
 
 
@@ -122,7 +126,11 @@ def test_a_missing_member_is_refused_by_name(settings, path):
 
 
 WRONG = [
-    (("interface",), ""),
+    (("interfaces",), "eth0"),
+    (("interfaces",), []),
+    (("interfaces",), [""]),
+    (("interfaces",), ["eth0", "eth0"]),
+    (("interfaces",), ["eth0", "eth1", "eth2"]),
     (("state",), None),
     (("journal",), 5),
     (("operator",), ["a"]),
@@ -145,6 +153,9 @@ WRONG = [
     (("agent", "sections", 0, "priority"), -1),
     (("agent", "shared"), {}),
     (("agent", "shared"), [{"name": "T1"}]),
+    (("agent", "access"), []),
+    (("agent", "access", "operate"), "anna"),
+    (("agent", "access", "tag"), [""]),
     (("agent", "own", "fast", "mac"), "01-0c-cd"),
     (("agent", "own", "fast", "mac"), "zz0ccd010001"),
     (("agent", "own", "fast", "appid"), "8001"),

@@ -50,6 +50,7 @@ _SERVICES: Final = """\
       <GOOSE max="3" fixedOffs="true"/>
       <ConfLNs fixPrefix="true" fixLnInst="true"/>
       <ClientServices goose="true"/>
+      <SupSubscription maxGo="512" maxSv="0"/>
     </Services>
 """
 

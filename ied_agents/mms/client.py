@@ -6,6 +6,7 @@ an event loop calls it from another thread. It needs no agent and knows none: an
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import re
 import socket
@@ -135,6 +136,7 @@ class MmsClient:
         (libiec61850 1.6.1). Such a connection calls every request lost, and is dropped here.
         """
         self._handle = self.library.IedConnection_create()
+        atexit.register(self.close)  # its thread must not outlive the interpreter
         self.library.IedConnection_setConnectTimeout(self._handle, timeout_ms)
         self.library.IedConnection_setRequestTimeout(self._handle, timeout_ms)
         try:
@@ -159,9 +161,10 @@ class MmsClient:
         with self._lock:
             if self._handle is None:
                 return
-            for closer in reversed(self._closers):
+            for closer in self._closers[::-1]:  # each takes itself off the list
                 closer()
             handle, self._handle = self._handle, None
+        atexit.unregister(self.close)
         self.library.IedConnection_close(handle)
         self.library.IedConnection_destroy(handle)
 

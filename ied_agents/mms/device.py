@@ -114,7 +114,7 @@ class Device:
         self._behaviours = [name for name in attributes if name.endswith(".Beh.stVal")]
         self._qualities = [name for name in attributes if name.endswith(".q")]
         self._watching = _supervised(scl, iedName)
-        self._standing: dict[str, bool | float | str | bytes] = {}
+        self._standing: dict[str, bool | float | str] = {}
         self._position = Dbpos.INTERMEDIATE
         self._position_ns = self._started_ns = 0
         self._until = 0.0

@@ -159,6 +159,11 @@ def test_a_queue_that_is_full_keeps_what_goes_before_so_that_the_rest_can_be_ask
     assert [one.values[f"{LD}/XCBR1.Pos[ST]"][0] for one in [*kept, *told]] == [ON, OFF, ON, OFF]
 
 
+def test_what_is_no_EntryID_is_refused(client):
+    with pytest.raises(ValueError, match="an EntryID has 8 octets, not 3"):
+        Subscription(client, BRCB, ReportQueue().put, after=b"abc")
+
+
 def test_a_block_of_another_client_is_refused_by_name(client, pure):
     reports = ReportQueue()
     Subscription(client, BRCB, reports.put)
@@ -259,6 +264,20 @@ def test_a_server_that_goes_away_is_noticed(pure):
     client.close()
     with pytest.raises(MmsClientError, match="the client is closed"):
         client.devices()
+
+
+FORGETFUL = f"""
+import sys
+from ied_agents.mms.client import MmsClient
+from ied_agents.mms.client_report import ReportQueue, Subscription
+block = Subscription(MmsClient("127.0.0.1", int(sys.argv[1])), "{BRCB}", ReportQueue().put, interrogate=True)
+raise SystemExit(3)
+"""
+
+
+def test_a_process_that_closes_nothing_ends_in_order_all_the_same(pure):
+    ended = subprocess.run([sys.executable, "-c", FORGETFUL, str(pure.port)], capture_output=True, check=False)
+    assert (ended.returncode, ended.stderr) == (3, b"")
 
 
 # -- iec61850's server: it takes neither data sets nor report control blocks out of the file ---------------------------

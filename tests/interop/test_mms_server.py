@@ -16,7 +16,9 @@ from open61850.mms.errors import MmsError
 from ied_agents.iec61850.addcause import AddCause
 from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.iec61850.utctime import UtcTime
+from ied_agents.mms.client import MmsClient as NativeClient
 from ied_agents.mms.client import MmsClientError
+from ied_agents.mms.client_report import ReportQueue, Subscription
 from ied_agents.mms.library import load
 from ied_agents.mms.server import MOST_CLIENTS, MmsServer, MmsServerError
 from scl.generate import generate_scd
@@ -236,6 +238,14 @@ def test_a_client_that_was_away_asks_for_what_came_after_the_last_entry_it_has(s
     time.sleep(0.2)
     assert [one.value for one in missed] == [b"\x40", b"\x80"]
     assert last not in [one.entryID for one in missed]
+
+
+def test_after_an_entry_that_is_gone_all_that_is_buffered_comes(served):
+    served.update(**moved(Dbpos.ON, THEN_NS))
+    reports = ReportQueue()
+    with NativeClient("127.0.0.1", served.port) as client:
+        assert not Subscription(client, BRCB, reports.put, after=bytes([9] * 8)).resumed
+        assert f"{LD}/XCBR1.Pos[ST]" in reports.get(3.0).values
 
 
 async def test_another_kind_of_client_gets_reports_too(served, rust):

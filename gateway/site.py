@@ -312,7 +312,7 @@ def _relay(switch: Switch, content: SiteFile, network: PrimaryNetwork, index: Go
     """What an agent whose inputs come from a relay is told of that."""
     ied = index.scl.ied(switch.iedName)
     ldevice = ied.ldevice(switch.ldInst) if ied is not None else None
-    (ln,) = [ln for ln in ldevice.lns if ln.lnClass == AGENT_CLASS] if ldevice is not None else [None]
+    ln = next((ln for ln in (ldevice.lns if ldevice else ()) if ln.lnClass == AGENT_CLASS), None)
     if ln is None:
         return None
     inputs, problems = relay_inputs(index, switch.iedName, ln)

@@ -149,11 +149,8 @@ def agent_ied(
     inputs += relay_inputs
     if inputs:
         inputs = f"            <Inputs>\n{inputs}            </Inputs>\n"
-    controls = "".join(
-        f'            <GSEControl name="{control}" appID="{iedName}_{data_set}" datSet="{data_set}"'
-        f' confRev="{CONF_REV}" type="GOOSE" fixedOffs="true"/>\n'
-        for control, data_set in (*_BLOCKS, *(((RELAY_CONTROL, RELAY_DATASET),) if relay_inputs else ()))
-    )
+    blocks = (*_BLOCKS, (RELAY_CONTROL, RELAY_DATASET)) if relay_inputs else _BLOCKS
+    controls = "".join(goose_control(iedName, control, data_set, CONF_REV) for control, data_set in blocks)
     nodes = "".join(
         f'          <LN lnClass="{lnClass}" inst="1" lnType="{TYPE_PREFIX}{lnClass}"/>\n'
         for lnClass in ("LPHD", switch_class, "CSWI", "PTOC", "PTRC", "RBRF", "LTMS")
@@ -182,6 +179,14 @@ def agent_ied(
     </AccessPoint>
   </IED>
 """
+
+
+def goose_control(iedName: str, control: str, data_set: str, conf_rev: int) -> str:
+    """A ``GSEControl`` element."""
+    return (
+        f'            <GSEControl name="{control}" appID="{iedName}_{data_set}" datSet="{data_set}"'
+        f' confRev="{conf_rev}" type="GOOSE" fixedOffs="true"/>\n'
+    )
 
 
 def connected_access_point(iedName: str, number: int, *, relay: bool) -> str:

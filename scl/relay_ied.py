@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from scl.agent_ied import access_point_address
+from scl.agent_ied import access_point_address, goose_control
 from scl.agent_model import LDEVICE, RELAY, RELAY_CONTROL
 from scl.agent_templates import SWITCH_CLASSES, TYPE_PREFIX
 from scl.relay_model import (
@@ -53,11 +53,7 @@ def relay_ied(agent: str, kind: Kind) -> str:
         + "            </DataSet>\n"
         for _, data_set, members in _BLOCKS
     )
-    controls = "".join(
-        f'            <GSEControl name="{control}" appID="{name}_{data_set}" datSet="{data_set}"'
-        f' confRev="{CONF_REV}" type="GOOSE" fixedOffs="true"/>\n'
-        for control, data_set, _ in _BLOCKS
-    )
+    controls = "".join(goose_control(name, control, data_set, CONF_REV) for control, data_set, _ in _BLOCKS)
     nodes = "".join(
         f'          <LN lnClass="{lnClass}" inst="{inst}" lnType="{TYPE_PREFIX}{lnClass}"/>\n'
         for lnClass, inst in (

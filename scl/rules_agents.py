@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from scl.agent_model import Member as ModelMember
     from scl.control_blocks import DataSet
     from scl.datasets import Member
-    from scl.ied import IED
+    from scl.ied import IED, LDevice
     from scl.rules import Checked, Finding
     from scl.streams import GooseStream
     from scl.topology import PrimaryNetwork
@@ -72,24 +72,31 @@ def data_sets(checked: Checked) -> Iterator[Finding]:
             (FAST_CONTROL, FAST_DATASET, agent_model.FAST),
             (SLOW_CONTROL, SLOW_DATASET, agent_model.SLOW),
         ):
-            control = next((each for each in ldevice.ln0.gse_controls if each.name == control_name), None)
-            if control is None or control.datSet != set_name:
-                message = f"agent {ied.name} without GOOSE control block {control_name} for data set {set_name}"
-                yield checked.finding("agent-data-set", message, control or ldevice.ln0)
-                continue
-            try:
-                stream = checked.goose.stream(ied.name, ldevice.inst, control_name)
-            except SclError:
-                continue  # reported by the rule that it breaks
-            if stream is not None:
-                data_set = next(each for each in ldevice.ln0.datasets if each.name == set_name)
-                yield from contents(checked, stream, data_set, model)
+            yield from published(checked, ied, ldevice, (control_name, set_name), model)
 
 
-def contents(
+def published(
+    checked: Checked, ied: IED, ldevice: LDevice, names: tuple[str, str], model: tuple[ModelMember, ...]
+) -> Iterator[Finding]:
+    """Where what an agent publishes, by the names of control block and data set, is not what ``agent_model`` says."""
+    control_name, set_name = names
+    control = next((each for each in ldevice.ln0.gse_controls if each.name == control_name), None)
+    if control is None or control.datSet != set_name:
+        message = f"agent {ied.name} without GOOSE control block {control_name} for data set {set_name}"
+        yield checked.finding("agent-data-set", message, control or ldevice.ln0)
+        return
+    try:
+        stream = checked.goose.stream(ied.name, ldevice.inst, control_name)
+    except SclError:
+        return  # reported by the rule that it breaks
+    if stream is not None:
+        data_set = next(each for each in ldevice.ln0.datasets if each.name == set_name)
+        yield from _contents(checked, stream, data_set, model)
+
+
+def _contents(
     checked: Checked, stream: GooseStream, data_set: DataSet, model: tuple[ModelMember, ...]
 ) -> Iterator[Finding]:
-    """Where a data set differs from what agents expect."""
     for member, expected in zip(stream.members, model, strict=False):
         if reason := _difference(member, expected):
             yield checked.finding("agent-data-set", f"{member.reference} {reason}", member.fcda)

@@ -9,13 +9,12 @@ from scl.document import SclError
 from scl.equipment import lnodes_of
 from scl.relay_inputs import relay_inputs
 from scl.relay_model import ORDERS, SIGNALS
-from scl.rules_agents import contents
+from scl.rules_agents import published
 from scl.streams import inputs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scl.ied import IED, LDevice
     from scl.rules import Checked, Finding
     from scl.substation import LNode
     from scl.topology import Switch
@@ -76,22 +75,7 @@ def agents_hear(checked: Checked) -> Iterator[Finding]:
                     f"{stream.gocbRef}, which agent {ied.name} takes, repeats every {stream.max_time_ms:g} ms only"
                 )
                 yield checked.finding("relay-slow", message, stream.control)
-        yield from _orders(checked, ied, ldevice)
-
-
-def _orders(checked: Checked, ied: IED, ldevice: LDevice) -> Iterator[Finding]:
-    control = next((each for each in ldevice.ln0.gse_controls if each.name == RELAY_CONTROL), None)
-    if control is None or control.datSet != RELAY_DATASET:
-        message = f"agent {ied.name} without GOOSE control block {RELAY_CONTROL} for data set {RELAY_DATASET}"
-        yield checked.finding("agent-data-set", message, control or ldevice.ln0)
-        return
-    try:
-        stream = checked.goose.stream(ied.name, ldevice.inst, RELAY_CONTROL)
-    except SclError:
-        return
-    if stream is not None:
-        data_set = next(each for each in ldevice.ln0.datasets if each.name == RELAY_DATASET)
-        yield from contents(checked, stream, data_set, RELAY)
+        yield from published(checked, ied, ldevice, (RELAY_CONTROL, RELAY_DATASET), RELAY)
 
 
 def _relays(switch: Switch) -> dict[str, LNode]:

@@ -139,12 +139,13 @@ def _count(steps: Iterable[Step]) -> dict[str, int]:
 
 
 def _steps(scd: Path, site_file: Path | None, root: Path, scenarios: int) -> Iterator[Step]:
-    yield _scd(scd)
     try:
         site = site_of(scd, site_file)
     except SiteError as error:
+        yield _scd(scd, None)
         yield _step("on paper", "site file", error.problems, "")
         return
+    yield _scd(scd, [path for path, switch in site.settings.switch.items() if switch.normal == "open"])
     yield _step("on paper", "site file", [], f"{len(site.agents)} agents")
     if scenarios:
         yield _campaign(scd, site_file, scenarios)
@@ -165,8 +166,9 @@ def _step(part: str, what: str, problems: list[str], said: str) -> Step:
     return Step(part, what, State.FAILED, "; ".join(problems[:_LISTED]) + more)
 
 
-def _scd(scd: Path) -> Step:
-    findings = validate(read(scd))
+def _scd(scd: Path, normally_open: list[str] | None) -> Step:
+    """With the normal positions it is known too who must hear whom across ties."""
+    findings = validate(read(scd), normally_open=normally_open)
     problems = [f"line {finding.line}: {finding.message}" for finding in findings]
     return _step("on paper", "SCD", problems, f"{scd} has no findings")
 

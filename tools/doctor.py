@@ -14,7 +14,6 @@ import os
 import signal
 import sys
 import time
-from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations
@@ -35,6 +34,7 @@ from ied_agents.runtime.durable import DurableFile, DurableFileError, StateLocke
 from ied_agents.runtime.journal import JournalError
 from ied_agents.runtime.link import LinkError
 from ied_agents.runtime.realtime import RealTimeHelp
+from ied_agents.runtime.relay_streams import Relay
 from tools import doctor_probe
 from tools.agent_command import ROOT, Interfaces, agent_settings
 from tools.pickups import pickups, spreads_ns
@@ -235,8 +235,9 @@ def _line(settings: AgentSettings, interface: str, seconds: float) -> list[Findi
         for stream, decoder in ((peer.fast, wire.FastDecoder(number)), (peer.slow, wire.decode_slow))
     ]
     receiver = Receiver(subscribers)
+    relay = None if settings.relay is None else Relay(settings.relay, settings.config.number, link.mac).receiver
     try:
-        late = asyncio.run(_listen(link, receiver, seconds))
+        late = asyncio.run(_listen(link, [receiver] if relay is None else [receiver, relay], seconds))
         dropped = link.dropped
     except LinkError as error:
         return [Finding("interface", Verdict.BAD, str(error))]
@@ -246,14 +247,15 @@ def _line(settings: AgentSettings, interface: str, seconds: float) -> list[Findi
     finding = Finding("interface", Verdict.GOOD, said)
     if dropped:
         finding = Finding("interface", Verdict.LOOK, f"{said}; {dropped} frames came too fast to be read")
-    return [finding, _timers(late, settings.config.detection_time_s), *_streams(settings, receiver)]
+    findings = [finding, _timers(late, settings.config.detection_time_s), *_streams("streams", receiver)]
+    return findings if relay is None else [*findings, *_streams("relay", relay, needed=True)]
 
 
 def _incarnation(state: AgentState | LoadState) -> int:
     return state.incarnation
 
 
-async def _listen(link: AfPacketLink, receiver: Receiver, seconds: float) -> list[float]:
+async def _listen(link: AfPacketLink, receivers: list[Receiver], seconds: float) -> list[float]:
     """Read what comes, and say how late each of many timers was, s."""
     loop = asyncio.get_running_loop()
     late: list[float] = []
@@ -262,7 +264,8 @@ async def _listen(link: AfPacketLink, receiver: Receiver, seconds: float) -> lis
     def read() -> None:
         try:
             for frame in link.receive():
-                receiver.receive(frame, loop.time())
+                for receiver in receivers:
+                    receiver.receive(frame, loop.time())
         except LinkError as error:
             failed.append(error)
             loop.remove_reader(link.fileno())
@@ -289,30 +292,26 @@ def _timers(late: list[float], detection_time_s: float) -> Finding:
     )
 
 
-def _streams(settings: AgentSettings, receiver: Receiver) -> list[Finding]:
-    """By stream: heard as the SCD says, heard otherwise, or not heard."""
-    stands: Counter[str] = Counter()
+def _streams(what: str, receiver: Receiver, *, needed: bool = False) -> list[Finding]:
+    """By stream: heard as the SCD says, heard otherwise, or not heard; ``needed`` if the agent does nothing without."""
     wrong, silent = [], []
-    for peer in settings.peers.values():
-        for stream in (peer.fast, peer.slow):
-            counters = receiver.subscribers[stream.gocbRef].counters
-            if counters.mismatches or counters.undecodable:
-                wrong.append(stream.gocbRef)
-            elif not counters.received:
-                silent.append(stream.gocbRef)
-            else:
-                stands["heard"] += 1
-    every = 2 * len(settings.peers)
+    for gocbRef, subscriber in receiver.subscribers.items():
+        if subscriber.counters.mismatches or subscriber.counters.undecodable:
+            wrong.append(gocbRef)
+        elif not subscriber.counters.received:
+            silent.append(gocbRef)
+    every = len(receiver.subscribers)
     findings = []
     if wrong:
         said = f"{', '.join(wrong)}: not as in this SCD (confRev, data set, application): both ends need the same file"
-        findings.append(Finding("streams", Verdict.BAD, said))
+        findings.append(Finding(what, Verdict.BAD, said))
     if silent:
-        verdict = Verdict.BAD if len(silent) == every else Verdict.LOOK
-        said = f"{len(silent)} of {every} not heard: {', '.join(silent)}: agent, switch port, VLAN or multicast filter"
-        findings.append(Finding("streams", verdict, said))
+        verdict = Verdict.BAD if needed or len(silent) == every else Verdict.LOOK
+        publisher = "relay" if needed else "agent"
+        ways = f"{publisher}, switch port, VLAN or multicast filter"
+        findings.append(Finding(what, verdict, f"{len(silent)} of {every} not heard: {', '.join(silent)}: {ways}"))
     if not findings:
-        findings.append(Finding("streams", Verdict.GOOD, f"all {every} heard"))
+        findings.append(Finding(what, Verdict.GOOD, f"all {every} heard"))
     return findings
 
 

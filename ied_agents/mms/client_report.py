@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ied_agents.mms.client import MmsClientError, Reference
 from ied_agents.mms.library import REPORT
+from ied_agents.mms.model import REPORT_OPTIONS
 from ied_agents.mms.values import Cause, octet_string, to_data
 
 if TYPE_CHECKING:
@@ -20,17 +21,7 @@ if TYPE_CHECKING:
 MOST_WAITING: Final = 1000
 """Reports that a queue holds for who is slow."""
 TRIGGERS: Final = {"dchg": 1, "qchg": 2, "dupd": 4, "period": 8, "gi": 16}
-OPTIONS: Final = {
-    "seqNum": 1,
-    "timeStamp": 2,
-    "reasonCode": 4,
-    "dataSet": 8,
-    "dataRef": 16,
-    "bufOvfl": 32,
-    "entryID": 64,
-    "configRef": 128,
-}
-"""``TRG_OPT_…`` and ``RPT_OPT_…`` of the library."""
+"""``TRG_OPT_…`` of the library."""
 _RPT_ENA: Final = 2
 _OPT_FLDS: Final = 32
 _TRG_OPS: Final = 256
@@ -127,7 +118,7 @@ class Subscription:
             after: EntryID of the last report that is known.
             triggers: names of :data:`TRIGGERS`; None leaves them as they are. To write them purges the buffer of a
                 buffered block (IEC 61850-7-2).
-            options: names of :data:`OPTIONS`; None leaves them as they are.
+            options: names of :data:`REPORT_OPTIONS`; None leaves them as they are.
             interrogate: ask for a report of all members at once.
 
         Raises:
@@ -176,7 +167,7 @@ class Subscription:
             library.ClientReportControlBlock_setTrgOps(control, sum(TRIGGERS[name] for name in triggers))
             self._set(control, _TRG_OPS)
         if options is not None:
-            library.ClientReportControlBlock_setOptFlds(control, sum(OPTIONS[name] for name in options))
+            library.ClientReportControlBlock_setOptFlds(control, sum(REPORT_OPTIONS[name] for name in options))
             self._set(control, _OPT_FLDS)
         resumed = True
         if after is not None:

@@ -66,7 +66,7 @@ _SIGNED: Final = frozenset(("INT8", "INT16", "INT32", "INT64", "Enum"))
 _UNSIGNED: Final = frozenset(("INT8U", "INT16U", "INT24U", "INT32U"))
 _TEXTS: Final = frozenset(name for name in _TYPE if name.startswith("VisString")) | {"ObjRef", "Currency"}
 _BITS: Final = {"Dbpos": 2, "Tcmd": 2, "Quality": 13, "Check": 2}
-_OPTIONS: Final = {
+REPORT_OPTIONS: Final = {
     "seqNum": 1,
     "timeStamp": 2,
     "reasonCode": 4,
@@ -282,7 +282,7 @@ class _Builder:
     def _add_reports(self, report: ReportControl, node: int) -> None:
         on = report.triggers
         triggers = _triggers() if on is None else _triggers(on.dchg, on.qchg, on.dupd, on.period, on.gi)
-        options = sum(bit for name, bit in _OPTIONS.items() if report.options and getattr(report.options, name))
+        options = sum(bit for name, bit in REPORT_OPTIONS.items() if report.options and getattr(report.options, name))
         instances = min(report.enabled.max if report.enabled else 1, _MOST_INSTANCES)
         for number in range(1, instances + 1):
             name = f"{report.name}{number:02}" if report.indexed else report.name

@@ -179,6 +179,46 @@ def test_peers_with_another_scd_are_named(publish, examine):
     assert "not as in this SCD" in said
 
 
+_RELAY = """
+import sys, time
+from gateway.site import site_of
+from pathlib import Path
+from ied_agents.iec61850.dbpos import Dbpos
+from ied_agents.process.inputs import Direction, SwitchInputs, Voltage
+from ied_agents.runtime.af_packet import AfPacketLink
+from ied_agents.runtime.relay_process import RelayPublishers
+
+link = AfPacketLink("eth0", [])
+site = site_of(Path(sys.argv[1]))
+(relay,) = [r for r in site.simulated_relays() if site.agents[r.switch].ied == "T9"]
+says = SwitchInputs(relay.switch, 1, 10**18, Dbpos.OFF, True, False, Direction.UNKNOWN, False, 0.0, 0.0,
+                    (Voltage.PRESENT, Voltage.PRESENT), (0.0, 0.0))
+frames = RelayPublishers(relay, link.mac).say(says, 0.0)[: int(sys.argv[2])]
+print("ready", flush=True)
+while True:
+    for frame in frames:
+        link.send(frame)
+    time.sleep(0.1)
+"""
+
+
+@pytest.mark.parametrize(("heard", "how"), [(0, "bad"), (1, "bad"), (2, "good")])
+def test_a_relay_that_is_not_wholly_heard_is_fatal_and_its_streams_are_named(lab, examine, heard, how):
+    scd = SCD.with_name("two_source_relays.scd")
+    words = [sys.executable, "-P", "-c", _RELAY, str(scd), str(heard)]
+    child = lab.spawn("others", words, stdout=subprocess.PIPE)
+    try:
+        assert child.stdout.readline() == b"ready\n"
+        _, found = examine(scd=scd)
+    finally:
+        child.kill()
+        child.communicate()
+    ((verdict, said),) = found["relay"]
+    assert verdict == how
+    silent = [f"T9PPROT/LLN0$GO$gcb{name}" for name in ("Status", "Measured")][heard:]
+    assert said.startswith(f"{len(silent)} of 2 not heard: {', '.join(silent)}: relay, " if silent else "all 2 heard")
+
+
 def test_users_that_this_machine_does_not_have(examine, tmp_path):
     scd = tmp_path / SCD.name
     scd.write_bytes(SCD.read_bytes())

@@ -143,7 +143,7 @@ class Judge:
         """Sections that came under voltage last by something else than an agent's order, and when, s."""
         self._cut_at = -_NEVER
         """When somebody did not hear somebody else last, s."""
-        self._upset_at = -_NEVER
+        self._upset_until = -_NEVER
         """Until when what hangs on the switches may be other than anybody can know, s."""
         self._carried: dict[int, Mapping[str, float]] = {}
         """By switch what every element carried when fault current began to flow through it, A."""
@@ -231,7 +231,7 @@ class Judge:
                     self._exposed.discard(event.section)
                 case SourceLost():
                     self.disturbed = True
-                    self._upset_at = world.now
+                    self._upset_until = world.now
         conducting = world.plant.conducting()
         if conducting is not self._conducting:
             self._judge_closed(world, conducting, flow)
@@ -333,7 +333,7 @@ class Judge:
             if order is not None and not order.by_hand:
                 by_agents[switch] = order
             elif order is not None:
-                self._upset_at = world.now + RETRIED_S  # by then everybody has heard of it
+                self._upset_until = world.now + RETRIED_S  # by then everybody has heard of it
         for switch in self._conducting - conducting:
             if self._opening.pop(switch, None) is not None:
                 # Fault current may have come while it was opening.
@@ -348,7 +348,7 @@ class Judge:
             # What has shown itself must show itself anew: it may be gone, and nothing was declared before a shot.
             self._exposed -= {section for section, fault in self._faults.items() if fault in order.shot_for}
         # What comes to hang on a switch while it closes, because of a lost source or a person, is nobody's decision.
-        if any(order.at >= self._upset_at for order in by_agents.values()):
+        if any(order.at >= self._upset_until for order in by_agents.values()):
             self._judge_loads(world, flow, [switch for switch, order in by_agents.items() if order.shot_for])
         for section in newly:
             if by_agents:

@@ -1,4 +1,7 @@
-"""Who claims what, what is asked of owners and ties, and how a claim ends (design section 4, step 3)."""
+"""Who claims what, what is asked of owners and ties, and how a claim ends (design section 4, step 3).
+
+Over 600 lines: one claim from its reason to its outcome, told with the same few feeders.
+"""
 
 from __future__ import annotations
 

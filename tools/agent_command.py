@@ -19,11 +19,11 @@ from typing import Annotated, Any, Final, Literal
 
 from cyclopts import App, Parameter
 
-from gateway.site import SiteError, site_of
+from gateway.site import Site, SiteError, site_of
 from ied_agents.control.decision import HOT_LINE_TAG, WORK_TAG
 from ied_agents.mms.host import HostSettings, ServedIed
 from ied_agents.runtime.journal import read_journal
-from ied_agents.runtime.operator_client import ask
+from ied_agents.runtime.operator_client import AgentSilentError, ask
 from ied_agents.runtime.realtime import RealTimeHelp
 from ied_agents.runtime.settings import AgentProcessSettings, AgentSettings
 from scl.reader import read
@@ -268,6 +268,51 @@ def mode(
 ) -> None:
     """Set the mode; only an agent that is on operates its switch."""
     _operate(ied, root, as_json, request="mode", mode=to)
+
+
+@app.command
+def feeder(
+    head: Annotated[str, Parameter(help="The agent at the feeder's source.")],
+    to: Annotated[Literal["on", "blocked"], Parameter(help="Whether the agents of the feeder may operate.")],
+    *,
+    scd: Annotated[Path, Parameter(help="The SCD.")],
+    site: Annotated[
+        Path | None, Parameter(help="The site file; else the TOML beside the SCD of the same name.")
+    ] = None,
+    root: _Root = ROOT,
+    as_json: _Json = False,
+) -> None:
+    """Enable or disable FLISR on a feeder: set the mode of its head, of all that it normally feeds, and of its ties.
+
+    A tie that is blocked serves its other feeder no more either. Exit status 1 unless every agent has done it: one that
+    is not on this machine is named, and is set there, or by MMS (LLN0.Mod).
+    """
+    answers: dict[str, dict[str, Any]] = {}
+    for ied in _feeder_agents(site_of(scd, site), head):
+        try:
+            answers[ied] = ask(root / ied / "operator", {"request": "mode", "mode": to})
+        except AgentSilentError as error:
+            answers[ied] = {"done": False, "why": str(error)}
+    if as_json:
+        print(json.dumps(answers, indent=1))
+    else:
+        for ied, answer in answers.items():
+            print(f"{ied:16} {to if answer['done'] else 'not done: ' + answer['why']}")
+    if not all(answer["done"] for answer in answers.values()):
+        raise SystemExit(1)
+
+
+def _feeder_agents(site: Site, head: str) -> list[str]:
+    """The agents of all switches around the sections that a head normally feeds, in the order of their numbers."""
+    network = next(iter(site.agents.values())).config.feeder
+    heads = {s.ied: s for s in network.switches if s.normally_closed and network.has_source(s.sides)}
+    if head not in heads:
+        raise SiteError([f"{site.file}: {head} is no agent at a source; those are {', '.join(heads)}"])
+    switch = heads[head]
+    fed = next(section for section in switch.sides if not network.is_source(section))
+    island = network.island(fed, lambda n: n != switch.number and network.by_number[n].normally_closed)
+    numbers = island.inner | {bound.switch for bound in island.boundary}
+    return [network.by_number[number].ied for number in sorted(numbers)]
 
 
 @app.command

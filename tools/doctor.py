@@ -27,7 +27,7 @@ from ied_agents.goose.frame import format_mac
 from ied_agents.goose.subscriber import Receiver, Subscriber
 from ied_agents.iec61850.utctime import TimeQuality
 from ied_agents.runtime import realtime
-from ied_agents.runtime.access import AccessError, Gatekeeper
+from ied_agents.runtime.access import Gatekeeper
 from ied_agents.runtime.af_packet import AfPacketLink
 from ied_agents.runtime.clock import time_quality
 from ied_agents.runtime.durable import DurableFile, DurableFileError, StateLocked, StateMissing
@@ -136,10 +136,9 @@ def _clock() -> Finding:
 
 def _access(settings: AgentSettings) -> Finding:
     named = {name for right in asdict(settings.access).values() for name in right}
-    try:
-        Gatekeeper(settings.access)
-    except AccessError as error:
-        return Finding("access", Verdict.BAD, f"{error}: the agent does not start; add it, or mend [access]")
+    unknown = Gatekeeper(settings.access).unknown
+    if unknown:
+        return Finding("access", Verdict.BAD, f"{'; '.join(unknown)}: has no right; add it, or mend [access]")
     return Finding("access", Verdict.GOOD, f"{', '.join(sorted(named)) or 'nobody'} besides its own user and root")
 
 

@@ -55,6 +55,15 @@ class UtcTime(NamedTuple):
         return cls(seconds, (rest << 24) // _NS, quality)
 
     @classmethod
+    def of_clock(cls, ns: int, quality: int = 0) -> UtcTime:
+        """Like :meth:`from_ns`, of a clock that may show anything: outside of 1970 to 2106 it has failed, and says so.
+
+        Who works by a monotonic clock must not stop because the other one was set wrong.
+        """
+        known = min(max(ns, 0), (1 << 32) * _NS - 1)
+        return cls.from_ns(known, quality if known == ns else quality | TimeQuality.CLOCK_FAILURE)
+
+    @classmethod
     def from_seconds(cls, seconds: float, quality: int = 0) -> UtcTime:
         """Like :meth:`from_ns`, from seconds since 1970 (a float is exact to about 0.2 us)."""
         return cls.from_ns(round(seconds * _NS), quality)

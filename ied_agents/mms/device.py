@@ -76,7 +76,7 @@ def _cause(reason: str | None) -> AddCause:
 
 
 def _encode(t_ns: int) -> bytes:
-    return UtcTime.from_ns(t_ns, time_quality()).encode()
+    return UtcTime.of_clock(t_ns, time_quality()).encode()
 
 
 def _supervised(scl: SCL, iedName: str) -> dict[str, str]:

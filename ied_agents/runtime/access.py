@@ -1,8 +1,8 @@
 """Who may ask an agent for what: local users, by the kernel's word of who wrote the datagram.
 
 Everybody who reaches the operator's socket may look. To operate (open, close, mode, authority, restore; tag too) and to
-unlock (unlock, confirm, return to normal) is for the agent's own user, for root, and for whom the site file names; it
-may name others who only tag.
+unlock (unlock, confirm) is for the agent's own user, for root, and for whom the site file names; it may name others who
+only tag. A return to normal unlocks and then operates: it takes both rights.
 """
 
 from __future__ import annotations
@@ -22,15 +22,12 @@ _CREDENTIALS: Final = struct.Struct("iII")  # pid, uid, gid (unix(7))
 CREDENTIALS_SPACE: Final = socket.CMSG_SPACE(_CREDENTIALS.size)
 
 Right = Literal["operate", "unlock", "tag"]
-_RIGHTS: Final[dict[str, Right]] = {
-    **dict.fromkeys(("open", "close", "mode", "authority", "restore"), "operate"),
-    "tag": "tag",
-    **dict.fromkeys(("unlock", "confirm", "return"), "unlock"),
+_RIGHTS: Final[dict[str, tuple[Right, ...]]] = {
+    **dict.fromkeys(("open", "close", "mode", "authority", "restore"), ("operate",)),
+    "tag": ("tag",),
+    **dict.fromkeys(("unlock", "confirm"), ("unlock",)),
+    "return": ("unlock", "operate"),
 }
-
-
-class AccessError(ValueError):
-    """A user or group that this machine does not know; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +45,21 @@ class Gatekeeper:
     Args:
         access: as the site file says.
 
-    Raises:
-        AccessError: there is no such user or group.
+    Attributes:
+        unknown: what this machine does not know of the named users and groups, in words; they have no right. The
+            others keep theirs, and the agent works: a directory that does not answer must not stop it.
     """
 
     def __init__(self, access: Access) -> None:
         users = pwd.getpwall()
         self._names = {user.pw_uid: user.pw_name for user in reversed(users)}
+        self.unknown: list[str] = []
         always = {0, os.getuid()}
-        operate = always | _uids(access.operate, users)
+        operate = always | self._uids(access.operate, users)
         self._may: dict[Right, set[int]] = {
             "operate": operate,
-            "unlock": always | _uids(access.unlock, users),
-            "tag": operate | _uids(access.tag, users),
+            "unlock": always | self._uids(access.unlock, users),
+            "tag": operate | self._uids(access.tag, users),
         }
 
     def who(self, uid: int | None) -> str:
@@ -69,11 +68,22 @@ class Gatekeeper:
 
     def refuse(self, request: object, uid: int | None) -> str:
         """Why a user may not ask for this, of a check what it asks about; empty if he may."""
-        right = _RIGHTS.get(request) if isinstance(request, str) else None
-        if right is None or uid in self._may[right]:
+        rights = _RIGHTS.get(request, ()) if isinstance(request, str) else ()
+        lacking = next((right for right in rights if uid not in self._may[right]), None)
+        if lacking is None:
             return ""
         user = f"{self.who(uid)} (uid {uid})" if uid in self._names else self.who(uid)
-        return f"{user} may not {right}: the site file's [access] names who may"
+        return f"{user} may not {lacking}: the site file's [access] names who may"
+
+    def _uids(self, names: Iterable[str], users: list[pwd.struct_passwd]) -> set[int]:
+        uids: set[int] = set()
+        for name in names:
+            kind = "group" if name.startswith("@") else "user"
+            try:
+                uids |= _members(name[1:], users) if kind == "group" else {pwd.getpwnam(name).pw_uid}
+            except KeyError:
+                self.unknown.append(f"access: there is no {kind} {name.removeprefix('@')!r} on this machine")
+        return uids
 
 
 def attend(endpoint: socket.socket) -> None:
@@ -88,17 +98,6 @@ def writer_of(ancillary: Iterable[tuple[int, int, bytes]]) -> tuple[int | None, 
             pid, uid, _ = _CREDENTIALS.unpack_from(data)
             return uid, pid
     return None, 0
-
-
-def _uids(names: Iterable[str], users: list[pwd.struct_passwd]) -> set[int]:
-    uids: set[int] = set()
-    for name in names:
-        kind = "group" if name.startswith("@") else "user"
-        try:
-            uids |= _members(name[1:], users) if kind == "group" else {pwd.getpwnam(name).pw_uid}
-        except KeyError:
-            raise AccessError(f"access: there is no {kind} {name.removeprefix('@')!r} on this machine") from None
-    return uids
 
 
 def _members(group: str, users: list[pwd.struct_passwd]) -> set[int]:

@@ -39,7 +39,7 @@ from ied_agents.dflisr.records import EventId
 from ied_agents.dflisr.stored import Record, StoredRecordError, from_json, to_json
 from ied_agents.process.inputs import MAX_DATAGRAM, ProcessMessageError, decode_inputs, encode_command
 from ied_agents.runtime import realtime
-from ied_agents.runtime.access import CREDENTIALS_SPACE, AccessError, Gatekeeper, attend, writer_of
+from ied_agents.runtime.access import CREDENTIALS_SPACE, Gatekeeper, attend, writer_of
 from ied_agents.runtime.clock import time_quality
 from ied_agents.runtime.durable import DurableFile, DurableFileError, DurableWriter, StateMissing
 from ied_agents.runtime.journal import Journal
@@ -531,7 +531,7 @@ def main(arguments: list[str]) -> int:
         )
         inputs = _datagram_socket(settings.inputs, 0o600) if settings.agent.relay is None else None
         endpoints = (inputs, _operator_socket(settings.operator))
-    except (AccessError, AgentSettingsError, DurableFileError, StoredRecordError, OSError) as error:
+    except (AgentSettingsError, DurableFileError, StoredRecordError, OSError) as error:
         print(f"{arguments[0]}: {error}", file=sys.stderr)
         return 2
     with asyncio.Runner() as runner:
@@ -568,6 +568,7 @@ async def _serve(
         loop.add_signal_handler(number, ended.set)
     process = AgentProcess(settings, lans, endpoints, gatekeeper, file, record, unclean=unclean, loop=loop)
     refused = [f"{refusal.name}: {refusal.reason}" for refusal in realtime.apply(settings.realtime)]
+    refused += gatekeeper.unknown
     process.start(refused)
     print(
         json.dumps({"kind": "AgentReady", "ied": settings.agent.ied, "pid": os.getpid(), "refused": refused}),

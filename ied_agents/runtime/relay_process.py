@@ -146,7 +146,7 @@ class RelayPublishers:
 
     def say(self, inputs: SwitchInputs, now: float) -> list[bytes]:
         """Frames of what has changed; status first."""
-        t = UtcTime.from_ns(inputs.stamp_ns)
+        t = UtcTime.of_clock(inputs.stamp_ns)
         frames = (
             self._status.publish(STATUS_LAYOUT.encode(self._status_of(inputs)), now, t),
             self._measured.publish(MEASURED_LAYOUT.encode(self._measured_of(inputs)), now, t),

@@ -162,7 +162,7 @@ class Station:
         self.prepare()  # nothing is left to do if it was called after the last turn
         state, octets = self._prepared
         self._last = (state, self._last[1])
-        return self._fast.publish(octets, now, UtcTime.from_ns(utc_ns, self.time_quality))
+        return self._fast.publish(octets, now, UtcTime.of_clock(utc_ns, self.time_quality))
 
     def trip(self, now: float, utc_ns: int) -> Output:
         """The order that belongs to the frame of :meth:`react`."""
@@ -232,7 +232,7 @@ class Station:
         """Where there is a relay, orders go to it, and whether closing is blocked."""
         if self.relay is None:
             return
-        t = UtcTime.from_ns(utc_ns, self.time_quality)
+        t = UtcTime.of_clock(utc_ns, self.time_quality)
         output.frames += self.relay.orders(output.commands, Standing.of(self.agent, now), now, t)
         output.commands = []
 
@@ -248,7 +248,7 @@ class Station:
         return output
 
     def _send(self, publisher: Publisher, all_data: bytes, now: float, utc_ns: int, frames: list[bytes]) -> None:
-        frame = publisher.publish(all_data, now, UtcTime.from_ns(utc_ns, self.time_quality))
+        frame = publisher.publish(all_data, now, UtcTime.of_clock(utc_ns, self.time_quality))
         if frame is not None:
             frames.append(frame)
 

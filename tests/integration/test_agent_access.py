@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import scl
-from ied_agents.runtime.access import Access, AccessError, Gatekeeper
+from ied_agents.runtime.access import Access, Gatekeeper
 from ied_agents.runtime.journal import read_journal
 from ied_agents.runtime.operator_client import ask
 from tools.lab import HOST_INTERFACE
@@ -131,6 +131,7 @@ def test_a_user_who_may_unlock_may_not_operate(start):
     folder = start(f'unlock = ["{OTHER}"]')
     assert asked_by_other(folder, {"request": "confirm"})["done"]
     assert "may not operate" in asked_by_other(folder, {"request": "open"})["why"]
+    assert "may not operate" in asked_by_other(folder, {"request": "return", "event": [1, 5]})["why"]
 
 
 def test_a_group_may_tag_and_nothing_else(start):
@@ -172,9 +173,12 @@ def test_what_a_killed_asker_left_is_gone_with_the_next_start(start, make_lab):
         again.communicate()
 
 
-def test_a_user_that_is_not_there_ends_the_start_by_name(start):
-    said = start('operate = ["nobody-at-all"]')
-    assert "there is no user 'nobody-at-all' on this machine" in said
+def test_a_user_that_is_not_there_is_named_and_the_agent_works_for_the_others(start):
+    folder = start(f'operate = ["nobody-at-all", "{OTHER}"]')
+    assert asked_by_other(folder, {"request": "mode", "mode": "blocked"})["done"]
+    on_record(folder, 1)
+    (started,) = (e for e in read_journal(folder / "journal.jsonl") if e["kind"] == "started")
+    assert "access: there is no user 'nobody-at-all' on this machine" in started["refused"]
 
 
 def test_the_own_user_and_root_may_everything_and_who_is_not_known_nothing():
@@ -184,5 +188,3 @@ def test_the_own_user_and_root_may_everything_and_who_is_not_known_nothing():
         assert "nobody known may not" in gatekeeper.refuse(request, None)
     for request in ("status", "check", "no such request", None, 5, []):
         assert gatekeeper.refuse(request, None) == ""
-    with pytest.raises(AccessError, match="nobody-at-all"):
-        Gatekeeper(Access(unlock=("nobody-at-all",)))

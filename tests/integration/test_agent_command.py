@@ -94,6 +94,23 @@ def test_its_journal_is_told_whether_it_runs_or_not(running, flisr):
     assert entries[-1]["kind"] in last
 
 
+def test_flisr_is_disabled_and_enabled_for_a_feeder_and_who_is_not_there_is_named(running, flisr):
+    flisr("confirm", "T9")
+    where = ("--scd", str(SCD), "--json")
+    answers = json.loads(flisr("feeder", "F1Q1", "blocked", *where, status=1).out)
+    assert list(answers) == ["F1Q1", "F1L2", "F1R3", "F1L4", "T9", "T10"]
+    assert [ied for ied, answer in answers.items() if answer["done"]] == ["T9"]
+    assert "no agent listens there" in answers["F1R3"]["why"]
+    assert json.loads(flisr("status", "T9", "--json").out)["mode"] == "BLOCKED"
+    assert json.loads(flisr("feeder", "F2Q5", "on", *where, status=1).out)["T9"] == {"done": True}
+    assert json.loads(flisr("status", "T9", "--json").out)["mode"] == "ON"
+
+
+def test_a_feeder_is_named_by_its_head(root):
+    with pytest.raises(SiteError, match="F1R3 is no agent at a source; those are F1Q1, F2Q5"):
+        app(["feeder", "F1R3", "on", "--scd", str(SCD), "--root", str(root)])
+
+
 def test_it_is_served_by_mms(running, root):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -225,9 +225,7 @@ def test_users_that_this_machine_does_not_have(examine, tmp_path):
     site = SCD.with_suffix(".toml").read_text() + '\n[access]\nunlock = ["@nobody-at-all"]\n'
     scd.with_suffix(".toml").write_text(site)
     said = bad(*examine(scd=scd), "access")
-    assert said.startswith(
-        "access: there is no group 'nobody-at-all' on this machine: the agent does not start; add it"
-    )
+    assert said.startswith("access: there is no group 'nobody-at-all' on this machine: has no right; add it")
 
 
 # -- two interfaces -----------------------------------------------------------------------------------------------

@@ -112,6 +112,17 @@ def test_utc_time_out_of_range(ns):
         UtcTime.from_ns(ns)
 
 
+@pytest.mark.parametrize("ns", [-1, -(10**18), 2**32 * 10**9, 10**30])
+def test_a_clock_out_of_range_has_failed(ns):
+    told = UtcTime.of_clock(ns, TimeQuality.NOT_SYNCHRONISED | 10)
+    assert told == UtcTime(0 if ns < 0 else 2**32 - 1, 0 if ns < 0 else 2**24 - 1, 0x6A)
+    assert UtcTime.decode(told.encode()) == told
+
+
+def test_a_clock_in_range_is_told_as_it_is():
+    assert UtcTime.of_clock(1_500_000_000, 10) == UtcTime(1, 1 << 23, 10)
+
+
 @pytest.mark.parametrize("t", [UtcTime(-1), UtcTime(2**32), UtcTime(0, 2**24), UtcTime(0, 0, 256), UtcTime(0, -1)])
 def test_utc_time_that_does_not_fit_is_not_encoded(t):
     with pytest.raises(ValueError, match="8 octets"):

@@ -66,6 +66,13 @@ def heard(station):
     return None if view.state is None else (view.state.incarnation, view.state.pickup_id)
 
 
+@pytest.mark.parametrize("utc_ns", [-(10**18), 2**64 * 10**9])
+def test_a_clock_that_shows_no_time_is_said_to_have_failed_and_stops_nothing(station, utc_ns):
+    frames = station.turn(0.0, utc_ns).frames
+    assert frames
+    assert all(UtcTime.of_clock(utc_ns).encode() in frame for frame in frames)
+
+
 # -- order: (incarnation, stNum, sqNum) and nothing else -----------------------------------------------------
 
 

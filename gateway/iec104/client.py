@@ -1,0 +1,180 @@
+"""Keeps the connections to a field device over TCP and TLS.
+
+Connects, again and later each time; sends, receives, arms timers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Sequence
+
+    from gateway.iec104.master import ControllingStation, MasterEvent
+
+_LOG: Final = logging.getLogger(__name__)
+_LINGER_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Where a field device is, and how it is looked for.
+
+    Attributes:
+        name: of the device, for the log.
+        addresses: host and port of each of its links.
+        tls: for all of them; None for plain TCP.
+        connect_s: how long connecting may take, s.
+        first_s: pause before the second attempt, s; it doubles with each further one.
+        longest_s: the longest pause, s.
+    """
+
+    name: str
+    addresses: tuple[tuple[str, int], ...]
+    tls: ssl.SSLContext | None = None
+    connect_s: float = 10.0
+    first_s: float = 1.0
+    longest_s: float = 60.0
+
+
+class _Link(asyncio.Protocol):
+    def __init__(self, client: Iec104Client, number: int, where: str) -> None:
+        self._client = client
+        self.number = number
+        self.where = where
+        self.transport: asyncio.Transport | None = None
+        self.ended = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self._client.connected(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._client.received(self, data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._client.disconnected(self, "closed by the device" if exc is None else str(exc) or type(exc).__name__)
+        self.ended.set()
+
+
+class Iec104Client:
+    """The connections of one field device.
+
+    Args:
+        reach: where it is.
+        station: what is said to it.
+        tell: called with each event, in order.
+    """
+
+    def __init__(self, reach: Reach, station: ControllingStation, tell: Callable[[MasterEvent], None]) -> None:
+        self._reach = reach
+        self._station = station
+        self._tell = tell
+        self._links: dict[int, _Link] = {}
+        self._last = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._tasks = [asyncio.create_task(self._keep(host, port)) for host, port in self._reach.addresses]
+
+    async def close(self) -> None:
+        """End all connections and connect no more."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        for link in list(self._links.values()):
+            assert link.transport is not None
+            link.transport.close()
+            await link.ended.wait()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def now(self) -> float:
+        """The station's time, s."""
+        return self._loop.time()
+
+    def flush(self) -> None:
+        """Send what the station was asked to say; to be called after each request to it."""
+        for number, octets in self._station.data_to_send():
+            transport = self._links[number].transport
+            assert transport is not None
+            transport.write(octets)
+        for number in [number for number in self._links if not self._station.is_open(number)]:
+            transport = self._links.pop(number).transport
+            assert transport is not None
+            transport.close()
+            self._loop.call_later(_LINGER_S, transport.abort)
+        for note in self._station.notes:
+            _LOG.warning("%s: %s", self._reach.name, note)
+        self._station.notes.clear()
+        self._arm()
+
+    # -- called by the links --------------------------------------------------------------------------------------
+
+    def connected(self, link: _Link) -> None:
+        """A connection is there."""
+        _LOG.info("%s: %s: connected", self._reach.name, link.where)
+        self._links[link.number] = link
+        self._station.connect(link.number, self.now())
+        self.flush()
+
+    def received(self, link: _Link, data: bytes) -> None:
+        """Octets have come."""
+        self._pass_on(self._station.receive(link.number, data, self.now(), time.time_ns()))
+
+    def disconnected(self, link: _Link, why: str) -> None:
+        """A connection has ended."""
+        _LOG.info("%s: %s: %s", self._reach.name, link.where, why)
+        self._links.pop(link.number, None)
+        self._pass_on(self._station.disconnect(link.number, why, self.now()))
+
+    def _pass_on(self, events: Sequence[MasterEvent]) -> None:
+        for event in events:
+            self._tell(event)
+        self.flush()
+
+    def _arm(self) -> None:
+        deadline = self._station.next_deadline
+        if self._timer is not None:
+            if self._timer.when() <= deadline and not self._timer.cancelled():
+                return
+            self._timer.cancel()
+            self._timer = None
+        if deadline != float("inf"):
+            self._timer = self._loop.call_at(deadline, self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        self._pass_on(self._station.handle_timer(self.now(), time.time_ns()))
+
+    async def _keep(self, host: str, port: int) -> None:
+        """Keep one link: connect, wait until it ends, and again."""
+        pause_s = self._reach.first_s
+        where = f"{host}:{port}"
+        while True:
+            self._last += 1
+            link = _Link(self, self._last, where)
+            began = self.now()
+            try:
+                async with asyncio.timeout(self._reach.connect_s):
+                    await self._loop.create_connection(lambda link=link: link, host, port, ssl=self._reach.tls)
+            except (OSError, TimeoutError) as error:
+                _LOG.info("%s: %s: %s", self._reach.name, where, error or "no answer in time")
+            else:
+                await link.ended.wait()
+                if self.now() - began > self._reach.longest_s:
+                    pause_s = self._reach.first_s
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, self._reach.longest_s)

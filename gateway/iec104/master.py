@@ -1,0 +1,470 @@
+"""A controlling station: one field device, by one or several connections of which one is started. Sans-IO.
+
+After each start it sets the clock where that is wanted and interrogates; what it is told it hands on. The outcome of a
+command is what the device itself says of it: the matching confirmations and the termination, or that they did not come.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from gateway.iec104.asdu import DEFAULT_SIZES, Asdu, Cause, InformationObject, Sizes, TypeID, decode, encode
+from gateway.iec104.errors import Iec104DecodeError
+from gateway.iec104.image import COMMANDS, GENERAL_COUNTERS, STATION
+from gateway.iec104.link import (
+    AsduReceived,
+    DataTransferStarted,
+    DataTransferStopped,
+    Link,
+    LinkClosed,
+    LinkConfig,
+    LinkEvent,
+    Role,
+)
+from gateway.iec104.time_tag import TimeBase
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.iec104.asdu import Value
+
+_SELECT_BIT: Final = 0x80
+_TAGGED: Final = TypeID.C_SC_TA_1 - TypeID.C_SC_NA_1
+_MOST_WAITING: Final = 1024
+_INF: Final = float("inf")
+_UNKNOWN: Final = {
+    Cause.UNKNOWN_TYPE: "it does not know the type",
+    Cause.UNKNOWN_CAUSE: "it does not know the cause",
+    Cause.UNKNOWN_CA: "it does not know the common address",
+    Cause.UNKNOWN_IOA: "it does not know the object",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MasterSettings:
+    """How a field device is talked to.
+
+    Attributes:
+        CAs: its common addresses.
+        sizes: octets of COT, CA and IOA.
+        link: window and time limits.
+        time_base: of time tags, in both directions.
+        originator: our originator address.
+        interrogate: a station interrogation after each start.
+        counters: a general request for counters after each start.
+        clock_s: its clock is set after each start and so often, s; 0 for never.
+        confirm_s: a confirmation is expected within this, s.
+        terminate_s: the termination of a command, or the next object of an interrogation, within this, s.
+    """
+
+    CAs: tuple[int, ...]
+    sizes: Sizes = DEFAULT_SIZES
+    link: LinkConfig = field(default_factory=LinkConfig)
+    time_base: TimeBase = field(default_factory=lambda: TimeBase("UTC"))
+    originator: int = 0
+    interrogate: bool = True
+    counters: bool = False
+    clock_s: float = 0.0
+    confirm_s: float = 15.0
+    terminate_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Data flow from the device, on this connection."""
+
+    connection: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The started connection is gone, and with it all that is not told yet."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectsReceived:
+    """The device tells values."""
+
+    asdu: Asdu
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request to the whole station has ended: interrogation, counters, clock, test, reset.
+
+    Attributes:
+        typeID: what was asked.
+        CA: whom.
+        qualifier: QOI, QCC or QRP.
+        why: it failed, because of this; empty: it was confirmed, and terminated where that belongs to it.
+    """
+
+    typeID: TypeID
+    CA: int
+    qualifier: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommandEnded:
+    """A command has come to its end.
+
+    Attributes:
+        number: of :meth:`ControllingStation.command`.
+        done: the device confirmed and terminated it.
+        stage: where it ended: select, execute or termination.
+        why: of what was not done.
+        moving: it was confirmed: it may still move, or have moved.
+    """
+
+    number: int
+    done: bool
+    stage: str
+    why: str = ""
+    moving: bool = False
+
+
+MasterEvent = Started | Lost | ObjectsReceived | Asked | CommandEnded
+
+
+class _Stage(Enum):
+    SELECT = "select"
+    EXECUTE = "execute"
+    TERMINATION = "termination"
+
+
+@dataclass(slots=True)
+class _Command:
+    number: int
+    CA: int
+    typeID: TypeID
+    object: InformationObject
+    stage: _Stage
+    terminated: bool
+    tagged: bool
+    deadline: float = _INF
+
+
+@dataclass(slots=True)
+class _Request:
+    asdu: Asdu
+    confirmed: bool = False
+    deadline: float = _INF
+
+
+class ControllingStation:
+    """Talks to one field device.
+
+    Args:
+        settings: how.
+
+    Attributes:
+        notes: what is to be logged, oldest first; taken by the driver.
+    """
+
+    def __init__(self, settings: MasterSettings) -> None:
+        self.settings = settings
+        self.notes: list[str] = []
+        self._links: dict[int, Link] = {}
+        self._started: int | None = None
+        self._starting: int | None = None
+        self._waiting: list[bytes] = []
+        self._commands: dict[tuple[int, int], _Command] = {}
+        self._requests: dict[tuple[int, int], _Request] = {}
+        self._last = 0
+        self._clock_due = _INF
+
+    @property
+    def started(self) -> bool:
+        """Whether data flow."""
+        return self._started is not None
+
+    # -- connections ----------------------------------------------------------------------------------------------
+
+    def connect(self, number: int, now: float) -> None:
+        """A connection is there; the first one is started, the others stand by and are tested."""
+        self._links[number] = Link(self.settings.link, Role.CONTROLLING, now)
+        self._start_one(now)
+
+    def disconnect(self, number: int, why: str, now: float) -> list[MasterEvent]:
+        """A connection has ended; the next one is started."""
+        if self._links.pop(number, None) is None:
+            return []
+        return self._end(number, why, now)
+
+    def receive(self, number: int, data: bytes, now: float, utc_ns: int) -> list[MasterEvent]:
+        """Octets have come; what they mean, in order."""
+        link = self._links.get(number)
+        return [] if link is None else self._take(number, link.receive(data, now), now, utc_ns)
+
+    def handle_timer(self, now: float, utc_ns: int) -> list[MasterEvent]:
+        """Do what is due."""
+        out: list[MasterEvent] = []
+        for number, link in list(self._links.items()):
+            if now >= link.next_deadline:
+                out += self._take(number, link.handle_timer(now), now, utc_ns)
+        for command in [c for c in self._commands.values() if now >= c.deadline]:
+            out.append(self._ended(command, f"no answer to the {command.stage.value} in time"))
+        for key, request in [(k, r) for k, r in self._requests.items() if now >= r.deadline]:
+            del self._requests[key]
+            out.append(_asked(request.asdu, "no termination in time" if request.confirmed else "no answer in time"))
+        if now >= self._clock_due:
+            self._set_clocks(now, utc_ns)
+        self._pump(now)
+        return out
+
+    @property
+    def next_deadline(self) -> float:
+        """When :meth:`handle_timer` is due, s."""
+        return min(
+            self._clock_due,
+            min((link.next_deadline for link in self._links.values()), default=_INF),
+            min((command.deadline for command in self._commands.values()), default=_INF),
+            min((request.deadline for request in self._requests.values()), default=_INF),
+        )
+
+    def data_to_send(self) -> list[tuple[int, bytes]]:
+        """What is to be written now, by connection."""
+        out = [(number, link.data_to_send()) for number, link in self._links.items()]
+        return [(number, octets) for number, octets in out if octets]
+
+    def is_open(self, number: int) -> bool:
+        """Whether a connection is to be kept."""
+        return number in self._links
+
+    def _start_one(self, now: float) -> None:
+        if self._started is None and self._starting is None and self._links:
+            self._starting = next(iter(self._links))
+            self._links[self._starting].start(now)
+
+    def _end(self, number: int, why: str, now: float) -> list[MasterEvent]:
+        out: list[MasterEvent] = []
+        if number == self._starting:
+            self._starting = None
+        if number == self._started:
+            self._started = None
+            self._clock_due = _INF
+            self._waiting.clear()
+            out = [self._ended(c, f"the connection was lost: {why}") for c in list(self._commands.values())]
+            out += [_asked(request.asdu, f"the connection was lost: {why}") for request in self._requests.values()]
+            self._requests.clear()
+            out.append(Lost(why))
+        self._start_one(now)
+        return out
+
+    def _take(self, number: int, events: Sequence[LinkEvent], now: float, utc_ns: int) -> list[MasterEvent]:
+        out: list[MasterEvent] = []
+        for event in events:
+            match event:
+                case AsduReceived():
+                    try:
+                        out += self._asdu(decode(event.octets, self.settings.sizes), now, utc_ns)
+                    except Iec104DecodeError as error:
+                        self.notes.append(f"closed: ASDU {event.octets[:32].hex(' ')}: {error}")
+                        del self._links[number]
+                        return out + self._end(number, str(error), now)
+                case DataTransferStarted():
+                    self._starting, self._started = None, number
+                    out.append(Started(number))
+                    self._begin(now, utc_ns)
+                case DataTransferStopped() if number == self._started:
+                    out += self._end(number, "data transfer was stopped", now)
+                case LinkClosed():
+                    self._links.pop(number, None)
+                    return out + self._end(number, event.reason, now)
+        self._pump(now)
+        return out
+
+    def _begin(self, now: float, utc_ns: int) -> None:
+        if self.settings.clock_s:
+            self._set_clocks(now, utc_ns)
+        for ca in self.settings.CAs:
+            if self.settings.interrogate:
+                self.interrogate(ca, now)
+            if self.settings.counters:
+                self.count(ca, now)
+
+    # -- requests -------------------------------------------------------------------------------------------------
+
+    def interrogate(self, CA: int, now: float, *, group: int = 0) -> None:
+        """Ask a station for all its values, or for those of a group, 1 to 16."""
+        self._ask(TypeID.C_IC_NA_1, CA, InformationObject(0, None, STATION + group), now)
+
+    def count(self, CA: int, now: float, *, request: int = GENERAL_COUNTERS, freeze: int = 0) -> None:
+        """Ask a station for its counters (5: all, 1 to 4: a group), or freeze (1), freeze and reset (2), reset (3)."""
+        self._ask(TypeID.C_CI_NA_1, CA, InformationObject(0, None, request | freeze << 6), now)
+
+    def set_clock(self, CA: int, now: float, utc_ns: int) -> None:
+        """Tell a station the time."""
+        tag = self.settings.time_base.encode(utc_ns)
+        self._ask(TypeID.C_CS_NA_1, CA, InformationObject(0, None, 0, tag), now)
+
+    def reset(self, CA: int, now: float, *, QRP: int = 1) -> None:
+        """Reset a station's process (1), or its buffer of events (2)."""
+        self._ask(TypeID.C_RP_NA_1, CA, InformationObject(0, None, QRP), now)
+
+    def test(self, CA: int, now: float, utc_ns: int) -> None:
+        """Send a test command."""
+        tag = self.settings.time_base.encode(utc_ns)
+        self._ask(TypeID.C_TS_TA_1, CA, InformationObject(0, 0xAA, 0, tag), now)
+
+    def read(self, CA: int, IOA: int, now: float) -> None:
+        """Ask for one object; what comes is an :class:`ObjectsReceived` with the cause *requested*."""
+        self._send(Asdu(TypeID.C_RD_NA_1, Cause.REQUESTED, CA, (InformationObject(IOA, None),)), now)
+
+    def _set_clocks(self, now: float, utc_ns: int) -> None:
+        self._clock_due = now + self.settings.clock_s
+        for ca in self.settings.CAs:
+            self.set_clock(ca, now, utc_ns)
+
+    def _ask(self, typeID: TypeID, CA: int, one: InformationObject, now: float) -> None:
+        asdu = Asdu(typeID, Cause.ACTIVATION, CA, (one,))
+        self._requests[typeID, CA] = _Request(asdu, deadline=now + self.settings.confirm_s)
+        self._send(asdu, now)
+
+    # -- commands -------------------------------------------------------------------------------------------------
+
+    def command(
+        self,
+        CA: int,
+        IOA: int,
+        typeID: TypeID,
+        value: Value,
+        now: float,
+        utc_ns: int,
+        *,
+        qualifier: int = 0,
+        select: bool = False,
+        terminated: bool = True,
+        test: bool = False,
+    ) -> int:
+        """Command an object.
+
+        Args:
+            CA: common address.
+            IOA: information object address.
+            typeID: 45 to 51, or 58 to 64 for the same with a time tag.
+            value: of the type.
+            now: s.
+            utc_ns: for the time tag.
+            qualifier: QU or QL.
+            select: select it before.
+            terminated: the device terminates its commands; else the confirmation ends it.
+            test: set the test bit.
+
+        Returns:
+            The number that :class:`CommandEnded` will bear.
+
+        Raises:
+            ValueError: no connection is started, another command to this object runs, or the type is none.
+        """
+        tagged = typeID not in COMMANDS
+        if tagged and typeID - _TAGGED not in COMMANDS:
+            raise ValueError(f"{typeID.name} is no command")
+        if self._started is None:
+            raise ValueError("not connected to the device: the command was not sent")
+        if (CA, IOA) in self._commands:
+            raise ValueError(f"CA {CA} IOA {IOA}: another command runs")
+        self._last += 1
+        stage = _Stage.SELECT if select else _Stage.EXECUTE
+        one = InformationObject(IOA, value, qualifier)
+        command = _Command(self._last, CA, typeID, one, stage, terminated, tagged)
+        self._commands[CA, IOA] = command
+        self._advance(command, stage, now, utc_ns, test=test)
+        return command.number
+
+    def _advance(self, command: _Command, stage: _Stage, now: float, utc_ns: int, *, test: bool) -> None:
+        command.stage = stage
+        command.deadline = now + self.settings.confirm_s
+        one = command.object
+        qualifier = one.qualifier & ~_SELECT_BIT | (_SELECT_BIT if stage is _Stage.SELECT else 0)
+        tag = self.settings.time_base.encode(utc_ns) if command.tagged else None
+        command.object = one._replace(qualifier=qualifier, time=tag)
+        self._send(Asdu(command.typeID, Cause.ACTIVATION, command.CA, (command.object,), test=test), now)
+
+    def _ended(self, command: _Command, why: str = "") -> CommandEnded:
+        self._commands.pop((command.CA, command.object.IOA), None)
+        moving = command.stage is _Stage.TERMINATION
+        return CommandEnded(command.number, not why, command.stage.value, why, moving)
+
+    # -- what comes -----------------------------------------------------------------------------------------------
+
+    def _asdu(self, asdu: Asdu, now: float, utc_ns: int) -> list[MasterEvent]:
+        plain = asdu.typeID if asdu.typeID in COMMANDS else asdu.typeID - _TAGGED
+        if plain in COMMANDS and asdu.objects:
+            return self._command_answered(asdu, now, utc_ns)
+        request = self._requests.get((asdu.typeID, asdu.CA))
+        if asdu.typeID in _WHOLE:
+            return [] if request is None else self._answered(request, asdu, now)
+        if asdu.typeID is TypeID.M_EI_NA_1 and self.settings.interrogate and asdu.CA in self.settings.CAs:
+            if (TypeID.C_IC_NA_1, asdu.CA) not in self._requests:
+                self.interrogate(asdu.CA, now)
+        for asked in self._requests.values():
+            if asked.confirmed and asked.asdu.CA == asdu.CA:
+                asked.deadline = now + self.settings.terminate_s
+        return [ObjectsReceived(asdu)]
+
+    def _answered(self, request: _Request, asdu: Asdu, now: float) -> list[MasterEvent]:
+        why = ""
+        if asdu.cause in _UNKNOWN:
+            why = _UNKNOWN[Cause(asdu.cause)]
+        elif asdu.negative:
+            why = "refused"
+        elif asdu.cause == Cause.ACTIVATION_CON and asdu.typeID in _TERMINATED:
+            request.confirmed, request.deadline = True, now + self.settings.terminate_s
+            return []
+        elif asdu.cause not in (Cause.ACTIVATION_CON, Cause.TERMINATION):
+            return []
+        self._requests.pop((asdu.typeID, asdu.CA), None)
+        return [_asked(request.asdu, why)]
+
+    def _command_answered(self, asdu: Asdu, now: float, utc_ns: int) -> list[MasterEvent]:
+        one = asdu.objects[0]
+        command = self._commands.get((asdu.CA, one.IOA))
+        if command is None or asdu.typeID is not command.typeID:
+            return []
+        sent = command.object
+        if asdu.cause in _UNKNOWN:
+            return [self._ended(command, _UNKNOWN[Cause(asdu.cause)])]
+        if (one.value, one.qualifier) != (sent.value, sent.qualifier):
+            self.notes.append(f"CA {asdu.CA} IOA {one.IOA}: an answer to a command that was not given: {one}")
+            return []
+        match asdu.cause, command.stage:
+            case Cause.ACTIVATION_CON, _Stage.SELECT | _Stage.EXECUTE if asdu.negative:
+                return [self._ended(command, "refused")]
+            case Cause.ACTIVATION_CON, _Stage.SELECT:
+                self._advance(command, _Stage.EXECUTE, now, utc_ns, test=asdu.test)
+            case Cause.ACTIVATION_CON, _Stage.EXECUTE if command.terminated:
+                command.stage, command.deadline = _Stage.TERMINATION, now + self.settings.terminate_s
+            case Cause.ACTIVATION_CON, _Stage.EXECUTE:
+                return [self._ended(command)]
+            case Cause.TERMINATION, _Stage.TERMINATION:
+                return [self._ended(command, "it did not reach its end" if asdu.negative else "")]
+        return []
+
+    # -- what goes ------------------------------------------------------------------------------------------------
+
+    def _send(self, asdu: Asdu, now: float) -> None:
+        if self._started is None or len(self._waiting) >= _MOST_WAITING:
+            return  # the time limit of whoever asked says so
+        self._waiting.append(encode(asdu._replace(originator=self.settings.originator), self.settings.sizes))
+        self._pump(now)
+
+    def _pump(self, now: float) -> None:
+        link = self._links.get(self._started) if self._started is not None else None
+        while link is not None and self._waiting and link.window:
+            link.send(self._waiting.pop(0), now)
+
+
+_WHOLE: Final = frozenset(
+    (TypeID.C_IC_NA_1, TypeID.C_CI_NA_1, TypeID.C_CS_NA_1, TypeID.C_RP_NA_1, TypeID.C_TS_TA_1, TypeID.C_RD_NA_1)
+)
+_TERMINATED: Final = frozenset((TypeID.C_IC_NA_1, TypeID.C_CI_NA_1))
+
+
+def _asked(asdu: Asdu, why: str) -> Asked:
+    return Asked(asdu.typeID, asdu.CA, asdu.objects[0].qualifier, why)

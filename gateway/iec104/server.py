@@ -1,0 +1,308 @@
+"""Serves control centres over TCP and TLS: the connections of the controlled stations.
+
+Sends, receives and arms timers; decides nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Sequence
+    from ipaddress import IPv4Network, IPv6Network
+
+    from gateway.iec104.commands import CommandDesk, CommandRequested
+    from gateway.iec104.station import ControlledStation, StationAsked
+
+PORT: Final = 2404
+TLS_PORT: Final = 19998
+
+_LOG: Final = logging.getLogger(__name__)
+_MOST_UNSERVED: Final = 1024
+_LINGER_S: Final = 5.0
+_MOST_EARLY: Final = 1 << 16
+_HANDSHAKE_S: Final = 10.0
+_MOST_HANDSHAKES: Final = 64
+
+
+class Operator(Protocol):
+    """Whoever operates the devices; called in the loop, and answers through the desk or the station, then or later."""
+
+    def command(self, request: CommandRequested) -> None:
+        """A master commands; answered with ``desk.confirm`` and ``desk.terminate``, then ``server.serve()``."""
+
+    def ask(self, station: ControlledStation, asked: StationAsked) -> None:
+        """A master sets clock or parameter, or resets; answered with ``station.answer``, then ``server.serve()``."""
+
+
+@dataclass(frozen=True)
+class Centre:
+    """A control centre.
+
+    Attributes:
+        name: for the log.
+        station: what serves it.
+        clients: networks that its masters connect from; none for any.
+        certificates: common names of its masters' certificates; none for any. Only with TLS.
+    """
+
+    name: str
+    station: ControlledStation
+    clients: tuple[IPv4Network | IPv6Network, ...] = ()
+    certificates: frozenset[str] = field(default_factory=frozenset)
+
+    def serves(self, peer: str, certificate: str | None) -> bool:
+        """Whether a master with this address and certificate is one of its own."""
+        if self.certificates and certificate not in self.certificates:
+            return False
+        return not self.clients or any(ip_address(peer) in network for network in self.clients)
+
+
+class _Connection(asyncio.Protocol):
+    """One master's connection."""
+
+    def __init__(self, server: Iec104Server, tls: ssl.SSLContext | None) -> None:
+        self._server = server
+        self._tls = tls
+        self._early = b""
+        self.number = 0
+        self.centre: Centre | None = None
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        if self._tls is None:
+            self._server.connected(self)
+        else:
+            self._server.shake_hands(self, self._tls)
+
+    def secured(self, transport: asyncio.Transport) -> None:
+        """TLS is there, and maybe what the master said at once."""
+        self.transport = transport
+        self._server.connected(self)
+        early, self._early = self._early, b""
+        if early:
+            self.data_received(early)
+
+    def data_received(self, data: bytes) -> None:
+        if self.centre is not None:
+            self.centre.station.receive(self.number, data, self._server.now(), time.time_ns())
+            self._server.serve_one(self.centre)
+        elif not self.number and len(self._early) < _MOST_EARLY:
+            self._early += data
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.disconnected(self, "by the master" if exc is None else str(exc) or type(exc).__name__)
+
+
+class Iec104Server:
+    """The connections of all control centres.
+
+    Args:
+        centres: in the order in which they are asked whether a master is theirs.
+        desk: the stations' common one.
+        operator: decides.
+    """
+
+    def __init__(self, centres: Sequence[Centre], desk: CommandDesk, operator: Operator) -> None:
+        self._centres = tuple(centres)
+        self._desk = desk
+        self._operator = operator
+        self._connections: dict[int, _Connection] = {}
+        self._last = 0
+        self._servers: list[asyncio.Server] = []
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._desk_timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self.now: Callable[[], float] = self._loop.time
+
+    async def listen(self, host: str, port: int = PORT, *, tls: ssl.SSLContext | None = None) -> int:
+        """Accept masters at an address; returns the port.
+
+        Raises:
+            OSError: the address can't be had.
+        """
+        server = await self._loop.create_server(lambda: _Connection(self, tls), host, port, backlog=_MOST_UNSERVED)
+        self._servers.append(server)
+        bound: int = server.sockets[0].getsockname()[1]
+        return bound
+
+    async def close(self) -> None:
+        """End all connections and listen no more."""
+        for server in self._servers:
+            server.close()
+        for connection in list(self._connections.values()):
+            assert connection.transport is not None
+            connection.transport.close()
+        for task in self._handshakes:
+            task.cancel()
+        for handle in (*self._timers.values(), self._desk_timer):
+            if handle is not None:
+                handle.cancel()
+        for server in self._servers:
+            await server.wait_closed()
+
+    # -- called by the connections --------------------------------------------------------------------------------
+
+    def shake_hands(self, connection: _Connection, tls: ssl.SSLContext) -> None:
+        """A master that must show a certificate has connected."""
+        transport = connection.transport
+        assert transport is not None
+        if len(self._handshakes) >= _MOST_HANDSHAKES:
+            _LOG.warning("%s: refused: %d others are shaking hands", _peer(transport), len(self._handshakes))
+            transport.abort()
+            return
+        task = self._loop.create_task(self._secure(connection, transport, tls))
+        self._handshakes.add(task)
+        task.add_done_callback(self._handshakes.discard)
+
+    async def _secure(self, connection: _Connection, transport: asyncio.Transport, tls: ssl.SSLContext) -> None:
+        # Not left to create_server: it tells nobody why a handshake failed.
+        peer = _peer(transport)
+        try:
+            secured = await self._loop.start_tls(
+                transport, connection, tls, server_side=True, ssl_handshake_timeout=_HANDSHAKE_S
+            )
+        except (OSError, TimeoutError) as error:
+            _LOG.warning("%s: refused by TLS: %s", peer, error or "it says nothing")
+            transport.abort()
+            return
+        if secured is not None:
+            connection.secured(secured)
+
+    def connected(self, connection: _Connection) -> None:
+        """A master has connected: find whose he is."""
+        transport = connection.transport
+        assert transport is not None
+        certificate = _common_name(transport.get_extra_info("peercert"))
+        who = _peer(transport) + (f" ({certificate})" if certificate else "")
+        host = str((transport.get_extra_info("peername") or ("0.0.0.0",))[0])
+        centre = next((centre for centre in self._centres if centre.serves(host, certificate)), None)
+        if centre is None:
+            _LOG.warning("%s: refused: of no control centre", who)
+            transport.abort()
+            return
+        self._last += 1
+        if not centre.station.connect(self._last, f"{centre.name} {who}", self.now()):
+            self._log(centre)
+            transport.abort()
+            return
+        connection.number, connection.centre = self._last, centre
+        self._connections[self._last] = connection
+        _LOG.info("%s %s: connected", centre.name, who)
+        self.serve_one(centre)
+
+    def disconnected(self, connection: _Connection, why: str) -> None:
+        """A connection has ended."""
+        if connection.centre is not None:
+            self._connections.pop(connection.number, None)
+            connection.centre.station.disconnect(connection.number, why)
+            self.serve_one(connection.centre)
+
+    # -- serving --------------------------------------------------------------------------------------------------
+
+    def events_ready(self) -> None:
+        """There are new events, and they are on disk."""
+        now = self.now()
+        for centre in self._centres:
+            if centre.station.started:
+                centre.station.pump(now)
+                self._flush(centre)
+
+    def serve(self) -> None:
+        """Pass on what was decided."""
+        for answer in _taken(self._desk.answers):
+            connection = self._connections.get(answer.master) if isinstance(answer.master, int) else None
+            if connection is not None and connection.centre is not None:
+                connection.centre.station.tell(answer)
+        for centre in self._centres:
+            centre.station.pump(self.now())
+            self._flush(centre)
+
+    def serve_one(self, centre: Centre) -> None:
+        """Do what a station has to do after it was told something."""
+        for asked in _taken(centre.station.asked):
+            self._operator.ask(centre.station, asked)
+        requests = _taken(self._desk.requests)
+        for request in requests:
+            self._operator.command(request)
+        if self._desk.answers:
+            self.serve()
+        self._flush(centre)
+        self._arm_desk()
+
+    def _flush(self, centre: Centre) -> None:
+        for number, octets, close in centre.station.data_to_send():
+            connection = self._connections.get(number)
+            if connection is None or connection.transport is None:
+                continue
+            if octets:
+                connection.transport.write(octets)
+            if close:
+                connection.centre = None
+                del self._connections[number]
+                connection.transport.close()
+                self._loop.call_later(_LINGER_S, connection.transport.abort)  # a peer that reads nothing more
+        self._log(centre)
+        self._arm(centre)
+
+    def _log(self, centre: Centre) -> None:
+        for note in _taken(centre.station.notes):
+            _LOG.info("%s", note)
+
+    def _arm(self, centre: Centre) -> None:
+        """One timer for each station; one that is early looks again."""
+        deadline = centre.station.next_deadline
+        handle = self._timers.get(centre.name)
+        if handle is not None and not handle.cancelled() and handle.when() <= deadline:
+            return
+        if handle is not None:
+            handle.cancel()
+        if deadline != float("inf"):
+            self._timers[centre.name] = self._loop.call_at(deadline, self._due, centre)
+
+    def _due(self, centre: Centre) -> None:
+        del self._timers[centre.name]
+        centre.station.handle_timer(self.now())
+        self.serve_one(centre)
+
+    def _arm_desk(self) -> None:
+        deadline = self._desk.next_deadline
+        if self._desk_timer is not None:
+            self._desk_timer.cancel()
+            self._desk_timer = None
+        if deadline != float("inf"):
+            self._desk_timer = self._loop.call_at(deadline, self._desk_due)
+
+    def _desk_due(self) -> None:
+        self._desk_timer = None
+        self._desk.handle_timer(self.now())
+        self.serve()
+        self._arm_desk()
+
+
+def _taken(items: list[Any]) -> list[Any]:
+    taken = items[:]
+    items.clear()
+    return taken
+
+
+def _peer(transport: asyncio.Transport) -> str:
+    host, port, *_ = transport.get_extra_info("peername") or ("gone", 0)
+    return f"{host}:{port}"
+
+
+def _common_name(certificate: dict[str, Any] | None) -> str | None:
+    for part in (certificate or {}).get("subject", ()):
+        for name, value in part:
+            if name == "commonName":
+                return str(value)
+    return None

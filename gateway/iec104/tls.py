@@ -1,0 +1,95 @@
+"""TLS for IEC 60870-5-104 as IEC 62351-3 has it: both ends show a certificate of one authority, none is revoked."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"
+"""Of TLS 1.2: forward secrecy and authenticated encryption only. TLS 1.3 has no others."""
+
+
+class TlsError(ValueError):
+    """A certificate, key or revocation list that can't be used; the message names the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files.
+
+    Attributes:
+        certificate: own certificate, with those between it and the authority behind it.
+        key: its private key, without a password.
+        authority: certificates of the authorities that the other end's certificate must come from.
+        revoked: revocation lists of all of them; None to check none. One that has run out lets nobody in.
+    """
+
+    certificate: Path
+    key: Path
+    authority: Path
+    revoked: Path | None = None
+
+
+def server_context(files: TlsFiles) -> ssl.SSLContext:
+    """For whoever accepts connections.
+
+    Raises:
+        TlsError: names the file.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.num_tickets = 0  # a session that is resumed would outlive a revocation
+    return _load(context, files)
+
+
+def client_context(files: TlsFiles) -> ssl.SSLContext:
+    """For whoever connects. The other end is known by its authority and not by its host name: devices have none.
+
+    Raises:
+        TlsError: names the file.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    return _load(context, files)
+
+
+def _load(context: ssl.SSLContext, files: TlsFiles) -> ssl.SSLContext:
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.set_ciphers(_CIPHERS)
+    for path in (files.certificate, files.key, files.authority, files.revoked):
+        if path is not None:
+            _check_there(path)
+    try:
+        context.load_cert_chain(files.certificate, files.key, password=_no_password)
+    except ssl.SSLError as error:
+        raise TlsError(f"{files.certificate} and {files.key}: no certificate with its key: {error.reason}") from None
+    try:
+        context.load_verify_locations(files.authority)
+    except ssl.SSLError as error:
+        raise TlsError(f"{files.authority}: no certificates of authorities: {error.reason}") from None
+    if files.revoked is not None:
+        before = context.cert_store_stats()["crl"]
+        try:
+            context.load_verify_locations(files.revoked)
+        except ssl.SSLError as error:
+            raise TlsError(f"{files.revoked}: no revocation list: {error.reason}") from None
+        if context.cert_store_stats()["crl"] == before:
+            raise TlsError(f"{files.revoked}: has no revocation list in it")
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
+    return context
+
+
+def _check_there(path: Path) -> None:
+    try:
+        path.read_bytes()
+    except OSError as error:
+        raise TlsError(f"{path}: {error.strerror}") from None
+
+
+def _no_password() -> str:
+    raise TlsError("the private key has a password: nobody could type it at a start")

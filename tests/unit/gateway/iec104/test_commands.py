@@ -1,0 +1,223 @@
+"""The desk where masters' commands meet: one at a time, by the one who selected, as it was selected, in time."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.iec104.asdu import Cause, TypeID
+from gateway.iec104.commands import TRANSITIONS, Answer, Command, CommandDesk, CommandSettings, Happening, Phase
+from gateway.iec104.image import Control
+
+BREAKER = Control(1, 100, TypeID.C_DC_NA_1, "Q1", select=True)
+SAME_BREAKER = Control(7, 1, TypeID.C_DC_NA_1, "Q1", select=True)
+DIRECT = Control(1, 101, TypeID.C_SC_NA_1, "Alarm")
+ASDU = b"asdu of the master"
+
+
+@pytest.fixture
+def desk():
+    return CommandDesk(CommandSettings(select_s=30.0, confirm_s=10.0, terminate_s=60.0))
+
+
+def give(desk, step, *, master=1, control=BREAKER, value=2, qualifier=0, test=False, now=0.0):
+    desk.command(Command(master, ASDU, control, step, value, qualifier, test, 0), now)
+
+
+def asked(desk):
+    """Number of the one request that waits."""
+    (request,) = desk.requests
+    desk.requests.clear()
+    return request.number
+
+
+def told(desk):
+    """Whom, cause and negative of each answer."""
+    answers = [(a.master, a.cause, a.negative) for a in desk.answers]
+    assert all(bool(a.why) is a.negative for a in desk.answers)
+    desk.answers.clear()
+    return answers
+
+
+def selected(desk, master=1, **more):
+    give(desk, "select", master=master, **more)
+    desk.confirm(asked(desk), 0.0)
+    assert told(desk) == [(master, Cause.ACTIVATION_CON, False)]
+
+
+def test_select_execute_and_termination(desk):
+    selected(desk)
+    give(desk, "execute")
+    number = asked(desk)
+    desk.confirm(number, 1.0)
+    assert told(desk) == [(1, Cause.ACTIVATION_CON, False)]
+    desk.terminate(number)
+    assert told(desk) == [(1, Cause.TERMINATION, False)]
+    give(desk, "select", master=2)
+    assert asked(desk)
+
+
+def test_the_request_says_all_that_was_asked(desk):
+    desk.command(Command(4, ASDU, DIRECT, "execute", True, 4, True, 9), 0.0)
+    (one,) = desk.requests
+    assert (one.step, one.control, one.value, one.qualifier, one.test, one.master, one.originator) == (
+        "execute",
+        DIRECT,
+        True,
+        4,
+        True,
+        4,
+        9,
+    )
+
+
+def test_what_needs_a_select_is_not_executed_without(desk):
+    give(desk, "execute")
+    assert (desk.requests, told(desk)) == ([], [(1, Cause.ACTIVATION_CON, True)])
+
+
+@pytest.mark.parametrize("other", [{"value": 1}, {"qualifier": 4}, {"test": True}])
+def test_an_execute_that_is_not_as_selected_is_refused_and_ends_the_selection(desk, other):
+    selected(desk)
+    give(desk, "execute", **other)
+    assert (desk.requests, told(desk)) == ([], [(1, Cause.ACTIVATION_CON, True)])
+    give(desk, "execute")
+    assert told(desk) == [(1, Cause.ACTIVATION_CON, True)]
+
+
+@pytest.mark.parametrize("step", ["select", "execute", "cancel"])
+def test_another_master_does_nothing_to_a_selection_whatever_address_he_uses(desk, step):
+    selected(desk)
+    give(desk, step, master=2, control=SAME_BREAKER)
+    cause = Cause.DEACTIVATION_CON if step == "cancel" else Cause.ACTIVATION_CON
+    assert (desk.requests, told(desk)) == ([], [(2, cause, True)])
+    give(desk, "execute")
+    assert asked(desk)
+
+
+def test_a_selection_is_cancelled_and_that_executes_nothing(desk):
+    selected(desk)
+    give(desk, "cancel")
+    (request,) = desk.requests
+    assert request.step == "cancel"
+    desk.confirm(asked(desk), 0.0)
+    assert told(desk) == [(1, Cause.DEACTIVATION_CON, False)]
+    give(desk, "execute")
+    assert told(desk) == [(1, Cause.ACTIVATION_CON, True)]
+
+
+def test_a_selection_runs_out(desk):
+    selected(desk)
+    assert desk.next_deadline == 30.0
+    give(desk, "execute", now=30.0)  # late, although nobody has looked at the timer
+    assert (desk.requests, told(desk)) == ([], [(1, Cause.ACTIVATION_CON, True)])
+    desk.handle_timer(30.0)
+    give(desk, "select", master=2, now=30.0)
+    assert asked(desk)
+    assert desk.next_deadline == 40.0
+
+
+def test_who_is_asked_and_says_nothing_is_a_no(desk):
+    give(desk, "select")
+    number = asked(desk)
+    desk.handle_timer(10.0)
+    assert told(desk) == [(1, Cause.ACTIVATION_CON, True)]
+    desk.confirm(number, 11.0)
+    assert told(desk) == []
+
+
+def test_what_does_not_end_in_time_ends_badly(desk):
+    give(desk, "execute", control=DIRECT, value=True)
+    number = asked(desk)
+    desk.confirm(number, 0.0)
+    desk.handle_timer(60.0)
+    assert told(desk)[1:] == [(1, Cause.TERMINATION, True)]
+    desk.terminate(number)
+    assert told(desk) == []
+
+
+def test_a_refusal_is_passed_on_with_its_reason(desk):
+    give(desk, "execute", control=DIRECT, value=True)
+    desk.confirm(asked(desk), 0.0, why="locked")
+    assert desk.answers == [Answer(1, ASDU, Cause.ACTIVATION_CON, negative=True, why="locked")]
+
+
+def test_while_one_command_runs_no_other_does(desk):
+    give(desk, "execute", control=DIRECT, value=True)
+    number = asked(desk)
+    for step in ("select", "execute", "cancel"):
+        for master in (1, 2):
+            give(desk, step, master=master, control=DIRECT, value=True)
+    assert [negative for _, _, negative in told(desk)] == [True] * 6
+    desk.confirm(number, 0.0)
+    give(desk, "execute", master=2, control=DIRECT, value=True)
+    assert told(desk) == [(1, Cause.ACTIVATION_CON, False), (2, Cause.ACTIVATION_CON, True)]
+    desk.terminate(number)
+    assert told(desk) == [(1, Cause.TERMINATION, False)]
+
+
+def test_a_selection_does_not_outlive_its_master_and_a_movement_does(desk):
+    selected(desk)
+    give(desk, "execute", master=1, control=DIRECT, value=True)
+    number = asked(desk)
+    desk.confirm(number, 0.0)
+    desk.answers.clear()
+    desk.gone(1)
+    give(desk, "select", master=2)
+    assert asked(desk)
+    give(desk, "execute", master=2, control=DIRECT, value=True)
+    assert told(desk) == [(2, Cause.ACTIVATION_CON, True)]
+    desk.terminate(number)
+    assert told(desk) == []
+    give(desk, "execute", master=2, control=DIRECT, value=True)
+    assert asked(desk)
+
+
+def test_every_phase_can_be_left_and_nothing_leads_from_a_movement_but_its_end():
+    assert {phase for phase, _ in TRANSITIONS} == set(Phase)
+    assert {h for phase, h in TRANSITIONS if phase is Phase.MOVING} == {Happening.ENDED, Happening.LATE, Happening.GONE}
+
+
+STEPS = st.tuples(
+    st.sampled_from(["select", "execute", "cancel", "confirm", "refuse", "terminate", "fail", "gone", "wait"]),
+    st.integers(1, 2),
+    st.sampled_from([BREAKER, SAME_BREAKER, DIRECT]),
+    st.integers(1, 2),
+)
+
+
+@given(st.lists(STEPS, max_size=60))
+def test_each_command_is_answered_once_and_only_what_was_selected_is_executed(steps):
+    desk = CommandDesk(CommandSettings(select_s=30.0, confirm_s=10.0, terminate_s=60.0))
+    now, commands = 0.0, 0
+    last_select = {}
+    confirmations = terminations = confirmed = 0
+    for what, master, control, value in steps:
+        if what in ("select", "execute", "cancel"):
+            commands += 1
+            give(desk, what, master=master, control=control, value=value, now=now)
+        elif what == "gone":
+            desk.gone(master)
+        elif what == "wait":
+            now += 20.0
+            desk.handle_timer(now)
+        elif desk._running:
+            number = sorted(desk._running)[value % len(desk._running)]
+            if what in ("terminate", "fail"):
+                desk.terminate(number, why="stuck" * (what == "fail"))
+            else:
+                desk.confirm(number, now, why="no" * (what == "refuse"))
+        for request in desk.requests:
+            if request.step == "select":
+                last_select[request.control.name] = (request.master, request.value)
+            elif request.step == "execute" and request.control.select:
+                assert last_select[request.control.name] == (request.master, request.value)
+        desk.requests.clear()
+        confirmations += sum(a.cause != Cause.TERMINATION for a in desk.answers)
+        terminations += sum(a.cause == Cause.TERMINATION for a in desk.answers)
+        confirmed += sum(a.cause == Cause.ACTIVATION_CON and not a.negative for a in desk.answers)
+        desk.answers.clear()
+        assert confirmations <= commands
+        assert terminations <= confirmed
+        assert len(desk._devices) <= 2

@@ -72,6 +72,7 @@ class Control(NamedTuple):
         typeID: 45 to 51; the same with a time tag is understood too.
         name: what is controlled; two controls of one name are one device, whatever their addresses.
         select: it must be selected before it is executed.
+        detail: whatever who operates it wants to find again.
     """
 
     CA: int
@@ -79,6 +80,7 @@ class Control(NamedTuple):
     typeID: TypeID
     name: str
     select: bool = False
+    detail: object = None
 
 
 @dataclass(slots=True)

@@ -1,15 +1,25 @@
-"""One connection of IEC 60870-5-104 (clause 5): numbering, acknowledgement, start, stop and test. Sans-IO.
+"""One connection of IEC 60870-5-104, either end of it: start, stop, test, order, windows (clause 5). Sans-IO.
 
-``receive`` and ``handle_timer`` say what has come of it, ``data_to_send`` what is to be written, ``next_deadline`` when
-to look again. Every violation closes the connection and names what came and what was expected; nothing comes after it.
+What a peer may send is in two tables, one for each role; all else closes the connection with a reason. Beside them:
+
+* t1: each I frame must be acknowledged, each act confirmed, within t1 of its sending.
+* t2: what is received is acknowledged within t2, at once when w frames have come, at once when data transfer ends;
+  an own I frame does it too.
+* t3: when no frame has come for t3, in any state, TESTFR act is sent. Not while a con is waited for: t1 tells then.
+* N(S) must be the next number. N(R) may acknowledge nothing that was not sent, and take nothing back. Numbers go on
+  over STOPDT and STARTDT; they begin anew with the connection only.
+* STOPDT act is confirmed when all own I frames are acknowledged. Neither end sends I frames after it.
+* A connection that is deactivated (another one of its group was started) is stopped, but its master may not know yet.
+  An I frame on it is refused like any in that state: it could be a command, and is not to be executed.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from enum import Enum
-from typing import Final
+from enum import Enum, StrEnum
+from math import inf, isfinite
+from typing import Final, TypeAlias
 
 from gateway.iec104.apci import (
     SEQUENCE_NUMBERS,
@@ -24,53 +34,21 @@ from gateway.iec104.apci import (
     encode_s,
     encode_u,
 )
+from ied_agents.dflisr.machines import Machine, Transition
 
-_INF: Final = float("inf")
-
-
-@dataclass(frozen=True, slots=True)
-class LinkConfig:
-    """Window and time limits of a connection (5.5, 9.6); both ends must agree on k and w.
-
-    Attributes:
-        k: most I frames that may be unacknowledged.
-        w: I frames that are acknowledged at the latest when so many have come; two thirds of k is usual.
-        t1_s: an I frame or a U frame that asks is answered within this, s.
-        t2_s: I frames are acknowledged within this, s.
-        t3_s: the connection is tested when nothing has come for so long, s.
-        shortest_asdu: fewest octets of an ASDU; less than the default only with smaller address fields.
-
-    Raises:
-        ValueError: names the field and what was expected.
-    """
-
-    k: int = 12
-    w: int = 8
-    t1_s: float = 15.0
-    t2_s: float = 10.0
-    t3_s: float = 20.0
-    shortest_asdu: int = SHORTEST_ASDU
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.k < SEQUENCE_NUMBERS:
-            raise ValueError(f"k is {self.k}; 1 to {SEQUENCE_NUMBERS - 1} expected")
-        if not 1 <= self.w <= self.k:
-            raise ValueError(f"w is {self.w}; 1 to k, {self.k}, expected: or the other end waits for t2")
-        if not 0 < self.t2_s < self.t1_s:
-            raise ValueError(f"t2 is {self.t2_s} s; more than 0 and less than t1, {self.t1_s} s, expected")
-        if self.t3_s <= 0:
-            raise ValueError(f"t3 is {self.t3_s} s; more than 0 expected")
+_WRAP: Final = SEQUENCE_NUMBERS - 1
+_U_FRAMES: Final = {function: encode_u(function) for function in UFunction}
 
 
 class Role(Enum):
-    """Which end this is."""
+    """Which end of the connection this is."""
 
     CONTROLLED = "controlled"
     CONTROLLING = "controlling"
 
 
-class LinkState(Enum):
-    """Whether data flow (5.3): the standard's states, with both unconfirmed ones of stopping in one."""
+class LinkState(StrEnum):
+    """Whether data are transferred."""
 
     STOPPED = "stopped"
     STARTING = "starting"
@@ -79,70 +57,184 @@ class LinkState(Enum):
     CLOSED = "closed"
 
 
+class LinkInput(StrEnum):
+    """What happens to a connection. TESTFR is not among it: that is answered in every state and changes none."""
+
+    STARTDT_ACT = "STARTDT act"
+    STARTDT_CON = "STARTDT con"
+    STOPDT_ACT = "STOPDT act"
+    STOPDT_CON = "STOPDT con"
+    I_FRAME = "I frame"
+    ACKNOWLEDGEMENT = "S frame that acknowledges"
+    S_REPEATED = "S frame that acknowledges nothing new"
+    START = "start ordered"
+    STOP = "stop ordered"
+    DEACTIVATE = "another connection of the group started"
+    SETTLED = "all own I frames acknowledged"
+    FAILED = "violation or t1"
+
+
+_S, _I = LinkState, LinkInput
+_FAILURES: Final = tuple(Transition(state, _I.FAILED, _S.CLOSED, "") for state in (_S.STOPPED, _S.STARTED, _S.STOPPING))
+CONTROLLED_LINK: Final = Machine(
+    "controlled link",
+    (
+        Transition(_S.STOPPED, _I.STARTDT_ACT, _S.STARTED, "confirmed"),
+        Transition(_S.STOPPED, _I.STOPDT_ACT, _S.STOPPED, "confirmed again"),
+        Transition(_S.STARTED, _I.STARTDT_ACT, _S.STARTED, "confirmed again"),
+        Transition(_S.STARTED, _I.I_FRAME, _S.STARTED, ""),
+        Transition(_S.STARTED, _I.ACKNOWLEDGEMENT, _S.STARTED, ""),
+        Transition(_S.STARTED, _I.S_REPEATED, _S.STARTED, ""),
+        Transition(_S.STARTED, _I.STOPDT_ACT, _S.STOPPING, "what was received is acknowledged; nothing more is sent"),
+        Transition(_S.STARTED, _I.DEACTIVATE, _S.STOPPING, "likewise, but not confirmed"),
+        Transition(_S.STOPPING, _I.ACKNOWLEDGEMENT, _S.STOPPING, ""),
+        Transition(_S.STOPPING, _I.S_REPEATED, _S.STOPPING, ""),
+        Transition(_S.STOPPING, _I.STOPDT_ACT, _S.STOPPING, "to be confirmed"),
+        Transition(_S.STOPPING, _I.STARTDT_ACT, _S.STARTED, "the master has thought better of it"),
+        Transition(_S.STOPPING, _I.SETTLED, _S.STOPPED, "confirmed, if STOPDT act came"),
+        *_FAILURES,
+    ),
+)
+CONTROLLING_LINK: Final = Machine(
+    "controlling link",
+    (
+        Transition(_S.STOPPED, _I.START, _S.STARTING, "STARTDT act"),
+        Transition(_S.STARTING, _I.STARTDT_CON, _S.STARTED, ""),
+        Transition(_S.STARTED, _I.I_FRAME, _S.STARTED, ""),
+        Transition(_S.STARTED, _I.ACKNOWLEDGEMENT, _S.STARTED, ""),
+        Transition(_S.STARTED, _I.S_REPEATED, _S.STARTED, ""),
+        Transition(_S.STARTED, _I.STOP, _S.STOPPING, "what was received is acknowledged, then STOPDT act"),
+        Transition(_S.STOPPING, _I.I_FRAME, _S.STOPPING, "was under way; acknowledged at once, the con waits for that"),
+        Transition(_S.STOPPING, _I.ACKNOWLEDGEMENT, _S.STOPPING, ""),
+        Transition(_S.STOPPING, _I.S_REPEATED, _S.STOPPING, ""),
+        Transition(_S.STOPPING, _I.STOPDT_CON, _S.STOPPED, ""),
+        # Some devices confirm first and acknowledge then.
+        Transition(_S.STOPPED, _I.ACKNOWLEDGEMENT, _S.STOPPED, "of what was sent before STOPDT act"),
+        Transition(_S.STARTING, _I.ACKNOWLEDGEMENT, _S.STARTING, "of what was sent before STOPDT act"),
+        *_FAILURES,
+        Transition(_S.STARTING, _I.FAILED, _S.CLOSED, ""),
+    ),
+)
+MACHINES: Final = (CONTROLLED_LINK, CONTROLLING_LINK)
+
+_MACHINE_OF: Final = {Role.CONTROLLED: CONTROLLED_LINK, Role.CONTROLLING: CONTROLLING_LINK}
+_INPUT_OF: Final = {
+    UFunction.STARTDT_ACT: _I.STARTDT_ACT,
+    UFunction.STARTDT_CON: _I.STARTDT_CON,
+    UFunction.STOPDT_ACT: _I.STOPDT_ACT,
+    UFunction.STOPDT_CON: _I.STOPDT_CON,
+}
+_FROM_PEER: Final = frozenset((*_INPUT_OF.values(), _I.I_FRAME, _I.ACKNOWLEDGEMENT, _I.S_REPEATED))
+
+
+@dataclass(frozen=True, slots=True)
+class LinkConfig:
+    """Window and time limits (clause 9.6). Those of the peer need not be the same.
+
+    Attributes:
+        k: I frames that may be unacknowledged, 1 to 32767.
+        w: after so many received I frames they are acknowledged at the latest, 1 to k.
+        t1_s: within this an I frame must be acknowledged and an act be confirmed, s.
+        t2_s: within this a received I frame is acknowledged, s; less than t1.
+        t3_s: after this without a frame received the connection is tested, s.
+        most_queued: S and U frames that may wait for :meth:`Link.data_to_send`. A peer that makes us answer more, and
+            does not read the answers, is cut off.
+        shortest_asdu: octets of an ASDU's header; less than 6 with a shorter COT or CA.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+
+    k: int = 12
+    w: int = 8
+    t1_s: float = 15.0
+    t2_s: float = 10.0
+    t3_s: float = 20.0
+    most_queued: int = 1024
+    shortest_asdu: int = SHORTEST_ASDU
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.k <= _WRAP:
+            raise ValueError(f"k is {self.k}; 1 to {_WRAP} expected")
+        if not 1 <= self.w <= self.k:
+            raise ValueError(f"w is {self.w}; 1 to k, which is {self.k}, expected")
+        for name, seconds in (("t1", self.t1_s), ("t2", self.t2_s), ("t3", self.t3_s)):
+            if not (isfinite(seconds) and seconds > 0):
+                raise ValueError(f"{name} is {seconds} s; more than 0 expected")
+        if self.t2_s >= self.t1_s:
+            raise ValueError(f"t2 is {self.t2_s:g} s; less than t1, which is {self.t1_s:g} s, expected")
+        if self.most_queued < 1:
+            raise ValueError(f"most_queued is {self.most_queued}; 1 or more expected")
+        if not 1 <= self.shortest_asdu <= SHORTEST_ASDU:
+            raise ValueError(f"shortest_asdu is {self.shortest_asdu}; 1 to {SHORTEST_ASDU} expected")
+
+
 @dataclass(frozen=True, slots=True)
 class DataTransferStarted:
-    """STARTDT is confirmed."""
+    """ASDUs may go in both directions now."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataTransferStopped:
-    """STOPDT is confirmed."""
+    """The peer has stopped, or confirmed the stop; on a controlled station what was sent is acknowledged by now.
+
+    It does not follow on :meth:`Link.deactivate`: who calls that knows.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class AsduReceived:
-    """An ASDU has come, in its turn."""
+    """An ASDU has come.
+
+    Attributes:
+        octets: as they came, not looked into.
+    """
 
     octets: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """All own ASDUs up to and including this number have arrived."""
+    """ASDUs have arrived at the peer.
+
+    Attributes:
+        number: of :meth:`Link.send`; all up to it have arrived.
+    """
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
 class LinkClosed:
-    """The connection is to be closed; the last of its events."""
+    """The connection has to be closed: write what :meth:`Link.data_to_send` still has, then close it.
+
+    Attributes:
+        reason: what came and what was expected.
+    """
 
     reason: str
 
 
-LinkEvent = DataTransferStarted | DataTransferStopped | AsduReceived | Acknowledged | LinkClosed
+LinkEvent: TypeAlias = DataTransferStarted | DataTransferStopped | AsduReceived | Acknowledged | LinkClosed
 
-_LEADS_TO: Final[dict[tuple[Role, LinkState, UFunction], LinkState]] = {
-    (Role.CONTROLLED, LinkState.STOPPED, UFunction.STARTDT_ACT): LinkState.STARTED,
-    (Role.CONTROLLED, LinkState.STARTED, UFunction.STARTDT_ACT): LinkState.STARTED,
-    (Role.CONTROLLED, LinkState.STOPPED, UFunction.STOPDT_ACT): LinkState.STOPPING,
-    (Role.CONTROLLED, LinkState.STARTED, UFunction.STOPDT_ACT): LinkState.STOPPING,
-    (Role.CONTROLLED, LinkState.STOPPING, UFunction.STOPDT_ACT): LinkState.STOPPING,
-    (Role.CONTROLLING, LinkState.STARTING, UFunction.STARTDT_CON): LinkState.STARTED,
-    (Role.CONTROLLING, LinkState.STOPPING, UFunction.STOPDT_CON): LinkState.STOPPED,
-}
-"""Where a U frame that starts or stops leads; one that is not in it closes the connection."""
-_TAKES_I: Final = frozenset(
-    (
-        (Role.CONTROLLED, LinkState.STARTED),
-        (Role.CONTROLLING, LinkState.STARTED),
-        (Role.CONTROLLING, LinkState.STOPPING),
-    )
-)
-"""When I frames may come: to a controlling station until its STOPDT is confirmed."""
+
+class _ViolationError(Exception):
+    """The peer has broken a rule; never leaves this module."""
 
 
 class Link:
-    """One connection.
+    """One TCP connection, from its establishment on.
 
     Args:
         config: window and time limits.
         role: which end this is.
-        now: when the connection was made, s.
+        now: s, of a clock that never goes back.
 
     Attributes:
-        state: whether data flow.
-        close_reason: why it is closed; empty while it is open.
+        config: as given.
+        role: as given.
+        state: whether data are transferred.
+        close_reason: why it was closed; empty before.
     """
 
     def __init__(self, config: LinkConfig, role: Role, now: float) -> None:
@@ -150,199 +242,308 @@ class Link:
         self.role = role
         self.state = LinkState.STOPPED
         self.close_reason = ""
+        self._machine = _MACHINE_OF[role]
+        self._takes_asdus = False
+        self._told_started = False
+        self._owes_stop_con = False
         self._splitter = FrameSplitter(config.shortest_asdu)
         self._out: list[bytes] = []
-        self._sent_at: deque[float] = deque()
+        self._queued = 0  # S and U frames in _out
+        # Sending: numbers of ASDUs, never wrapped; for each unacknowledged one the moment at which t1 ends.
         self._sent = 0
         self._acknowledged = 0
-        self._received = 0
-        self._told = 0  # of those received the other end knows
-        self._ack_due = _INF
-        self._idle_due = now + config.t3_s
-        self._answer_due: dict[UFunction, float] = {}
-
-    @property
-    def window(self) -> int:
-        """How many ASDUs may be sent now."""
-        return self.config.k - self._sent + self._acknowledged if self.state is LinkState.STARTED else 0
-
-    @property
-    def next_deadline(self) -> float:
-        """When :meth:`handle_timer` is due, s."""
-        if self.state is LinkState.CLOSED:
-            return _INF
-        unacknowledged = self._sent_at[0] + self.config.t1_s if self._sent_at else _INF
-        return min(self._ack_due, self._idle_due, unacknowledged, *self._answer_due.values())
-
-    def data_to_send(self) -> bytes:
-        """What is to be written now."""
-        octets = b"".join(self._out)
-        self._out.clear()
-        return octets
-
-    def send(self, asdu: bytes, now: float) -> int:
-        """Send an ASDU.
-
-        Returns:
-            Its number on this connection, from 0 on; :class:`Acknowledged` refers to it.
-
-        Raises:
-            ValueError: the window is closed.
-            Iec104EncodeError: the ASDU is too long.
-        """
-        if self.window <= 0:
-            raise ValueError("nothing may be sent now: look at window before")
-        self._out.append(encode_i(self._sent % SEQUENCE_NUMBERS, self._received % SEQUENCE_NUMBERS, asdu))
-        self._told, self._ack_due = self._received, _INF
-        self._sent_at.append(now)
-        self._sent += 1
-        return self._sent - 1
-
-    # -- asked for by our side ------------------------------------------------------------------------------------
-
-    def start(self, now: float) -> None:
-        """As the controlling station: ask for data."""
-        if self.role is Role.CONTROLLING and self.state is LinkState.STOPPED:
-            self.state = LinkState.STARTING
-            self._ask(UFunction.STARTDT_ACT, UFunction.STARTDT_CON, now)
-
-    def stop(self, now: float) -> None:
-        """As the controlling station: ask for no more data."""
-        if self.role is Role.CONTROLLING and self.state is LinkState.STARTED:
-            self._acknowledge()
-            self.state = LinkState.STOPPING
-            self._ask(UFunction.STOPDT_ACT, UFunction.STOPDT_CON, now)
-
-    def deactivate(self) -> None:
-        """As the controlled station: another connection of the group has started; nothing more is sent here."""
-        if self.role is Role.CONTROLLED and self.state is LinkState.STARTED:
-            self._acknowledge()
-            self.state = LinkState.STOPPED
-
-    def test(self, now: float) -> None:
-        """Test the connection now."""
-        if self.state is not LinkState.CLOSED and UFunction.TESTFR_CON not in self._answer_due:
-            self._ask(UFunction.TESTFR_ACT, UFunction.TESTFR_CON, now)
-
-    def _ask(self, function: UFunction, answer: UFunction, now: float) -> None:
-        self._out.append(encode_u(function))
-        self._answer_due[answer] = now + self.config.t1_s
-
-    def _acknowledge(self) -> None:
-        if self._told < self._received:
-            self._out.append(encode_s(self._received % SEQUENCE_NUMBERS))
-            self._told, self._ack_due = self._received, _INF
+        self._t1_of: deque[float] = deque()
+        # Receiving: V(R); how many of the last are not acknowledged.
+        self._expected = 0
+        self._unacknowledged = 0
+        self._awaited: UFunction | None = None
+        self._t1_awaited = inf
+        self._t1_test = inf
+        self._t2 = inf
+        self._t3 = now + config.t3_s
 
     # -- what comes -----------------------------------------------------------------------------------------------
 
     def receive(self, data: bytes, now: float) -> list[LinkEvent]:
-        """Octets have come; what they mean, in order."""
-        events: list[LinkEvent] = []
+        """Octets have come; returns what they mean, in order.
+
+        After :class:`LinkClosed`, which is always the last, there is nothing more.
+        """
         if self.state is LinkState.CLOSED:
-            return events
-        slipped = ""
+            return []
+        events: list[LinkEvent] = []
+        frames: list[Frame] | tuple[Frame, ...]
+        fault: FrameError | None = None
         try:
             frames = self._splitter.feed(data)
         except FrameError as error:
-            frames, slipped = list(error.frames), str(error)
-        before = self._acknowledged
-        why = ""
-        for frame in frames:
-            why = self._take(frame, events)
-            if why:
-                break
-        if self._acknowledged > before:
-            events.append(Acknowledged(self._acknowledged - 1))
-        if self._stop_confirmed():
-            events.append(DataTransferStopped())
-        if why or slipped:
-            return [*events, self._close(why or slipped)]
+            frames, fault = error.frames, error  # what was complete before is still good
         if frames:
-            self._idle_due = now + self.config.t3_s
-        if self._received - self._told >= self.config.w:
-            self._acknowledge()
-        elif self._received > self._told and self._ack_due == _INF:
-            self._ack_due = now + self.config.t2_s
+            self._t3 = now + self.config.t3_s
+        append = events.append
+        try:
+            for frame in frames:
+                # I frames come by the thousand: no calls for those that are as expected.
+                if type(frame) is IFrame:
+                    ns, nr, asdu = frame
+                    if ns != self._expected or not self._takes_asdus:
+                        self._refuse_i(ns)
+                    if nr != self._acknowledged & _WRAP:
+                        self._acknowledge(nr, events)
+                    self._expected = (ns + 1) & _WRAP
+                    self._unacknowledged += 1
+                    append(AsduReceived(asdu))
+                elif type(frame) is SFrame:
+                    self._receive_s(frame.nr, events)
+                else:
+                    self._receive_u(frame.function, events)
+            self._conclude(fault, now)
+        except _ViolationError as violation:
+            append(self._close(str(violation)))
         return events
 
-    def _take(self, frame: Frame, events: list[LinkEvent]) -> str:
-        """Act on a frame; why the connection must be closed, empty if it need not."""
-        if isinstance(frame, IFrame):
-            ns, nr, asdu = frame
-            if (self.role, self.state) not in _TAKES_I:
-                return f"I frame while data transfer is {self.state.value}; none expected"
-            if ns != self._received % SEQUENCE_NUMBERS:
-                return f"N(S) {ns}; {self._received % SEQUENCE_NUMBERS} expected"
-            self._received += 1
-            events.append(AsduReceived(asdu))
-            return self._take_nr(nr)
-        if isinstance(frame, SFrame):
-            return self._take_nr(frame.nr)
-        return self._take_u(frame.function, events)
+    def _conclude(self, fault: FrameError | None, now: float) -> None:
+        """What follows on all frames of one call: one S frame does for them."""
+        if fault is not None:
+            raise _ViolationError(str(fault))
+        if self._unacknowledged >= self.config.w or (self._unacknowledged and self.state is LinkState.STOPPING):
+            self._send_s()
+        elif self._unacknowledged and self._t2 == inf:
+            self._t2 = now + self.config.t2_s
+        if self._queued > self.config.most_queued:
+            raise _ViolationError(f"{self._queued} answers wait to be sent: the peer asks and does not read")
 
-    def _take_nr(self, nr: int) -> str:
-        arrived = (nr - self._acknowledged) % SEQUENCE_NUMBERS
-        waiting = self._sent - self._acknowledged
-        if arrived > waiting:
-            first = self._acknowledged % SEQUENCE_NUMBERS
-            return f"N(R) {nr}; {first} to {self._sent % SEQUENCE_NUMBERS} expected"
-        self._acknowledged += arrived
-        for _ in range(arrived):
-            self._sent_at.popleft()
-        return ""
+    def _refuse_i(self, ns: int) -> None:
+        self._check(LinkInput.I_FRAME)
+        raise _ViolationError(f"I frame with N(S) {ns}; {self._expected} expected")
 
-    def _take_u(self, function: UFunction, events: list[LinkEvent]) -> str:
+    def _receive_s(self, nr: int, events: list[LinkEvent]) -> None:
+        repeated = nr == self._acknowledged & _WRAP
+        self._check(LinkInput.S_REPEATED if repeated else LinkInput.ACKNOWLEDGEMENT)
+        if repeated:
+            return
+        self._acknowledge(nr, events)
+        if self.role is Role.CONTROLLED and self.state is LinkState.STOPPING and not self._t1_of:
+            self._settle(events)
+
+    def _acknowledge(self, nr: int, events: list[LinkEvent]) -> None:
+        """Take an N(R) that is not the last one again."""
+        count = (nr - self._acknowledged) & _WRAP
+        if count > len(self._t1_of):
+            first, last = self._acknowledged & _WRAP, self._sent & _WRAP
+            expected = f"{first} expected" if first == last else f"{first} to {last} expected"
+            raise _ViolationError(f"N(R) {nr}; {expected}")
+        for _ in range(count):
+            self._t1_of.popleft()
+        self._acknowledged += count
+        events.append(Acknowledged(self._acknowledged - 1))
+
+    def _receive_u(self, function: UFunction, events: list[LinkEvent]) -> None:
         if function is UFunction.TESTFR_ACT:
-            self._out.append(encode_u(UFunction.TESTFR_CON))
-            return ""
+            self._write_u(UFunction.TESTFR_CON)
+            return
         if function is UFunction.TESTFR_CON:
-            self._answer_due.pop(function, None)  # one that nobody asked for does no harm
-            return ""
-        state = _LEADS_TO.get((self.role, self.state, function))
-        if state is None:
-            return f"{function.name} at the {self.role.value} station while data transfer is {self.state.value}"
-        self._answer_due.pop(function, None)
-        before, self.state = self.state, state
-        if function is UFunction.STARTDT_ACT:
-            self._out.append(encode_u(UFunction.STARTDT_CON))
-        if state is LinkState.STARTED and before is not state:
-            events.append(DataTransferStarted())
-        elif function is UFunction.STOPDT_CON:
-            self._acknowledge()
-            events.append(DataTransferStopped())
-        elif function is UFunction.STOPDT_ACT:
-            self._acknowledge()
-            if self._stop_confirmed():
-                events.append(DataTransferStopped())
-        return ""
+            self._t1_test = inf  # one that nobody waits for does no harm
+            return
+        given = _INPUT_OF[function]
+        self._check(given)
+        # Where data transfer ends S frames do: what is not acknowledged yet must be so before.
+        self._send_owed_s()
+        self._step(given)
+        match function:
+            case UFunction.STARTDT_ACT:
+                self._owes_stop_con = False
+                self._write_u(UFunction.STARTDT_CON)
+                self._tell_started(events)
+            case UFunction.STARTDT_CON:
+                self._awaited, self._t1_awaited = None, inf
+                self._tell_started(events)
+            case UFunction.STOPDT_ACT:
+                self._owes_stop_con = True
+                if self.state is LinkState.STOPPED:
+                    self._confirm_stop()
+                elif not self._t1_of:
+                    self._settle(events)
+            case UFunction.STOPDT_CON:
+                self._awaited, self._t1_awaited = None, inf
+                self._tell_stopped(events)
 
-    def _stop_confirmed(self) -> bool:
-        """As the controlled station: confirm a STOPDT as soon as all own I frames have arrived (5.3)."""
-        if self.state is not LinkState.STOPPING or self.role is not Role.CONTROLLED or self._sent_at:
-            return False
-        self._out.append(encode_u(UFunction.STOPDT_CON))
-        self.state = LinkState.STOPPED
-        return True
+    def _settle(self, events: list[LinkEvent]) -> None:
+        """Stopping has come to its end on a controlled station."""
+        self._step(LinkInput.SETTLED)
+        self._confirm_stop()
+        self._tell_stopped(events)
+
+    def _confirm_stop(self) -> None:
+        if self._owes_stop_con:
+            self._owes_stop_con = False
+            self._write_u(UFunction.STOPDT_CON)
+
+    def _tell_started(self, events: list[LinkEvent]) -> None:
+        if not self._told_started:
+            self._told_started = True
+            events.append(DataTransferStarted())
+
+    def _tell_stopped(self, events: list[LinkEvent]) -> None:
+        if self._told_started:
+            self._told_started = False
+            events.append(DataTransferStopped())
+
+    # -- time -----------------------------------------------------------------------------------------------------
+
+    @property
+    def next_deadline(self) -> float:
+        """When :meth:`handle_timer` is due, s; infinite once it is closed."""
+        return min(
+            self._t1_of[0] if self._t1_of else inf,
+            self._t1_awaited,
+            self._t1_test,
+            self._t2,
+            self._t3 if self._may_test else inf,
+        )
 
     def handle_timer(self, now: float) -> list[LinkEvent]:
-        """Do what is due."""
-        config = self.config
-        if self.state is LinkState.CLOSED:
-            return []
-        if self._sent_at and now >= self._sent_at[0] + config.t1_s:
-            return [self._close(f"{len(self._sent_at)} I frames not acknowledged within t1, {config.t1_s:g} s")]
-        for answer, due in self._answer_due.items():
-            if now >= due:
-                return [self._close(f"no {answer.name} within t1, {config.t1_s:g} s")]
-        if now >= self._ack_due:
-            self._acknowledge()
-        if now >= self._idle_due:
-            self._idle_due = now + config.t3_s
+        """Do what is due; too early or too often does no harm."""
+        t1 = f"within t1, {self.config.t1_s:g} s"
+        if self._t1_of and now >= self._t1_of[0]:
+            return [self._close(f"I frame with N(S) {self._acknowledged & _WRAP} was not acknowledged {t1}")]
+        if self._awaited is not None and now >= self._t1_awaited:
+            return [self._close(f"{_INPUT_OF[self._awaited]} was not confirmed {t1}")]
+        if now >= self._t1_test:
+            return [self._close(f"TESTFR act was not confirmed {t1}")]
+        if now >= self._t2:
+            self._send_s()
+        if now >= self._t3 and self._may_test:
             self.test(now)
         return []
 
+    @property
+    def _may_test(self) -> bool:
+        """Whether no con is waited for: one function at a time."""
+        return self._t1_test == inf and self._awaited is None
+
+    # -- what goes ------------------------------------------------------------------------------------------------
+
+    @property
+    def window(self) -> int:
+        """How many ASDUs may be sent now."""
+        return self.config.k - len(self._t1_of) if self.state is LinkState.STARTED else 0
+
+    def send(self, asdu: bytes, now: float) -> int:
+        """Send an ASDU.
+
+        Args:
+            asdu: 1 to 249 octets.
+            now: s.
+
+        Returns:
+            Its number, counted from 0 for each connection, never wrapped.
+
+        Raises:
+            ValueError: the window is 0.
+            Iec104EncodeError: the ASDU is too long, or empty.
+        """
+        if not self.window:
+            raise ValueError(f"the window is 0: {self.state}, {len(self._t1_of)} of {self.config.k} unacknowledged")
+        number = self._sent
+        self._out.append(encode_i(number & _WRAP, self._expected, asdu))
+        self._sent = number + 1
+        self._t1_of.append(now + self.config.t1_s)
+        self._unacknowledged = 0
+        self._t2 = inf
+        return number
+
+    def start(self, now: float) -> None:
+        """Ask for data transfer: controlling, stopped.
+
+        Raises:
+            ValueError: it is controlled, or not stopped.
+        """
+        self._order(LinkInput.START)
+        self._activate(UFunction.STARTDT_ACT, now)
+
+    def stop(self, now: float) -> None:
+        """End data transfer: controlling, started.
+
+        Raises:
+            ValueError: it is controlled, or not started.
+        """
+        self._order(LinkInput.STOP)
+        self._send_owed_s()
+        self._activate(UFunction.STOPDT_ACT, now)
+
+    def test(self, now: float) -> None:
+        """Test the connection, unless a test is under way, or it is closed."""
+        if self.state is not LinkState.CLOSED and self._t1_test == inf:
+            self._write_u(UFunction.TESTFR_ACT)
+            self._t1_test = now + self.config.t1_s
+
+    def deactivate(self, now: float) -> None:  # noqa: ARG002 - as all that may send
+        """End data transfer without the master's asking: another connection of its group was started.
+
+        Nothing is to be done where it is stopped or closed.
+
+        Raises:
+            ValueError: it is controlling.
+        """
+        if self.role is not Role.CONTROLLED:
+            raise ValueError("a controlling station stops its connections itself")
+        self._told_started = False
+        if self.state is LinkState.STARTED:
+            self._send_owed_s()
+            self._step(LinkInput.DEACTIVATE)
+            if not self._t1_of:
+                self._step(LinkInput.SETTLED)
+
+    def data_to_send(self) -> bytes:
+        """All that is to be written now; it is told once. To be asked after whatever was called."""
+        octets = b"".join(self._out)
+        self._out.clear()
+        self._queued = 0
+        return octets
+
+    def _activate(self, function: UFunction, now: float) -> None:
+        self._write_u(function)
+        self._awaited = function
+        self._t1_awaited = now + self.config.t1_s
+
+    def _write_u(self, function: UFunction) -> None:
+        self._out.append(_U_FRAMES[function])
+        self._queued += 1
+
+    def _send_owed_s(self) -> None:
+        if self._unacknowledged:
+            self._send_s()
+
+    def _send_s(self) -> None:
+        self._out.append(encode_s(self._expected))
+        self._queued += 1
+        self._unacknowledged = 0
+        self._t2 = inf
+
+    # -- state ----------------------------------------------------------------------------------------------------
+
+    def _check(self, given: LinkInput) -> None:
+        """Refuse what the table has no row for."""
+        if not self._machine.can(self.state, given):
+            rows = (row for row in self._machine.rows if row.source is self.state and row.event in _FROM_PEER)
+            expected = ", ".join(row.event for row in rows) or "TESTFR"
+            raise _ViolationError(f"{given} while {self.state}; expected: {expected}")
+
+    def _order(self, given: LinkInput) -> None:
+        if not self._machine.can(self.state, given):
+            raise ValueError(f"{given} while {self.state} and {self.role.value}")
+        self._step(given)
+
+    def _step(self, given: LinkInput) -> None:
+        self.state = self._machine.step(self.state, given)
+        self._takes_asdus = self._machine.can(self.state, LinkInput.I_FRAME)
+
     def _close(self, reason: str) -> LinkClosed:
-        self.state, self.close_reason = LinkState.CLOSED, reason
-        self._sent_at.clear()
-        self._answer_due.clear()
+        self._step(LinkInput.FAILED)
+        self.close_reason = reason
+        self._t1_of.clear()
+        self._unacknowledged = 0
+        self._awaited = None
+        self._t1_awaited = self._t1_test = self._t2 = self._t3 = inf
         return LinkClosed(reason)

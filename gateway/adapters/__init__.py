@@ -1,0 +1,1 @@
+"""Field and control centre protocols to points and back, one file each."""

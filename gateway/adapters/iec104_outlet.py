@@ -1,0 +1,340 @@
+"""Points to control centres by IEC 60870-5-104: each centre's point list, its image, and its events until it has them.
+
+A change of a point is appended to the event log and told when it is on disk. Each centre is a consumer of the log, of
+its own name: what it has not acknowledged waits there, also over a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from gateway.iec104 import image
+from gateway.iec104.asdu import Cause, InformationObject, untagged
+from gateway.iec104.commands import CommandDesk, CommandSettings
+from gateway.iec104.server import Centre, Iec104Server
+from gateway.iec104.station import ControlledStation, Event, StationSettings
+from gateway.points.event_log import ConsumerConfig, EventLog
+from gateway.points.mapping import CommandValue, Control, Monitor
+from gateway.points.mapping_rules import MappingError
+from gateway.points.point import decode_value, encode_value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from ipaddress import IPv4Network, IPv6Network
+    from pathlib import Path
+
+    from gateway.iec104.commands import CommandRequested
+    from gateway.iec104.station import StationAsked
+    from gateway.points.point import PointValue
+    from gateway.points.point_list import PointRow
+    from gateway.points.table import PointTable
+
+_LOG: Final = logging.getLogger(__name__)
+_AGAIN_S: Final = 1.0
+"""How long a disk that refuses is left alone."""
+_SOON_S: Final = 0.1
+
+
+@dataclass(frozen=True)
+class CentreConfig:
+    """A control centre.
+
+    Attributes:
+        name: of the centre; its events wait under this name.
+        rows: its point list.
+        station: how it is served.
+        clients: networks that its masters connect from; none for any.
+        certificates: common names of its masters' certificates; none for any.
+        most_events: that wait for it.
+    """
+
+    name: str
+    rows: Sequence[PointRow]
+    station: StationSettings = field(default_factory=StationSettings)
+    clients: tuple[IPv4Network | IPv6Network, ...] = ()
+    certificates: frozenset[str] = field(default_factory=frozenset)
+    most_events: int = 100_000
+
+
+class PointCommand(NamedTuple):
+    """A command to a point; answered with :meth:`Outlet.confirm` and :meth:`Outlet.terminate`.
+
+    Attributes:
+        number: to answer with.
+        step: select, execute or cancel.
+        name: of the point.
+        command: what is asked.
+        test: nothing may move.
+        originator: the master's originator address.
+    """
+
+    number: int
+    step: str
+    name: str
+    command: CommandValue
+    test: bool
+    originator: int
+
+
+class Device(Protocol):
+    """Whoever operates what the points stand for."""
+
+    def operate(self, command: PointCommand) -> None:
+        """Answered through the outlet, then or later."""
+
+    def ask(self, station: ControlledStation, asked: StationAsked) -> None:
+        """A master sets a clock or a parameter, or resets a process; answered with ``station.answer``."""
+
+
+class _Told(NamedTuple):
+    """One of the information objects that a point is told by."""
+
+    monitor: Monitor
+    entry: image.Entry
+
+
+class _Feed:
+    """The events of one centre: from the log to the station."""
+
+    def __init__(
+        self, log: EventLog, centre: str, told: dict[str, list[_Told]], acknowledged: Callable[[], None]
+    ) -> None:
+        self._consumer = log.consumer(centre)
+        self._acknowledged = acknowledged
+        self._told = told
+        self._parts: dict[int, int] = {}
+
+    def take(self, limit: int) -> list[Event]:
+        """Events with the addresses of this centre; one of a point with several objects becomes several."""
+        events: list[Event] = []
+        done = []
+        for logged in self._consumer.take(limit):
+            objects = self._told.get(logged.key, ())
+            if not objects:
+                done.append(logged.sequence)  # the point list has lost this point since
+                continue
+            if len(objects) > 1:
+                self._parts[logged.sequence] = len(objects)
+            point = decode_value(logged.payload)
+            for monitor, entry in objects:
+                value, qualifier, t_ns, time_invalid, test = monitor.element(point)
+                config = entry.config
+                events.append(
+                    Event(
+                        logged.sequence,
+                        config.CA,
+                        config.IOA,
+                        config.typeID,
+                        Cause.SPONTANEOUS,
+                        value,
+                        qualifier,
+                        t_ns,
+                        time_invalid,
+                        0,
+                        test,
+                    )
+                )
+        if done:
+            self._consumer.acknowledge(done)
+        return events
+
+    def acknowledge(self, tokens: Iterable[int]) -> None:
+        """Told when all objects of an event have arrived."""
+        self._acknowledged()
+        if not self._parts:
+            self._consumer.acknowledge(tokens)
+            return
+        whole = []
+        for token in tokens:
+            left = self._parts.get(token, 1) - 1
+            if left:
+                self._parts[token] = left
+            else:
+                self._parts.pop(token, None)
+                whole.append(token)
+        self._consumer.acknowledge(whole)
+
+    def release(self) -> None:
+        """All that has not arrived is given again, each event with all its objects."""
+        self._parts.clear()
+        self._consumer.release()
+
+
+class Outlet:
+    """All control centres of a gateway.
+
+    Args:
+        table: the points.
+        folder: of the event log.
+        centres: the control centres.
+        device: operates what the points stand for.
+        commands: time limits of commands.
+
+    Raises:
+        StoreError: the event log can't be used.
+        MappingError, Iec104EncodeError: a point list can't be served; names the point.
+    """
+
+    def __init__(
+        self,
+        table: PointTable,
+        folder: Path,
+        centres: Sequence[CentreConfig],
+        device: Device,
+        commands: CommandSettings | None = None,
+    ) -> None:
+        self.table = table
+        self._device = device
+        self._told: dict[str, list[_Told]] = {}
+        self.desk = CommandDesk(commands or CommandSettings())
+        lists = [_PointList(centre) for centre in centres]
+        self.log = EventLog.open(
+            folder,
+            [ConsumerConfig(each.centre.name, each.classes.get, each.centre.most_events) for each in lists],
+        )
+        served = []
+        for each in lists:
+            for name, told in each.told.items():
+                self._told.setdefault(name, []).extend(told)
+            station = ControlledStation(
+                each.centre.station,
+                each.image,
+                _Feed(self.log, each.centre.name, each.told, self._write_soon),
+                self.desk,
+            )
+            served.append(Centre(each.centre.name, station, each.centre.clients, each.centre.certificates))
+        self._rows = {(row.CA, row.IOA): Control(row.rule) for each in lists for row in each.centre.rows if row.control}
+        self.server = Iec104Server(served, self.desk, self)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="events")
+        self._writing: asyncio.Task[None] | None = None
+        self._soon: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._loop = asyncio.get_running_loop()
+        for name, point in table.snapshot().items():
+            self._show(name, point)
+
+    # -- points ---------------------------------------------------------------------------------------------------
+
+    def update(self, name: str, point: PointValue) -> None:
+        """The source of a point says something.
+
+        Raises:
+            PointError: there is no such point, or the value is of another kind.
+        """
+        event = self.table.update(name, point)
+        self._show(name, point)
+        if event is not None:
+            self.tell(name, event)
+
+    def tell(self, name: str, event: PointValue) -> None:
+        """An event of the point table is to go to the centres that have the point."""
+        self._show(name, event)
+        self.log.append(name, encode_value(event), event.arrived_ns)
+        self._write_now()
+
+    def _write_now(self) -> None:
+        if self._writing is None and not self._closed:
+            self._writing = self._loop.create_task(self._write())
+
+    def _write_soon(self) -> None:
+        """Acknowledgements can wait for others: one that is lost costs no more than telling an event twice."""
+        if self._soon is None:
+            self._soon = self._loop.call_later(_SOON_S, self._write_then)
+
+    def _write_then(self) -> None:
+        self._soon = None
+        self._write_now()
+
+    def _show(self, name: str, point: PointValue) -> None:
+        for monitor, entry in self._told.get(name, ()):
+            entry.value, entry.qualifier, entry.t_ns, entry.time_invalid, _ = monitor.element(point)
+
+    async def _write(self) -> None:
+        """Put on disk what waits, and let it be told; ends when nothing waits."""
+        log = self.log
+        try:
+            while log.needs_write:
+                try:
+                    result = await self._loop.run_in_executor(self._writer, log.write)
+                except OSError as error:
+                    if not log.trouble:
+                        _LOG.error("events are told, but not stored: %s", error)
+                    log.degraded(error)
+                    self.server.events_ready()
+                    await asyncio.sleep(_AGAIN_S)
+                else:
+                    log.written(result)
+                    self.server.events_ready()
+        finally:
+            self._writing = None
+
+    async def close(self) -> None:
+        """Tell nobody any more; what is not acknowledged stays on disk."""
+        await self.server.close()
+        self._closed = True
+        if self._soon is not None:
+            self._soon.cancel()
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.gather(self._writing, return_exceptions=True)
+        self._writer.shutdown()
+        if self.log.needs_write:
+            self.log.written(self.log.write())
+        self.log.close()
+
+    # -- commands -------------------------------------------------------------------------------------------------
+
+    def command(self, request: CommandRequested) -> None:
+        """Called by the server: translate a command, and pass it on."""
+        control = request.control.detail
+        assert isinstance(control, Control)
+        try:
+            command = control.to_command(InformationObject(request.control.IOA, request.value, request.qualifier))
+        except MappingError as error:
+            self.desk.confirm(request.number, self.server.now(), why=str(error))
+            return
+        self._device.operate(
+            PointCommand(request.number, request.step, control.rule.name, command, request.test, request.originator)
+        )
+
+    def ask(self, station: ControlledStation, asked: StationAsked) -> None:
+        """Called by the server."""
+        self._device.ask(station, asked)
+
+    def confirm(self, number: int, why: str = "") -> None:
+        """The device has decided; ``why`` it refuses, empty if it does not."""
+        self.desk.confirm(number, self.server.now(), why=why)
+        self.server.serve()
+
+    def terminate(self, number: int, why: str = "") -> None:
+        """The device has come to the end of a command; ``why`` it failed, empty if it did not."""
+        self.desk.terminate(number, why=why)
+        self.server.serve()
+
+
+class _PointList:
+    """A centre's rows as an image, and which point is told by which of its objects."""
+
+    def __init__(self, centre: CentreConfig) -> None:
+        self.centre = centre
+        monitored = [row for row in centre.rows if not row.control]
+        controls = [row for row in centre.rows if row.control]
+        self.image = image.Image(
+            (image.Monitored(row.CA, row.IOA, row.typeID, row.groups, row.cyclic, row.background) for row in monitored),
+            (
+                # Its own rule goes with it: another centre may have another point, or another sense, at this address.
+                image.Control(row.CA, row.IOA, untagged(row.typeID), row.name, row.select, Control(row.rule))
+                for row in controls
+            ),
+        )
+        self.told: dict[str, list[_Told]] = {}
+        self.classes: dict[str, int] = {}
+        for row in monitored:
+            entry = self.image.entry(row.CA, row.IOA)
+            assert entry is not None
+            self.told.setdefault(row.name, []).append(_Told(Monitor(row.rule), entry))
+            self.classes[row.name] = min(row.event_class, self.classes.get(row.name, row.event_class))

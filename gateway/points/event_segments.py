@@ -1,0 +1,467 @@
+r"""The files of the event log: how a segment is laid out, written and read.
+
+:class:`SegmentWriter` writes one segment, :func:`read_segment` reads one, damaged or not.
+:mod:`gateway.points.event_log` knows what the records mean.
+
+A segment is a header and a row of batches::
+
+    header  8s "FLISREV\n"   u16 version   u16 0   u64 number of the segment   u32 CRC of the octets before
+    batch   records, then zeros up to the next block of 4,096 octets
+    record  u8 0xE1   u32 CRC   u8 kind   u16 length of the body   body
+
+    BATCH   u32 its own offset   u64 last sequence number given   u64 oldest segment still needed
+    START   u64 number of the segment before, of the same process   u64 its length, all of it synced
+            per consumer: u64 events it lost   u16 length   name (UTF-8)
+    KEY     u32 number of the key in this segment   key (UTF-8)
+    EVENT   u64 sequence   u32 consumers that wait for it (bit 0: the first in START)   u32 key   u64 t_ns   payload
+    DONE    u16 consumer   u64 sequences that it acknowledged
+    DROPPED u16 consumer   u64 events it lost so far   u64 sequences that it lost now
+
+The header keeps this layout in every version. A batch is one write and one sync, and begins with its BATCH
+record. No two batches share a block, so that writing one cannot damage the one before: only the last batch of a
+file can be torn, and whatever is unreadable before a BATCH record, or in the length that the next segment's
+START tells, was damaged by more than a power cut. The CRC of a record runs over kind, length and body and
+starts from the number of the segment, so that what a disk block held in a former file does not pass for a
+record of this one. START stands twice in a segment, at both ends of its first batch: without it no other record
+has a meaning.
+
+A segment is only appended to by the process that began it, and only while every write to it succeeded: after a
+failed one the kernel may still show octets that the disk never got.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import struct
+import zlib
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+_VERSION: Final = 1
+_MAGIC: Final = b"FLISREV\n"
+_HEADER: Final = struct.Struct(">8sHHQI")
+_MARKER: Final = 0xE1
+_RECORD: Final = struct.Struct(">BI")
+_CHECKED: Final = struct.Struct(">BH")
+_FRONT: Final = _RECORD.size + _CHECKED.size
+
+_BATCH: Final = 1
+_START: Final = 2
+_KEY: Final = 3
+_EVENT: Final = 4
+_DONE: Final = 5
+_DROPPED: Final = 6
+
+_BATCH_BODY: Final = struct.Struct(">IQQ")
+_PREVIOUS: Final = struct.Struct(">QQ")
+_NAME: Final = struct.Struct(">QH")
+_KEY_BODY: Final = struct.Struct(">I")
+_EVENT_BODY: Final = struct.Struct(">QIIQ")
+_EVENT_CHECKED: Final = struct.Struct(">BHQIIQ")
+_DONE_BODY: Final = struct.Struct(">H")
+_DROPPED_BODY: Final = struct.Struct(">HQ")
+
+# Octets: the page, and the largest sector in use.
+_BLOCK: Final = 4096
+# So that the longest record fits its u16.
+_MOST_SEQUENCES: Final = 8000
+
+LONGEST_PAYLOAD: Final = 0xFFFF - _EVENT_BODY.size
+"""Octets."""
+LONGEST_KEY: Final = 1000
+"""Octets of UTF-8; of a consumer's name, too."""
+MOST_CONSUMERS: Final = 32
+RECORD_OVERHEAD: Final = _FRONT + _EVENT_BODY.size
+"""Octets that an event takes beside its payload, if its key is in the segment already."""
+
+_NAME_OF_FILE: Final = re.compile(r"events-([0-9]{10,18})\.log")
+
+
+class StoreError(Exception):
+    """An event log that cannot be used; the message names the file and says why."""
+
+
+class StoreLocked(StoreError):  # noqa: N818 - says what it is
+    """Another process uses the log."""
+
+
+class StoreTooNew(StoreError):  # noqa: N818 - says what it is
+    """The log was written by a newer version of this program."""
+
+
+class LoggedEvent(NamedTuple):
+    """An event as it was handed in.
+
+    Attributes:
+        sequence: its number; rises, never repeats; gaps mean nothing.
+        key: what it is about; events of one key stay in order.
+        payload: what happened.
+        t_ns: when it arrived, ns since 1970.
+    """
+
+    sequence: int
+    key: str
+    payload: bytes
+    t_ns: int
+
+
+class BatchRead(NamedTuple):
+    """A batch begins; see the module's text."""
+
+    offset: int
+    last: int
+    oldest: int
+
+
+class EventRead(NamedTuple):
+    """An event and the consumers, by bit, that waited for it when it was written."""
+
+    event: LoggedEvent
+    mask: int
+
+
+class DoneRead(NamedTuple):
+    """Sequences that a consumer does not wait for any more.
+
+    Attributes:
+        consumer: its place in the table.
+        sequences: which they are.
+        overflowed: how many events it has lost in all, or 0 if it acknowledged these.
+    """
+
+    consumer: int
+    sequences: Sequence[int]
+    overflowed: int
+
+
+class SegmentRead(NamedTuple):
+    """What there is in a segment.
+
+    Attributes:
+        length: of the file, octets.
+        consumers: name of each and how many events it lost before; None if that cannot be read, then nothing can.
+        previous: number and synced length of the segment before, or zeros.
+        records: the others, in order.
+        gaps: begin and end of what is unreadable.
+        synced: how much of it was on disk once, octets; at least.
+        nameless: offsets of events whose key is unreadable.
+    """
+
+    length: int
+    consumers: tuple[tuple[str, int], ...] | None
+    previous: tuple[int, int]
+    records: list[BatchRead | EventRead | DoneRead]
+    gaps: list[tuple[int, int]]
+    synced: int
+    nameless: list[int]
+
+    def damage(self, synced: int) -> list[tuple[int, str]]:
+        """What is unreadable by more than a power cut: offset and what is wrong.
+
+        Args:
+            synced: how much is known from elsewhere to have been on disk, octets.
+        """
+        synced = max(synced, self.synced)
+        damage = [
+            (begin, f"damaged, {min(end, synced) - begin} octets cannot be read")
+            for begin, end in self.gaps
+            if begin < synced
+        ]
+        if self.length < synced:
+            damage.append((self.length, f"the last {synced - self.length} octets are missing"))
+        if self.consumers is None:
+            if synced:
+                damage.append((_HEADER.size, "the table of consumers is damaged, without it nothing has a meaning"))
+        elif self.nameless and self.nameless[0] < synced:
+            damage.append(
+                (self.nameless[0], f"{len(self.nameless)} events lost their key with a damaged record before")
+            )
+        return damage
+
+    def torn_octets(self, synced: int) -> int:
+        """How much of a batch that was never finished is unreadable.
+
+        Args:
+            synced: as above.
+        """
+        synced = max(synced, self.synced)
+        return sum(end - max(begin, synced) for begin, end in self.gaps if end > synced)
+
+
+def segment_path(folder: Path, number: int) -> Path:
+    """Where the segment of this number is."""
+    return folder / f"events-{number:010}.log"
+
+
+def segments_in(folder: Path) -> list[tuple[int, Path]]:
+    """Number and path of every segment, the oldest first."""
+    matches = ((_NAME_OF_FILE.fullmatch(each.name), each) for each in folder.iterdir())
+    return sorted((int(match[1]), path) for match, path in matches if match)
+
+
+class SegmentWriter:
+    """Writes one segment. Not thread-safe.
+
+    Attributes:
+        number: its number, above those of all before it.
+        path: where it is.
+        octets: how long it is.
+    """
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self.number = number
+        self.path = segment_path(folder, number)
+        self.octets = 0
+        self._file: int | None = None
+        self._keys: dict[str, int] = {}
+        self._seed = _seed(number)
+
+    def write(
+        self,
+        last: int,
+        oldest: int,
+        events: Iterable[tuple[LoggedEvent, int]],
+        done: Iterable[DoneRead],
+        consumers: Sequence[tuple[str, int]],
+        previous: tuple[int, int] = (0, 0),
+    ) -> None:
+        """Append a batch; on return it is on disk. The first one makes the file.
+
+        Args:
+            last: last sequence number given to any event.
+            oldest: number of the oldest segment still needed.
+            events: what happened, and the bits of those who wait for it.
+            done: what is not waited for any more.
+            consumers: name and lost events of each; the same ones in each call.
+            previous: number and length of the segment before, if this process has written it.
+
+        Raises:
+            OSError: it is not known to be on disk. Call :meth:`abandon` and nothing else then.
+        """
+        begin = self.octets
+        parts: list[bytes] = []
+        if not begin:
+            head = _HEADER.pack(_MAGIC, _VERSION, 0, self.number, 0)[:-4]
+            parts = [head, struct.pack(">I", zlib.crc32(head))]
+            begin = _HEADER.size
+        self._add(parts, _BATCH, _BATCH_BODY.pack(begin, last, oldest))
+        start = _PREVIOUS.pack(*previous)
+        start += b"".join(_NAME.pack(lost, len(octets := name.encode())) + octets for name, lost in consumers)
+        if not self.octets:
+            self._add(parts, _START, start)
+        self._add_events(parts, events)
+        for each in done:
+            front = _DROPPED_BODY.pack(each.consumer, each.overflowed) if each.overflowed else None
+            for some in range(0, len(each.sequences), _MOST_SEQUENCES):
+                sequences = each.sequences[some : some + _MOST_SEQUENCES]
+                packed = struct.pack(f">{len(sequences)}Q", *sequences)
+                if front is None:
+                    self._add(parts, _DONE, _DONE_BODY.pack(each.consumer) + packed)
+                else:
+                    self._add(parts, _DROPPED, front + packed)
+        if not self.octets:
+            self._add(parts, _START, start)
+        octets = b"".join(parts)
+        self._append(octets + bytes(-(self.octets + len(octets)) % _BLOCK))
+
+    def abandon(self) -> None:
+        """Take back what a failed write may have left, as far as that goes, and close the file."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, self.octets)
+            self.close()
+            if not self.octets:
+                with contextlib.suppress(OSError):
+                    self.path.unlink()
+
+    def close(self) -> None:
+        """Close the file. Closing again does nothing."""
+        if self._file is not None:
+            file, self._file = self._file, None
+            with contextlib.suppress(OSError):  # all that counts was synced
+                os.close(file)
+
+    def _append(self, octets: bytes) -> None:
+        new = self._file is None
+        if self._file is None:
+            self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        view = memoryview(octets)
+        written = 0
+        while written < len(octets):
+            written += os.write(self._file, view[written:])
+        if new:
+            os.fsync(self._file)
+            sync_folder(self.path.parent)
+        else:
+            os.fdatasync(self._file)
+        self.octets += written
+
+    def _add(self, parts: list[bytes], kind: int, body: bytes) -> None:
+        checked = _CHECKED.pack(kind, len(body)) + body
+        parts.append(_RECORD.pack(_MARKER, zlib.crc32(checked, self._seed)))
+        parts.append(checked)
+
+    def _add_events(self, parts: list[bytes], events: Iterable[tuple[LoggedEvent, int]]) -> None:
+        # The hot path: twenty thousand events a second come through here.
+        add = parts.append
+        crc32, front, body = zlib.crc32, _RECORD.pack, _EVENT_CHECKED.pack
+        fixed, seed, keys = _EVENT_BODY.size, self._seed, self._keys
+        for (sequence, key, payload, t_ns), mask in events:
+            number = keys.get(key)
+            if number is None:
+                number = keys[key] = len(keys)
+                self._add(parts, _KEY, _KEY_BODY.pack(number) + key.encode())
+            checked = body(_EVENT, fixed + len(payload), sequence, mask, number, t_ns) + payload
+            add(front(_MARKER, crc32(checked, seed)))
+            add(checked)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def read_segment(path: Path, number: int, content: bytes) -> SegmentRead:
+    """Everything readable in a segment.
+
+    Args:
+        path: for messages.
+        number: of the segment, from its name.
+        content: the file's octets, whatever they are.
+
+    Raises:
+        StoreTooNew: a newer version of this program wrote it.
+    """
+    # A torn or damaged header keeps nothing from being read: it says nothing that the name does not.
+    gaps = [] if _check_header(path, content) else [(0, min(_HEADER.size, len(content)))]
+    offset = _HEADER.size
+    found: list[tuple[int, int, bytes]] = []
+    seed = _seed(number)
+    synced = 0
+    while offset < len(content):
+        record = _record_at(content, offset, seed)
+        if record is None:
+            begin, offset = offset, _next_record(content, offset + 1, seed)
+            if offset != begin + -begin % _BLOCK or content.count(0, begin, offset) < offset - begin:
+                gaps.append((begin, offset))
+            continue
+        kind, body = record
+        if kind == _BATCH and offset % _BLOCK == 0:
+            synced = offset
+        found.append((offset, kind, body))
+        offset += _FRONT + len(body)
+    consumers, previous = next((_start(body) for _, kind, body in found if kind == _START), (None, (0, 0)))
+    records, nameless = _decode(found)
+    return SegmentRead(
+        len(content), consumers, previous, records if consumers is not None else [], gaps, synced, nameless
+    )
+
+
+def _decode(found: list[tuple[int, int, bytes]]) -> tuple[list[BatchRead | EventRead | DoneRead], list[int]]:
+    records: list[BatchRead | EventRead | DoneRead] = []
+    nameless: list[int] = []
+    keys: dict[int, str] = {}
+    for offset, kind, body in found:
+        if kind == _EVENT:
+            sequence, mask, number, t_ns = _EVENT_BODY.unpack_from(body)
+            key = keys.get(number)
+            if key is None:
+                nameless.append(offset)
+                continue
+            records.append(EventRead(LoggedEvent(sequence, key, body[_EVENT_BODY.size :], t_ns), mask))
+        elif kind == _DONE:
+            count = (len(body) - _DONE_BODY.size) // 8
+            (consumer,) = _DONE_BODY.unpack_from(body)
+            records.append(DoneRead(consumer, struct.unpack_from(f">{count}Q", body, _DONE_BODY.size), 0))
+        elif kind == _DROPPED:
+            count = (len(body) - _DROPPED_BODY.size) // 8
+            consumer, overflowed = _DROPPED_BODY.unpack_from(body)
+            sequences = struct.unpack_from(f">{count}Q", body, _DROPPED_BODY.size)
+            records.append(DoneRead(consumer, sequences, overflowed))
+        elif kind == _BATCH:
+            _, last, oldest = _BATCH_BODY.unpack(body)
+            records.append(BatchRead(offset, last, oldest))
+        elif kind == _KEY:
+            keys[_KEY_BODY.unpack_from(body)[0]] = body[_KEY_BODY.size :].decode(errors="replace")
+    return records, nameless
+
+
+def _start(body: bytes) -> tuple[tuple[tuple[str, int], ...], tuple[int, int]]:
+    number, length = _PREVIOUS.unpack_from(body)
+    return _names(body[_PREVIOUS.size :]), (number, length)
+
+
+def _names(body: bytes) -> tuple[tuple[str, int], ...]:
+    names = []
+    offset = 0
+    while offset + _NAME.size <= len(body):
+        lost, length = _NAME.unpack_from(body, offset)
+        offset += _NAME.size + length
+        names.append((body[offset - length : offset].decode(errors="replace"), lost))
+    return tuple(names)
+
+
+def _check_header(path: Path, content: bytes) -> bool:
+    """Whether the header is whole."""
+    if len(content) < _HEADER.size or zlib.crc32(content[: _HEADER.size - 4]) != _HEADER.unpack_from(content)[4]:
+        return False
+    magic, version, *_ = _HEADER.unpack_from(content)
+    if magic == _MAGIC and version > _VERSION:
+        raise StoreTooNew(
+            f"{path}: offset {len(_MAGIC)}: written in format {version}, this program reads up to {_VERSION}; "
+            "upgrade it"
+        )
+    whole: bool = magic == _MAGIC and version == _VERSION
+    return whole
+
+
+# Shortest body of each kind.
+_SHORTEST: Final = {
+    _BATCH: _BATCH_BODY.size,
+    _START: _PREVIOUS.size,
+    _KEY: _KEY_BODY.size,
+    _EVENT: _EVENT_BODY.size,
+    _DONE: _DONE_BODY.size,
+    _DROPPED: _DROPPED_BODY.size,
+}
+
+
+def _record_at(content: bytes, offset: int, seed: int) -> tuple[int, bytes] | None:
+    """Kind and body of the record at this offset; None if there is none."""
+    begin = offset + _RECORD.size
+    if content[offset] != _MARKER or begin + _CHECKED.size > len(content):
+        return None
+    kind, length = _CHECKED.unpack_from(content, begin)
+    checked = content[begin : begin + _CHECKED.size + length]
+    if (
+        length < _SHORTEST.get(kind, 1 << 16)
+        or len(checked) != _CHECKED.size + length
+        or zlib.crc32(checked, seed) != _RECORD.unpack_from(content, offset)[1]
+    ):
+        return None
+    body = checked[_CHECKED.size :]
+    if kind == _BATCH and (length != _BATCH_BODY.size or _BATCH_BODY.unpack(body)[0] != offset):
+        return None
+    return kind, body
+
+
+def _next_record(content: bytes, offset: int, seed: int) -> int:
+    """Where the next record is, from this offset on; the end if there is none."""
+    while (offset := content.find(_MARKER, offset)) >= 0:
+        if _record_at(content, offset, seed) is not None:
+            return offset
+        offset += 1
+    return len(content)
+
+
+def _seed(number: int) -> int:
+    return zlib.crc32(struct.pack(">Q", number))

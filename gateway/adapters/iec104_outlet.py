@@ -20,7 +20,7 @@ from gateway.iec104.station import ControlledStation, Event, StationSettings
 from gateway.points.event_log import ConsumerConfig, EventLog
 from gateway.points.mapping import CommandValue, Control, Monitor
 from gateway.points.mapping_rules import MappingError
-from gateway.points.point import decode_value, encode_value
+from gateway.points.point import PointDecodeError, decode_value, encode_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -117,11 +117,17 @@ class _Feed:
             if not objects:
                 done.append(logged.sequence)  # the point list has lost this point since
                 continue
+            try:
+                point = decode_value(logged.payload)
+                elements = [monitor.element(point) for monitor, _ in objects]
+            except (PointDecodeError, MappingError) as error:
+                # The point has become another since: what can't be told must not hold up all that follows.
+                _LOG.error("%s: event %d can't be told: %s", logged.key, logged.sequence, error)
+                done.append(logged.sequence)
+                continue
             if len(objects) > 1:
                 self._parts[logged.sequence] = len(objects)
-            point = decode_value(logged.payload)
-            for monitor, entry in objects:
-                value, qualifier, t_ns, time_invalid, test = monitor.element(point)
+            for (_, entry), (value, qualifier, t_ns, time_invalid, test) in zip(objects, elements, strict=True):
                 config = entry.config
                 events.append(
                     Event(
@@ -140,6 +146,7 @@ class _Feed:
                 )
         if done:
             self._consumer.acknowledge(done)
+            self._acknowledged()  # what follows is asked for after the write, should nothing have been left of these
         return events
 
     def acknowledge(self, tokens: Iterable[int]) -> None:
@@ -216,6 +223,7 @@ class Outlet:
         self._loop = asyncio.get_running_loop()
         for name, point in table.snapshot().items():
             self._show(name, point)
+        self._write_now()  # what waits from before is told once the disk has taken a write
 
     # -- points ---------------------------------------------------------------------------------------------------
 

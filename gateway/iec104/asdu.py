@@ -38,6 +38,7 @@ __all__ = [
     "decode_header",
     "encode",
     "mirror",
+    "most_objects",
     "pack",
     "tag_of",
     "untagged",
@@ -309,9 +310,7 @@ def pack(
     element = ELEMENTS[typeID]
     before, after = _write_header(element.typeID, cause, CA, sizes, originator=originator, test=test, negative=negative)
     items = _write_objects(element, objects, sizes.IOA)
-    room = LONGEST_ASDU - len(before) - 1 - len(after)
-    most = 1 if element.alone else min(MOST_OBJECTS, room // (sizes.IOA + element.size))
-    most_in_sequence = min(MOST_OBJECTS, (room - sizes.IOA) // element.size) if element.sequence else 0
+    most, most_in_sequence = most_objects(element.typeID, sizes)
     packed = []
     begin = 0
     while begin < len(items):
@@ -326,6 +325,14 @@ def pack(
         packed.append((octets, count))
         begin += count
     return packed
+
+
+def most_objects(typeID: TypeID, sizes: Sizes = DEFAULT_SIZES) -> tuple[int, int]:
+    """How many objects of a type fit into one ASDU: with SQ = 0, and with SQ = 1; that is 0 for types without it."""
+    element = ELEMENTS[typeID]
+    room = LONGEST_ASDU - 2 - sizes.COT - sizes.CA
+    most = 1 if element.alone else min(MOST_OBJECTS, room // (sizes.IOA + element.size))
+    return most, min(MOST_OBJECTS, (room - sizes.IOA) // element.size) if element.sequence else 0
 
 
 def mirror(octets: bytes, sizes: Sizes, cause: int, *, negative: bool) -> bytes:

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger(__name__)
 _LINGER_S: Final = 5.0
+_MOST_UNREAD: Final = 1 << 16
+"""Octets beside a full window that wait for the device to read; then nothing more is read from it either."""
+_LONGEST_FRAME: Final = 255
+_STOP_S: Final = 2.0
+_LOOK_S: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,7 @@ class Reach:
         name: of the device, for the log.
         addresses: host and port of each of its links.
         tls: for all of them; None for plain TCP.
+        source: own address to connect from, on a machine that has several; empty for any.
         connect_s: how long connecting may take, s.
         first_s: pause before the second attempt, s; it doubles with each further one.
         longest_s: the longest pause, s.
@@ -38,6 +44,7 @@ class Reach:
     name: str
     addresses: tuple[tuple[str, int], ...]
     tls: ssl.SSLContext | None = None
+    source: str = ""
     connect_s: float = 10.0
     first_s: float = 1.0
     longest_s: float = 60.0
@@ -58,6 +65,16 @@ class _Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._client.received(self, data)
+
+    def pause_writing(self) -> None:
+        """It asks and does not read: what it asks for must not pile up. The link's time limits say when to give up."""
+        assert self.transport is not None
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        assert self.transport is not None
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._client.disconnected(self, "closed by the device" if exc is None else str(exc) or type(exc).__name__)
@@ -81,6 +98,7 @@ class Iec104Client:
         self._last = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._closing = False
         self._loop = asyncio.get_running_loop()
 
     def start(self) -> None:
@@ -88,7 +106,13 @@ class Iec104Client:
         self._tasks = [asyncio.create_task(self._keep(host, port)) for host, port in self._reach.addresses]
 
     async def close(self) -> None:
-        """End all connections and connect no more."""
+        """End all connections and connect no more. What has come is acknowledged, so that it does not come again."""
+        self._station.stop(self.now())
+        self.flush()
+        began = self.now()
+        while self._station.started and self.now() < began + _STOP_S:
+            await asyncio.sleep(_LOOK_S)
+        self._closing = True
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
@@ -97,6 +121,7 @@ class Iec104Client:
         for link in list(self._links.values()):
             assert link.transport is not None
             link.transport.close()
+            self._loop.call_later(_LINGER_S, link.transport.abort)
             await link.ended.wait()
         if self._timer is not None:
             self._timer.cancel()
@@ -127,6 +152,9 @@ class Iec104Client:
         """A connection is there."""
         _LOG.info("%s: %s: connected", self._reach.name, link.where)
         self._links[link.number] = link
+        assert link.transport is not None
+        window = self._station.settings.link.k * _LONGEST_FRAME
+        link.transport.set_write_buffer_limits(high=_MOST_UNREAD + window, low=window)
         self._station.connect(link.number, self.now())
         self.flush()
 
@@ -136,13 +164,18 @@ class Iec104Client:
 
     def disconnected(self, link: _Link, why: str) -> None:
         """A connection has ended."""
-        _LOG.info("%s: %s: %s", self._reach.name, link.where, why)
         self._links.pop(link.number, None)
+        if self._closing:
+            return
+        _LOG.info("%s: %s: %s", self._reach.name, link.where, why)
         self._pass_on(self._station.disconnect(link.number, why, self.now()))
 
     def _pass_on(self, events: Sequence[MasterEvent]) -> None:
         for event in events:
-            self._tell(event)
+            try:
+                self._tell(event)
+            except Exception:  # noqa: BLE001 - the events behind this one are acknowledged and must not be lost
+                _LOG.exception("%s: an event was not taken: %s", self._reach.name, event)
         self.flush()
 
     def _arm(self) -> None:
@@ -169,7 +202,10 @@ class Iec104Client:
             began = self.now()
             try:
                 async with asyncio.timeout(self._reach.connect_s):
-                    await self._loop.create_connection(lambda link=link: link, host, port, ssl=self._reach.tls)
+                    source = (self._reach.source, 0) if self._reach.source else None
+                    await self._loop.create_connection(
+                        lambda link=link: link, host, port, ssl=self._reach.tls, local_addr=source
+                    )
             except (OSError, TimeoutError) as error:
                 _LOG.info("%s: %s: %s", self._reach.name, where, error or "no answer in time")
             else:

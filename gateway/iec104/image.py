@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.iec104.asdu import InformationObject, Qds, Step, TypeID, tag_of, untagged
+from gateway.iec104.asdu import InformationObject, Qds, Sizes, Step, TypeID, tag_of, untagged
 from gateway.iec104.errors import Iec104EncodeError
-from gateway.iec104.time_tag import CP24Time2a
+from gateway.iec104.time_tag import CP24Time2a, CP56Time2a
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -120,7 +120,7 @@ class Entry:
             value, qualifier = (self.counted(), qualifier) if self.frozen is None else self.frozen
         tag = None
         if base is not None and tag_of(typeID) is not None:
-            tag = base.encode(self.t_ns or 0, invalid=self.time_invalid or self.t_ns is None)
+            tag = tag_time(base, self.t_ns or 0, invalid=self.time_invalid or self.t_ns is None)
         return InformationObject(config.IOA, value, qualifier, tag, self.elapsed_ms)
 
 
@@ -146,7 +146,7 @@ class Image:
             known = config.typeID in _ONLY_EVENTS or untagged(config.typeID) in _UNKNOWN
             if not known or tag_of(config.typeID) is CP24Time2a:
                 raise Iec104EncodeError(f"CA {config.CA} IOA {config.IOA}: {config.typeID.name} is not monitored")
-            entry = Entry(config, *_UNKNOWN.get(untagged(config.typeID), (0, _NO_VALUE)))
+            entry = Entry(config, *without_value(config.typeID))
             self._entries[config.CA, config.IOA] = entry
         for control in controls:
             _check_address(control.CA, control.IOA, self._controls)
@@ -163,6 +163,16 @@ class Image:
                 counter = untagged(entry.config.typeID) is TypeID.M_IT_NA_1
                 (self._counters if counter else self._told).setdefault(entry.config.CA, []).append(entry)
         self.CAs = tuple(sorted({ca for ca, _ in (*self._entries, *self._controls)}))
+
+    def check(self, sizes: Sizes) -> None:
+        """See that each address can be told.
+
+        Raises:
+            Iec104EncodeError: names the first that does not fit, or is the global address.
+        """
+        for CA, IOA in (*self._entries, *self._controls):
+            if CA >= (1 << 8 * sizes.CA) - 1 or IOA >= 1 << 8 * sizes.IOA:
+                raise Iec104EncodeError(f"CA {CA} IOA {IOA}: does not fit {sizes}")
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -199,6 +209,19 @@ class Image:
         for entry in self.counters(CA, request):
             assert isinstance(entry.value, int)
             entry.base = entry.value
+
+
+def without_value(typeID: TypeID) -> tuple[Value, int]:
+    """Value and qualifier of an object of which nothing is known."""
+    return _UNKNOWN.get(untagged(typeID), (0, _NO_VALUE))
+
+
+def tag_time(base: TimeBase, t_ns: int, *, invalid: bool) -> CP56Time2a:
+    """The tag of a time; of one that no tag can hold one that says so."""
+    try:
+        return base.encode(t_ns, invalid=invalid)
+    except Iec104EncodeError:
+        return base.encode(t_ns, invalid=True)
 
 
 def _check_address(CA: int, IOA: int, taken: dict[tuple[int, int], Entry] | dict[tuple[int, int], Control]) -> None:

@@ -284,7 +284,7 @@ class Link:
         try:
             for frame in frames:
                 # I frames come by the thousand: no calls for those that are as expected.
-                if type(frame) is IFrame:
+                if isinstance(frame, IFrame):
                     ns, nr, asdu = frame
                     if ns != self._expected or not self._takes_asdus:
                         self._refuse_i(ns)
@@ -293,7 +293,7 @@ class Link:
                     self._expected = (ns + 1) & _WRAP
                     self._unacknowledged += 1
                     append(AsduReceived(asdu))
-                elif type(frame) is SFrame:
+                elif isinstance(frame, SFrame):
                     self._receive_s(frame.nr, events)
                 else:
                     self._receive_u(frame.function, events)
@@ -454,23 +454,23 @@ class Link:
         return number
 
     def start(self, now: float) -> None:
-        """Ask for data transfer: controlling, stopped.
+        """Ask for data transfer: controlling, stopped. Nothing is done when it is closed: the event may be on its way.
 
         Raises:
             ValueError: it is controlled, or not stopped.
         """
-        self._order(LinkInput.START)
-        self._activate(UFunction.STARTDT_ACT, now)
+        if self._order(LinkInput.START):
+            self._activate(UFunction.STARTDT_ACT, now)
 
     def stop(self, now: float) -> None:
-        """End data transfer: controlling, started.
+        """End data transfer: controlling, started. Nothing is done when it is closed.
 
         Raises:
             ValueError: it is controlled, or not started.
         """
-        self._order(LinkInput.STOP)
-        self._send_owed_s()
-        self._activate(UFunction.STOPDT_ACT, now)
+        if self._order(LinkInput.STOP):
+            self._send_owed_s()
+            self._activate(UFunction.STOPDT_ACT, now)
 
     def test(self, now: float) -> None:
         """Test the connection, unless a test is under way, or it is closed."""
@@ -478,7 +478,7 @@ class Link:
             self._write_u(UFunction.TESTFR_ACT)
             self._t1_test = now + self.config.t1_s
 
-    def deactivate(self, now: float) -> None:  # noqa: ARG002 - as all that may send
+    def deactivate(self) -> None:
         """End data transfer without the master's asking: another connection of its group was started.
 
         Nothing is to be done where it is stopped or closed.
@@ -530,10 +530,13 @@ class Link:
             expected = ", ".join(row.event for row in rows) or "TESTFR"
             raise _ViolationError(f"{given} while {self.state}; expected: {expected}")
 
-    def _order(self, given: LinkInput) -> None:
+    def _order(self, given: LinkInput) -> bool:
+        if self.state is LinkState.CLOSED:
+            return False
         if not self._machine.can(self.state, given):
             raise ValueError(f"{given} while {self.state} and {self.role.value}")
         self._step(given)
+        return True
 
     def _step(self, given: LinkInput) -> None:
         self.state = self._machine.step(self.state, given)

@@ -6,11 +6,22 @@ command is what the device itself says of it: the matching confirmations and the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from math import isfinite
 from typing import TYPE_CHECKING, Final
 
-from gateway.iec104.asdu import DEFAULT_SIZES, Asdu, Cause, InformationObject, Sizes, TypeID, decode, encode
+from gateway.iec104.asdu import (
+    DEFAULT_SIZES,
+    Asdu,
+    Cause,
+    InformationObject,
+    Sizes,
+    TypeID,
+    UnknownTypeError,
+    decode,
+    encode,
+)
 from gateway.iec104.errors import Iec104DecodeError
 from gateway.iec104.image import COMMANDS, GENERAL_COUNTERS, STATION
 from gateway.iec104.link import (
@@ -146,12 +157,15 @@ class _Command:
     stage: _Stage
     terminated: bool
     tagged: bool
+    test: bool
     deadline: float = _INF
+    octets: bytes = b""
 
 
 @dataclass(slots=True)
 class _Request:
     asdu: Asdu
+    octets: bytes
     confirmed: bool = False
     deadline: float = _INF
 
@@ -173,10 +187,14 @@ class ControllingStation:
         self._started: int | None = None
         self._starting: int | None = None
         self._waiting: list[bytes] = []
+        self._wanted = True
         self._commands: dict[tuple[int, int], _Command] = {}
-        self._requests: dict[tuple[int, int], _Request] = {}
+        self._requests: dict[tuple[int, int, int], _Request] = {}
+        self._unknown_types: set[int] = set()
         self._last = 0
         self._clock_due = _INF
+        header = 2 + settings.sizes.COT + settings.sizes.CA
+        self._link = replace(settings.link, shortest_asdu=min(settings.link.shortest_asdu, header))
 
     @property
     def started(self) -> bool:
@@ -187,7 +205,7 @@ class ControllingStation:
 
     def connect(self, number: int, now: float) -> None:
         """A connection is there; the first one is started, the others stand by and are tested."""
-        self._links[number] = Link(self.settings.link, Role.CONTROLLING, now)
+        self._links[number] = Link(self._link, Role.CONTROLLING, now)
         self._start_one(now)
 
     def disconnect(self, number: int, why: str, now: float) -> list[MasterEvent]:
@@ -195,6 +213,12 @@ class ControllingStation:
         if self._links.pop(number, None) is None:
             return []
         return self._end(number, why, now)
+
+    def stop(self, now: float) -> None:
+        """Acknowledge what has come, and ask for no more; over with :class:`Lost`."""
+        self._wanted = False
+        if self._started is not None:
+            self._links[self._started].stop(now)
 
     def receive(self, number: int, data: bytes, now: float, utc_ns: int) -> list[MasterEvent]:
         """Octets have come; what they mean, in order."""
@@ -211,6 +235,7 @@ class ControllingStation:
             out.append(self._ended(command, f"no answer to the {command.stage.value} in time"))
         for key, request in [(k, r) for k, r in self._requests.items() if now >= r.deadline]:
             del self._requests[key]
+            self._take_back(request.octets)
             out.append(_asked(request.asdu, "no termination in time" if request.confirmed else "no answer in time"))
         if now >= self._clock_due:
             self._set_clocks(now, utc_ns)
@@ -237,7 +262,7 @@ class ControllingStation:
         return number in self._links
 
     def _start_one(self, now: float) -> None:
-        if self._started is None and self._starting is None and self._links:
+        if self._wanted and self._started is None and self._starting is None and self._links:
             self._starting = next(iter(self._links))
             self._links[self._starting].start(now)
 
@@ -263,6 +288,10 @@ class ControllingStation:
                 case AsduReceived():
                     try:
                         out += self._asdu(decode(event.octets, self.settings.sizes), now, utc_ns)
+                    except UnknownTypeError as error:  # of its maker's own: it can be passed over, and is no fault
+                        if error.header.typeID not in self._unknown_types:
+                            self._unknown_types.add(error.header.typeID)
+                            self.notes.append(f"passed over: {error}; this is said once")
                     except Iec104DecodeError as error:
                         self.notes.append(f"closed: ASDU {event.octets[:32].hex(' ')}: {error}")
                         del self._links[number]
@@ -314,7 +343,7 @@ class ControllingStation:
 
     def read(self, CA: int, IOA: int, now: float) -> None:
         """Ask for one object; what comes is an :class:`ObjectsReceived` with the cause *requested*."""
-        self._send(Asdu(TypeID.C_RD_NA_1, Cause.REQUESTED, CA, (InformationObject(IOA, None),)), now)
+        self._send(self._encode(Asdu(TypeID.C_RD_NA_1, Cause.REQUESTED, CA, (InformationObject(IOA, None),))), now)
 
     def _set_clocks(self, now: float, utc_ns: int) -> None:
         self._clock_due = now + self.settings.clock_s
@@ -322,9 +351,13 @@ class ControllingStation:
             self.set_clock(ca, now, utc_ns)
 
     def _ask(self, typeID: TypeID, CA: int, one: InformationObject, now: float) -> None:
+        key = (typeID, CA, one.qualifier)
+        if key in self._requests:
+            return  # the same is asked already: its answer answers both
         asdu = Asdu(typeID, Cause.ACTIVATION, CA, (one,))
-        self._requests[typeID, CA] = _Request(asdu, deadline=now + self.settings.confirm_s)
-        self._send(asdu, now)
+        octets = self._encode(asdu)
+        self._requests[key] = _Request(asdu, octets, deadline=now + self.settings.confirm_s)
+        self._send(octets, now)
 
     # -- commands -------------------------------------------------------------------------------------------------
 
@@ -360,7 +393,8 @@ class ControllingStation:
             The number that :class:`CommandEnded` will bear.
 
         Raises:
-            ValueError: no connection is started, another command to this object runs, or the type is none.
+            ValueError: no connection is started, too much waits, another command to this object runs, the type is
+                none, or the value is none of the type.
         """
         tagged = typeID not in COMMANDS
         if tagged and typeID - _TAGGED not in COMMANDS:
@@ -369,25 +403,33 @@ class ControllingStation:
             raise ValueError("not connected to the device: the command was not sent")
         if (CA, IOA) in self._commands:
             raise ValueError(f"CA {CA} IOA {IOA}: another command runs")
+        if len(self._waiting) >= _MOST_WAITING:
+            raise ValueError(f"{len(self._waiting)} requests wait for the device: the command was not sent")
+        if isinstance(value, float) and not isfinite(value):
+            raise ValueError(f"{value} is no set point")
         self._last += 1
         stage = _Stage.SELECT if select else _Stage.EXECUTE
         one = InformationObject(IOA, value, qualifier)
-        command = _Command(self._last, CA, typeID, one, stage, terminated, tagged)
+        command = _Command(self._last, CA, typeID, one, stage, terminated, tagged, test)
+        self._advance(command, stage, now, utc_ns)
         self._commands[CA, IOA] = command
-        self._advance(command, stage, now, utc_ns, test=test)
         return command.number
 
-    def _advance(self, command: _Command, stage: _Stage, now: float, utc_ns: int, *, test: bool) -> None:
+    def _advance(self, command: _Command, stage: _Stage, now: float, utc_ns: int) -> None:
         command.stage = stage
         command.deadline = now + self.settings.confirm_s
         one = command.object
         qualifier = one.qualifier & ~_SELECT_BIT | (_SELECT_BIT if stage is _Stage.SELECT else 0)
         tag = self.settings.time_base.encode(utc_ns) if command.tagged else None
-        command.object = one._replace(qualifier=qualifier, time=tag)
-        self._send(Asdu(command.typeID, Cause.ACTIVATION, command.CA, (command.object,), test=test), now)
+        one = one._replace(qualifier=qualifier, time=tag)
+        command.octets = self._encode(Asdu(command.typeID, Cause.ACTIVATION, command.CA, (one,), test=command.test))
+        # As the device reads it: a set point of its type is not quite what was asked for.
+        command.object = decode(command.octets, self.settings.sizes).objects[0]
+        self._send(command.octets, now)
 
     def _ended(self, command: _Command, why: str = "") -> CommandEnded:
         self._commands.pop((command.CA, command.object.IOA), None)
+        self._take_back(command.octets)
         moving = command.stage is _Stage.TERMINATION
         return CommandEnded(command.number, not why, command.stage.value, why, moving)
 
@@ -397,12 +439,11 @@ class ControllingStation:
         plain = asdu.typeID if asdu.typeID in COMMANDS else asdu.typeID - _TAGGED
         if plain in COMMANDS and asdu.objects:
             return self._command_answered(asdu, now, utc_ns)
-        request = self._requests.get((asdu.typeID, asdu.CA))
         if asdu.typeID in _WHOLE:
+            request = self._requests.get((asdu.typeID, asdu.CA, asdu.objects[0].qualifier))
             return [] if request is None else self._answered(request, asdu, now)
         if asdu.typeID is TypeID.M_EI_NA_1 and self.settings.interrogate and asdu.CA in self.settings.CAs:
-            if (TypeID.C_IC_NA_1, asdu.CA) not in self._requests:
-                self.interrogate(asdu.CA, now)
+            self.interrogate(asdu.CA, now)
         for asked in self._requests.values():
             if asked.confirmed and asked.asdu.CA == asdu.CA:
                 asked.deadline = now + self.settings.terminate_s
@@ -419,7 +460,7 @@ class ControllingStation:
             return []
         elif asdu.cause not in (Cause.ACTIVATION_CON, Cause.TERMINATION):
             return []
-        self._requests.pop((asdu.typeID, asdu.CA), None)
+        self._requests.pop((asdu.typeID, asdu.CA, asdu.objects[0].qualifier), None)
         return [_asked(request.asdu, why)]
 
     def _command_answered(self, asdu: Asdu, now: float, utc_ns: int) -> list[MasterEvent]:
@@ -430,14 +471,14 @@ class ControllingStation:
         sent = command.object
         if asdu.cause in _UNKNOWN:
             return [self._ended(command, _UNKNOWN[Cause(asdu.cause)])]
-        if (one.value, one.qualifier) != (sent.value, sent.qualifier):
+        if (one.value, one.qualifier, asdu.test) != (sent.value, sent.qualifier, command.test):
             self.notes.append(f"CA {asdu.CA} IOA {one.IOA}: an answer to a command that was not given: {one}")
             return []
         match asdu.cause, command.stage:
             case Cause.ACTIVATION_CON, _Stage.SELECT | _Stage.EXECUTE if asdu.negative:
                 return [self._ended(command, "refused")]
             case Cause.ACTIVATION_CON, _Stage.SELECT:
-                self._advance(command, _Stage.EXECUTE, now, utc_ns, test=asdu.test)
+                self._advance(command, _Stage.EXECUTE, now, utc_ns)
             case Cause.ACTIVATION_CON, _Stage.EXECUTE if command.terminated:
                 command.stage, command.deadline = _Stage.TERMINATION, now + self.settings.terminate_s
             case Cause.ACTIVATION_CON, _Stage.EXECUTE:
@@ -448,11 +489,18 @@ class ControllingStation:
 
     # -- what goes ------------------------------------------------------------------------------------------------
 
-    def _send(self, asdu: Asdu, now: float) -> None:
+    def _encode(self, asdu: Asdu) -> bytes:
+        return encode(asdu._replace(originator=self.settings.originator), self.settings.sizes)
+
+    def _send(self, octets: bytes, now: float) -> None:
         if self._started is None or len(self._waiting) >= _MOST_WAITING:
             return  # the time limit of whoever asked says so
-        self._waiting.append(encode(asdu._replace(originator=self.settings.originator), self.settings.sizes))
+        self._waiting.append(octets)
         self._pump(now)
+
+    def _take_back(self, octets: bytes) -> None:
+        """What still waits for the window must not go to the device when its failure is told already."""
+        self._waiting = [waiting for waiting in self._waiting if waiting is not octets]
 
     def _pump(self, now: float) -> None:
         link = self._links.get(self._started) if self._started is not None else None

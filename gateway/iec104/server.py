@@ -28,7 +28,12 @@ _MOST_UNSERVED: Final = 1024
 _LINGER_S: Final = 5.0
 _MOST_EARLY: Final = 1 << 16
 _HANDSHAKE_S: Final = 10.0
-_MOST_HANDSHAKES: Final = 64
+_MOST_HANDSHAKES: Final = 256
+_MOST_OF_ONE: Final = 16
+"""Handshakes of one address: who holds all open that he may disturbs no other address."""
+_MOST_UNREAD: Final = 1 << 16
+"""Octets beside a full window that wait for a master to read; then nothing more is read from it either."""
+_LONGEST_FRAME: Final = 255
 
 
 class Operator(Protocol):
@@ -59,8 +64,10 @@ class Centre:
 
     def serves(self, peer: str, certificate: str | None) -> bool:
         """Whether a master with this address and certificate is one of its own."""
-        if self.certificates and certificate not in self.certificates:
-            return False
+        return (not self.certificates or certificate in self.certificates) and self.admits(peer)
+
+    def admits(self, peer: str) -> bool:
+        """Whether its masters may come from this address."""
         return not self.clients or any(ip_address(peer) in network for network in self.clients)
 
 
@@ -98,6 +105,16 @@ class _Connection(asyncio.Protocol):
         elif not self.number and len(self._early) < _MOST_EARLY:
             self._early += data
 
+    def pause_writing(self) -> None:
+        """It asks and does not read: what it asks for must not pile up. The link's time limits say when to give up."""
+        assert self.transport is not None
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        assert self.transport is not None
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.disconnected(self, "by the master" if exc is None else str(exc) or type(exc).__name__)
 
@@ -118,7 +135,7 @@ class Iec104Server:
         self._connections: dict[int, _Connection] = {}
         self._last = 0
         self._servers: list[asyncio.Server] = []
-        self._handshakes: set[asyncio.Task[None]] = set()
+        self._handshakes: dict[asyncio.Task[None], str] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._desk_timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -142,6 +159,7 @@ class Iec104Server:
         for connection in list(self._connections.values()):
             assert connection.transport is not None
             connection.transport.close()
+            self._loop.call_later(_LINGER_S, connection.transport.abort)
         for task in self._handshakes:
             task.cancel()
         for handle in (*self._timers.values(), self._desk_timer):
@@ -156,13 +174,22 @@ class Iec104Server:
         """A master that must show a certificate has connected."""
         transport = connection.transport
         assert transport is not None
-        if len(self._handshakes) >= _MOST_HANDSHAKES:
-            _LOG.warning("%s: refused: %d others are shaking hands", _peer(transport), len(self._handshakes))
+        host = _host(transport)
+        if not any(centre.admits(host) for centre in self._centres):
+            _LOG.warning("%s: refused: of no control centre", _peer(transport))
+            transport.abort()
+            return
+        of_one = sum(other == host for other in self._handshakes.values())
+        if len(self._handshakes) >= _MOST_HANDSHAKES or of_one >= _MOST_OF_ONE:
+            _LOG.warning(
+                "%s: refused: %d others are shaking hands, %d of this address",
+                *(_peer(transport), len(self._handshakes), of_one),
+            )
             transport.abort()
             return
         task = self._loop.create_task(self._secure(connection, transport, tls))
-        self._handshakes.add(task)
-        task.add_done_callback(self._handshakes.discard)
+        self._handshakes[task] = host
+        task.add_done_callback(lambda done: self._handshakes.pop(done, None))
 
     async def _secure(self, connection: _Connection, transport: asyncio.Transport, tls: ssl.SSLContext) -> None:
         # Not left to create_server: it tells nobody why a handshake failed.
@@ -175,7 +202,7 @@ class Iec104Server:
             _LOG.warning("%s: refused by TLS: %s", peer, error or "it says nothing")
             transport.abort()
             return
-        if secured is not None:
+        if secured is not None and not secured.is_closing():
             connection.secured(secured)
 
     def connected(self, connection: _Connection) -> None:
@@ -184,7 +211,7 @@ class Iec104Server:
         assert transport is not None
         certificate = _common_name(transport.get_extra_info("peercert"))
         who = _peer(transport) + (f" ({certificate})" if certificate else "")
-        host = str((transport.get_extra_info("peername") or ("0.0.0.0",))[0])
+        host = _host(transport)
         centre = next((centre for centre in self._centres if centre.serves(host, certificate)), None)
         if centre is None:
             _LOG.warning("%s: refused: of no control centre", who)
@@ -196,6 +223,8 @@ class Iec104Server:
             transport.abort()
             return
         connection.number, connection.centre = self._last, centre
+        window = centre.station.settings.link.k * _LONGEST_FRAME
+        transport.set_write_buffer_limits(high=_MOST_UNREAD + window, low=window)
         self._connections[self._last] = connection
         _LOG.info("%s %s: connected", centre.name, who)
         self.serve_one(centre)
@@ -226,14 +255,22 @@ class Iec104Server:
         for centre in self._centres:
             centre.station.pump(self.now())
             self._flush(centre)
+        self._arm_desk()
 
     def serve_one(self, centre: Centre) -> None:
         """Do what a station has to do after it was told something."""
         for asked in _taken(centre.station.asked):
-            self._operator.ask(centre.station, asked)
-        requests = _taken(self._desk.requests)
-        for request in requests:
-            self._operator.command(request)
+            try:
+                self._operator.ask(centre.station, asked)
+            except Exception:  # noqa: BLE001 - no answer may be taken for a yes, and no connection be lost by it
+                _LOG.exception("%s of CA %d was not decided", asked.matter, asked.CA)
+                centre.station.answer(asked.number, why="internal error")
+        for request in _taken(self._desk.requests):
+            try:
+                self._operator.command(request)
+            except Exception:  # noqa: BLE001 - likewise
+                _LOG.exception("%s of %s was not decided", request.step, request.control.name)
+                self._desk.confirm(request.number, self.now(), why="internal error")
         if self._desk.answers:
             self.serve()
         self._flush(centre)
@@ -286,13 +323,16 @@ class Iec104Server:
         self._desk_timer = None
         self._desk.handle_timer(self.now())
         self.serve()
-        self._arm_desk()
 
 
 def _taken(items: list[Any]) -> list[Any]:
     taken = items[:]
     items.clear()
     return taken
+
+
+def _host(transport: asyncio.Transport) -> str:
+    return str((transport.get_extra_info("peername") or ("0.0.0.0",))[0])
 
 
 def _peer(transport: asyncio.Transport) -> str:

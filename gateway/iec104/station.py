@@ -8,8 +8,9 @@ the next. Interrogations and scans are told from the image as the link's window 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
+from math import isfinite
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
 from gateway.iec104.asdu import (
@@ -23,13 +24,14 @@ from gateway.iec104.asdu import (
     decode_header,
     encode,
     mirror,
+    most_objects,
     pack,
     tag_of,
     untagged,
 )
 from gateway.iec104.commands import Command
-from gateway.iec104.errors import Iec104DecodeError
-from gateway.iec104.image import COMMANDS, GENERAL_COUNTERS, STATION
+from gateway.iec104.errors import Iec104DecodeError, Iec104EncodeError
+from gateway.iec104.image import COMMANDS, GENERAL_COUNTERS, STATION, tag_time, without_value
 from gateway.iec104.link import (
     Acknowledged,
     AsduReceived,
@@ -51,11 +53,11 @@ if TYPE_CHECKING:
     from gateway.iec104.image import Entry, Image
 
 _NS: Final = 10**9
-_SLICE: Final = 1024
-"""Objects of an interrogation that are packed at once; what follows is packed as it stands then."""
 _MOST_REPLIES: Final = 4096
 """Replies that wait for the window of a connection; a master that asks on without reading is cut off."""
 _MOST_JOBS: Final = 64
+_MOST_QUESTIONS: Final = 64
+"""Of one connection, that somebody has not decided yet."""
 _JOB_TURN: Final = 4
 """Every so many ASDUs an interrogation has its turn, however many events there are."""
 _SELECT_BIT: Final = 0x80
@@ -191,6 +193,9 @@ class ControlledStation:
         events: what is to be told, kept until it is acknowledged.
         desk: where commands are decided; shared with the other groups.
 
+    Raises:
+        Iec104EncodeError: an address of the point list does not fit the sizes.
+
     Attributes:
         asked: what somebody must decide, oldest first; taken by whoever decides.
         notes: what is to be logged, oldest first; taken by the driver.
@@ -211,6 +216,9 @@ class ControlledStation:
         self._last_question = 0
         self._scan_due: dict[bool, float] = {}
         self._global_CA = (1 << 8 * settings.sizes.CA) - 1
+        image.check(settings.sizes)
+        header = 2 + settings.sizes.COT + settings.sizes.CA
+        self._link = replace(settings.link, shortest_asdu=min(settings.link.shortest_asdu, header))
 
     # -- connections ----------------------------------------------------------------------------------------------
 
@@ -225,7 +233,7 @@ class ControlledStation:
         if len(self._connections) >= self.settings.most_connections:
             self.notes.append(f"{peer}: refused: the group has {len(self._connections)} connections, the most it may")
             return False
-        self._connections[number] = _Connection(number, peer, Link(self.settings.link, Role.CONTROLLED, now))
+        self._connections[number] = _Connection(number, peer, Link(self._link, Role.CONTROLLED, now))
         return True
 
     def disconnect(self, number: int, why: str) -> None:
@@ -339,12 +347,12 @@ class ControlledStation:
         connection.jobs.clear()
         connection.replies.clear()
         self._desk.gone(connection.number)
+        for number in [n for n, (asker, _) in self._questions.items() if asker == connection.number]:
+            del self._questions[number]
 
     def _drop(self, connection: _Connection, why: str) -> None:
         self.notes.append(f"{connection.peer}: closed: {why}")
         self._stop(connection)
-        for number in [n for n, (asker, _) in self._questions.items() if asker == connection.number]:
-            del self._questions[number]
 
     def _close(self, connection: _Connection, why: str) -> None:
         if self._connections.pop(connection.number, None) is not None:
@@ -407,6 +415,7 @@ class ControlledStation:
     def _answers(self, asdu: Asdu) -> Iterator[bytes]:
         """Confirmation, objects and termination of an interrogation of one station."""
         sizes = self.settings.sizes
+        asdu = asdu._replace(negative=False)
         yield encode(asdu._replace(cause=Cause.ACTIVATION_CON), sizes)
         qualifier = asdu.objects[0].qualifier
         if asdu.typeID is TypeID.C_IC_NA_1:
@@ -423,20 +432,48 @@ class ControlledStation:
         yield encode(asdu._replace(cause=Cause.TERMINATION), sizes)
 
     def _told(self, asdu: Asdu, entries: Sequence[Entry], cause: Cause) -> Iterator[bytes]:
-        """Objects without time tags, as they stand when their turn comes."""
+        """Objects without time tags, each ASDU as it stands when it goes: no newer event has gone before it."""
         for typeID, same in groupby(entries, key=lambda entry: untagged(entry.config.typeID)):
             rest = list(same)
+            most, most_in_sequence = most_objects(typeID, self.settings.sizes)
             begin = 0
             while begin < len(rest):
-                objects = [entry.object(typeID, None) for entry in rest[begin : begin + _SLICE]]
-                packed = pack(
-                    typeID, cause, asdu.CA, objects, self.settings.sizes, originator=asdu.originator, test=asdu.test
-                )
-                if begin + _SLICE < len(rest) and len(packed) > 1:
-                    packed.pop()  # it may not be full: what is in it goes first into the next slice
-                for octets, count in packed:
-                    yield octets
-                    begin += count
+                some = rest[begin : begin + most_in_sequence]
+                span = some[-1].config.IOA - some[0].config.IOA
+                if span >= len(some):
+                    some = some[:most]
+                objects = [entry.object(typeID, None) for entry in some]
+                packed = self._pack(typeID, cause, asdu.CA, objects, originator=asdu.originator, test=asdu.test)
+                octets, count = packed[0]
+                yield octets
+                begin += count
+
+    def _pack(
+        self,
+        typeID: TypeID,
+        cause: int,
+        CA: int,
+        objects: list[InformationObject],
+        *,
+        originator: int = 0,
+        test: bool = False,
+    ) -> list[tuple[bytes, int]]:
+        """As :func:`pack`, but what has no encoding is told as invalid: one wrong value must not hold up all others."""
+        sizes = self.settings.sizes
+        try:
+            return pack(typeID, cause, CA, objects, sizes, originator=originator, test=test)
+        except Iec104EncodeError:
+            sound = [self._sound(typeID, CA, one) for one in objects]
+            return pack(typeID, cause, CA, sound, sizes, originator=originator, test=test)
+
+    def _sound(self, typeID: TypeID, CA: int, one: InformationObject) -> InformationObject:
+        try:
+            encode(Asdu(typeID, Cause.SPONTANEOUS, CA, (one,)), self.settings.sizes)
+        except Iec104EncodeError as error:
+            self.notes.append(f"CA {CA} IOA {one.IOA}: told as invalid: {error}")
+            value, qualifier = without_value(typeID)
+            return InformationObject(one.IOA, value, qualifier, one.time)
+        return one
 
     def _scan(self, *, background: bool) -> None:
         cause = Cause.BACKGROUND if background else Cause.PERIODIC
@@ -455,10 +492,9 @@ class ControlledStation:
             self._refuse(connection, octets, Cause.UNKNOWN_IOA)
             return
         typeID = entry.config.typeID
-        said = Asdu(typeID, Cause.REQUESTED, asdu.CA, (entry.object(typeID, self.settings.time_base),))
-        connection.replies.append(
-            encode(said._replace(originator=asdu.originator, test=asdu.test), self.settings.sizes)
-        )
+        one = entry.object(typeID, self.settings.time_base)
+        packed = self._pack(typeID, Cause.REQUESTED, asdu.CA, [one], originator=asdu.originator, test=asdu.test)
+        connection.replies.append(packed[0][0])
 
     def _test(self, connection: _Connection, asdu: Asdu, octets: bytes, utc_ns: int, now: float) -> None:
         del utc_ns, now
@@ -498,6 +534,10 @@ class ControlledStation:
             self._ask(connection, octets, "parameter", asdu)
 
     def _ask(self, connection: _Connection, octets: bytes, matter: Matter, asdu: Asdu, *, t_ns: int = 0) -> None:
+        if sum(asker == connection.number for asker, _ in self._questions.values()) >= _MOST_QUESTIONS:
+            self.notes.append(f"{connection.peer}: {matter} refused: {_MOST_QUESTIONS} others are not decided yet")
+            self._confirm(connection, octets, Cause.ACTIVATION_CON, negative=True)
+            return
         self._last_question += 1
         self._questions[self._last_question] = connection.number, octets
         one = asdu.objects[0]
@@ -539,6 +579,8 @@ class ControlledStation:
         """Why a command is refused before anybody is asked."""
         if plain in _DOUBLE and one.value not in (1, 2):
             return f"{one.value} is no value of {plain.name}; 1 or 2 expected"
+        if isinstance(one.value, float) and not isfinite(one.value):
+            return f"{one.value} is no set point"
         if isinstance(one.time, CP56Time2a):
             if one.time.invalid:
                 return "its time is marked invalid"
@@ -551,9 +593,9 @@ class ControlledStation:
         return ""
 
     def tell(self, answer: Answer) -> bool:
-        """Pass the desk's answer on; False if its master is not of this group any more."""
+        """Pass the desk's answer on; False if its master is not of this group, or not started, any more."""
         connection = self._connections.get(answer.master) if isinstance(answer.master, int) else None
-        if connection is None:
+        if connection is None or not connection.started:
             return False
         if answer.negative:
             self.notes.append(f"{connection.peer}: refused: {answer.why}")
@@ -602,16 +644,14 @@ class ControlledStation:
                 groups.append((event, [], []))
             tag = None
             if tag_of(typeID) is not None:
-                tag = base.encode(event.t_ns, invalid=event.time_invalid)
+                tag = tag_time(base, event.t_ns, invalid=event.time_invalid)
             groups[place][1].append(
                 InformationObject(event.IOA, event.value, event.qualifier, tag, event.elapsed_ms),
             )
             groups[place][2].append(event.token)
         for event, objects, tokens in groups:
             begin = 0
-            for octets, count in pack(
-                event.typeID, event.cause, event.CA, objects, self.settings.sizes, test=event.test
-            ):
+            for octets, count in self._pack(event.typeID, event.cause, event.CA, objects, test=event.test):
                 connection.packed.append((octets, tokens[begin : begin + count]))
                 begin += count
 

@@ -41,7 +41,8 @@ def server_context(files: TlsFiles) -> ssl.SSLContext:
         TlsError: names the file.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.num_tickets = 0  # a session that is resumed would outlive a revocation
+    context.num_tickets = 0  # a session that is resumed would outlive a revocation; TLS 1.2 has its own switch
+    context.options |= ssl.OP_NO_TICKET
     return _load(context, files)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from gateway.points.event_segments import LONGEST_KEY, DoneRead, LoggedEvent
 
@@ -86,6 +86,7 @@ class Entry:
 
 
 Queue = deque[Entry]
+_Item = TypeVar("_Item", Entry, Entry | DoneRead)
 
 
 class Backlog:
@@ -101,10 +102,11 @@ class Backlog:
         self.live_octets = 0
         self._lock = threading.Lock()
         self._unwritten: list[Entry | DoneRead] = []
+        self._copies: list[Entry] = []
         self._tidy_above = 2 * _MOST_AT_ONCE
 
     def __len__(self) -> int:
-        return len(self._unwritten)
+        return len(self._unwritten) + len(self._copies)
 
     def add(self, item: Entry | DoneRead) -> None:
         """Have this written."""
@@ -116,18 +118,23 @@ class Backlog:
         with self._lock:
             self._unwritten += entries
 
-    def cut(self, most_octets: int) -> list[Entry | DoneRead]:
-        """Take what is to be written next, not much longer than this many octets."""
+    def copy(self, entries: Iterable[Entry]) -> None:
+        """Have these written once more, because their segment is to go."""
         with self._lock:
-            batch = self._unwritten[:_MOST_AT_ONCE]
-            octets = 0
-            for count, each in enumerate(batch, start=1):
-                octets += each.size if type(each) is Entry else 8 * len(each.sequences)  # type: ignore[union-attr]
-                if octets >= most_octets:
-                    del batch[count:]
-                    break
-            del self._unwritten[: len(batch)]
-        return batch
+            self._copies += entries
+
+    def cut(self, most_octets: int) -> list[Entry | DoneRead]:
+        """Take what is to be written next, not much longer than this many octets.
+
+        While there are copies to be made they get three quarters: they make room on the disk faster than new events
+        can fill it, and those need not wait for all of them.
+        """
+        with self._lock:
+            share = 4 if self._copies else 1
+            return [
+                *_cut(self._copies, _MOST_AT_ONCE * 3 // 4, most_octets * 3 // 4),
+                *_cut(self._unwritten, _MOST_AT_ONCE // share, most_octets // share),
+            ]
 
     def put_back(self, batch: list[Entry | DoneRead]) -> None:
         """What was cut is not on disk after all."""
@@ -160,6 +167,19 @@ class Backlog:
                     # With none left it still says how many were lost.
                     self._unwritten.append(each._replace(sequences=sequences or each.sequences[-1:]))
             self._tidy_above = 2 * (kept + _MOST_AT_ONCE)
+
+
+def _cut(items: list[_Item], most: int, most_octets: int) -> list[_Item]:
+    """Take the first items out of a list: so many, or until they have so many octets."""
+    batch = items[:most]
+    octets = 0
+    for count, each in enumerate(batch, start=1):
+        octets += each.size if isinstance(each, Entry) else 8 * len(each.sequences)
+        if octets >= most_octets:
+            del batch[count:]
+            break
+    del items[: len(batch)]
+    return batch
 
 
 def merged(done: Iterable[DoneRead]) -> list[DoneRead]:

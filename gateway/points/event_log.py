@@ -43,6 +43,7 @@ from gateway.points.event_segments import (
     StoreError,
     StoreLocked,
     StoreTooNew,
+    least_segment,
     read_segment,
     segment_path,
     segments_in,
@@ -68,6 +69,9 @@ _MOST_KEYS: Final = 1 << 17
 # Files set aside, each as long as a segment.
 _MOST_DAMAGED: Final = 4
 _MOST_FOUND: Final = 20
+# How many sequence numbers each write reserves. As many events may be offered while the disk refuses, and the process
+# die then with the clock set back, before a number repeats.
+_RESERVED: Final = 1 << 20
 
 
 class Written(NamedTuple):
@@ -78,12 +82,14 @@ class Written(NamedTuple):
         path: of the segment.
         octets: its length now.
         entries: the events in it.
+        fresh: whether it is more than a copy of what was there already.
     """
 
     number: int
     path: Path
     octets: int
     entries: list[Entry]
+    fresh: bool
 
 
 _Target = tuple[int, tuple[tuple[Consumer, Queue], ...], int]
@@ -106,6 +112,7 @@ class EventLog:
         self._lock_file = lock
         self._segment_octets = segment_octets
         self._most_octets = most_octets
+        self._longest = min(LONGEST_PAYLOAD, segment_octets // 8)
         self._backlog = Backlog()
         self._consumers = [Consumer(self._backlog, index, config) for index, config in enumerate(consumers)]
         self._found: list[str] = []
@@ -113,6 +120,8 @@ class EventLog:
         # Loop's thread only.
         self._segments: list[Segment] = []
         self._moving: Segment | None = None
+        # The newest segment when something new was written last.
+        self._newest = 0
         self._targets: dict[str, _Target] = {}
         self._last = 0
         self._lost_before: list[int] = []
@@ -143,7 +152,7 @@ class EventLog:
         Args:
             folder: for this log alone.
             consumers: all of them, up to 32.
-            segment_octets: length at which a file is full, octets.
+            segment_octets: length at which a file is full, octets; at least 16 blocks of 4,096.
             most_octets: length of all files together at most, at least 16 segments; half of it is for events.
             now_ns: the clock, ns since 1970. Sequence numbers begin at its microseconds or, where those were
                 given before, after the last one: so they do not even repeat if the disk took none of them.
@@ -158,7 +167,9 @@ class EventLog:
         names = [each.name for each in consumers]
         if len(names) > MOST_CONSUMERS or len(set(names)) < len(names):
             raise ValueError(f"at most {MOST_CONSUMERS} consumers with different names, not {names}")
-        if segment_octets < 1 or most_octets < 16 * segment_octets:
+        if segment_octets < least_segment(names):
+            raise ValueError(f"segment_octets is {segment_octets}, must be at least {least_segment(names)}")
+        if most_octets < 16 * segment_octets:
             raise ValueError(f"most_octets is {most_octets}, must hold 16 segments of {segment_octets} octets")
         folder.mkdir(parents=True, exist_ok=True)
         log = cls(folder, _lock(folder), consumers, segment_octets, most_octets)
@@ -210,7 +221,7 @@ class EventLog:
 
         Args:
             key: what it is about.
-            payload: what happened, at most 65,511 octets.
+            payload: what happened, at most 65,511 octets or an eighth of a segment.
             t_ns: when it arrived, ns since 1970.
 
         Returns:
@@ -222,7 +233,7 @@ class EventLog:
         target = self._targets.get(key)
         if target is None:
             target = self._target(key)
-        if len(payload) > LONGEST_PAYLOAD or not 0 <= t_ns < 1 << 64:
+        if len(payload) > self._longest or not 0 <= t_ns < 1 << 64:
             raise ValueError(f"event of {key}: {len(payload)} octets at {t_ns} ns is too long or out of time")
         mask, queues, overhead = target
         self._last = sequence = self._last + 1
@@ -247,15 +258,15 @@ class EventLog:
         return sequence
 
     def write(self) -> Written:
-        """Put on disk what is not there yet, up to a segment of it, and remove files that nobody needs any more.
+        """Put on disk what is not there yet, up to a quarter of a segment, and remove files that nobody needs any more.
 
         Takes as long as the disk. Look at :attr:`needs_write` afterwards: there may be more.
 
         Raises:
             OSError: it is not known to be on disk. Nothing is lost: the same is written again by the next call.
         """
-        batch = self._backlog.cut(self._segment_octets)
-        last = self._last
+        batch = self._backlog.cut(self._segment_octets // 4)
+        last = self._last + _RESERVED
         with self._lock:
             unneeded, self._unneeded = self._unneeded, []
             oldest = self._oldest
@@ -273,7 +284,8 @@ class EventLog:
         kept = [each for each in unneeded if not self._remove(each)]
         with self._lock:
             self._unneeded[:0] = kept
-        return Written(writer.number, writer.path, writer.octets, entries)
+        fresh = bool(done) or any(each.segment is None for each in entries)
+        return Written(writer.number, writer.path, writer.octets, entries, fresh)
 
     def written(self, result: Written) -> None:
         """A write has succeeded: what is in it is offered from now on."""
@@ -294,6 +306,8 @@ class EventLog:
                 live[sequence] = entry
             offered = max(offered, sequence)
         self._backlog.offered = offered
+        if result.fresh:
+            self._newest = result.number
         self._tidy_segments()
 
     def degraded(self, error: BaseException) -> None:
@@ -353,9 +367,14 @@ class EventLog:
                 self._unneeded += unneeded
                 self._oldest = self._segments[0].number
         oldest = self._segments[0]
-        if self.octets > self._most_octets * 3 // 4 and len(self._segments) > 1 and self._moving is not oldest:
+        if (
+            self.octets > self._most_octets * 3 // 4
+            and self._moving is not oldest
+            # Copies are not copied again before something new comes: this ends in any case.
+            and oldest.number < self._newest
+        ):
             self._moving = oldest
-            self._backlog.extend(oldest.live.values())
+            self._backlog.copy(oldest.live.values())
 
     # For the writer's thread.
 
@@ -420,7 +439,7 @@ class EventLog:
         numbers = {each.number for each in self._segments}
         missing = [number for number in stated if number not in numbers and number >= max(1, replay.oldest)]
         self._found += [f"{segment_path(self._folder, each)}: offset 0: the file is missing" for each in missing]
-        damaged = any(each.damaged for each in self._segments)
+        damaged = bool(missing) or any(each.damaged for each in self._segments)
         self._number = max([now_ns // 1_000_000_000, *(each.number for each in self._segments)])
         self._last = max(now_ns // 1000, replay.last)
         entries = sorted(replay.entries.values(), key=lambda each: each.event.sequence)

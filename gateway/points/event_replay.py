@@ -20,7 +20,7 @@ class Replay:
     Attributes:
         entries: events that somebody waits for, by sequence.
         overflowed: how many events each consumer has lost, by name.
-        last: the last sequence number known to be given.
+        last: the highest sequence number that may be given already.
         oldest: number of the oldest segment that is still needed.
         proven: the last sequence number of an event that is on disk for certain.
         unproven: sequences of the last write. The kernel has them; whether the disk has is not known.

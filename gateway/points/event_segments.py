@@ -9,7 +9,7 @@ A segment is a header and a row of batches::
     batch   records, then zeros up to the next block of 4,096 octets
     record  u8 0xE1   u32 CRC   u8 kind   u16 length of the body   body
 
-    BATCH   u32 its own offset   u64 last sequence number given   u64 oldest segment still needed
+    BATCH   u32 its own offset   u64 last sequence number that may be in use   u64 oldest segment still needed
     START   u64 number of the segment before, of the same process   u64 its length, all of it synced
             per consumer: u64 events it lost   u16 length   name (UTF-8)
     KEY     u32 number of the key in this segment   key (UTF-8)
@@ -76,8 +76,8 @@ LONGEST_PAYLOAD: Final = 0xFFFF - _EVENT_BODY.size
 LONGEST_KEY: Final = 1000
 """Octets of UTF-8; of a consumer's name, too."""
 MOST_CONSUMERS: Final = 32
-RECORD_OVERHEAD: Final = _FRONT + _EVENT_BODY.size
-"""Octets that an event takes beside its payload, if its key is in the segment already."""
+RECORD_OVERHEAD: Final = 2 * _FRONT + _EVENT_BODY.size + _KEY_BODY.size
+"""Octets that an event takes beside its payload and its key, if that is new in the segment."""
 
 _NAME_OF_FILE: Final = re.compile(r"events-([0-9]{10,18})\.log")
 
@@ -193,6 +193,16 @@ class SegmentRead(NamedTuple):
         return sum(end - max(begin, synced) for begin, end in self.gaps if end > synced)
 
 
+def least_segment(names: Iterable[str]) -> int:
+    """How long a segment for consumers of these names must be at least, octets.
+
+    So that what each segment costs, padding and both tables of consumers, is a third of it at most: writing again
+    what waits in a segment would else gain nothing.
+    """
+    table = _FRONT + _PREVIOUS.size + sum(_NAME.size + len(name.encode()) for name in names)
+    return max(16 * _BLOCK, 8 * table)
+
+
 def segment_path(folder: Path, number: int) -> Path:
     """Where the segment of this number is."""
     return folder / f"events-{number:010}.log"
@@ -233,7 +243,7 @@ class SegmentWriter:
         """Append a batch; on return it is on disk. The first one makes the file.
 
         Args:
-            last: last sequence number given to any event.
+            last: highest sequence number that may be given before the next write.
             oldest: number of the oldest segment still needed.
             events: what happened, and the bits of those who wait for it.
             done: what is not waited for any more.

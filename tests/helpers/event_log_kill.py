@@ -1,6 +1,6 @@
 """An event log in a process that is killed at random moments; nothing may be lost and nothing invented.
 
-``tests/unit/gateway/points/test_event_log.py`` does this a few times. By hand: ``python event_log_kill.py FOLDER [RUNS]``.
+``test_event_log.py`` does this a few times. By hand: ``python tests/helpers/event_log_kill.py FOLDER [RUNS]``.
 """
 
 import contextlib
@@ -11,11 +11,22 @@ import sys
 import time
 from pathlib import Path
 
+from gateway.points import event_segments
 from gateway.points.event_log import ConsumerConfig, EventLog
 
 # Small, so that segments are begun, moved and removed all the time.
 BOUNDS = {"segment_octets": 8192, "most_octets": 16 * 8192}
 T0 = 1_795_000_000_000_000_000
+
+
+@contextlib.contextmanager
+def small_blocks():
+    """So that small segments hold something."""
+    usual, event_segments._BLOCK = event_segments._BLOCK, 512
+    try:
+        yield
+    finally:
+        event_segments._BLOCK = usual
 
 
 def consumers():
@@ -132,15 +143,16 @@ class Witness:
 def campaign(folder, runs):
     witness = Witness(folder)
     chance = random.Random()
-    for seed in range(1, runs + 1):
-        witness.run(seed, chance.uniform(0, 0.3))
+    with small_blocks():
+        for seed in range(1, runs + 1):
+            witness.run(seed, chance.uniform(0, 0.3))
     return witness
 
 
 if __name__ == "__main__":
     where = Path(sys.argv[1])
     if sys.argv[2:3] == ["live"]:
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError), small_blocks():
             live(where, int(sys.argv[3]))
     else:
         result = campaign(where, int((sys.argv[2:] or ["100"])[0]))

@@ -1,0 +1,258 @@
+"""Points to control centres: over real sockets, with the event log on disk, killed and started again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import sys
+import time
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from gateway.adapters.iec104_outlet import CentreConfig, Outlet
+from gateway.iec104.asdu import Cause, TypeID
+from gateway.iec104.client import Iec104Client, Reach
+from gateway.iec104.master import Asked, CommandEnded, ControllingStation, MasterSettings, ObjectsReceived, Started
+from gateway.points.point import PointConfig, PointValue
+from gateway.points.point_list import PointRow
+from gateway.points.table import PointTable
+
+PATIENCE_S = 60.0
+PROCESS = Path(__file__).parents[1] / "helpers" / "iec104_outlet_process.py"
+
+
+def row(name, IOA, typeID, cdc, *, control=False, **more):
+    attribute = "Oper.ctlVal" if control else "stVal"
+    return PointRow(
+        CA=1, IOA=IOA, typeID=typeID, control=control, name=name, attribute=attribute, cdc=cdc, source="IED", **more
+    )
+
+
+SWITCH = [
+    row("A/XCBR1.Pos", 1, TypeID.M_DP_TB_1, "DPC"),
+    row("A/XCBR1.Pos", 100, TypeID.C_DC_TA_1, "DPC", control=True, select=True),
+]
+
+
+def point(value, *, quality=0):
+    now_ns = time.time_ns()
+    return PointValue(value, quality, now_ns, 10, now_ns)
+
+
+class Centre:
+    """A control centre and what it was told."""
+
+    def __init__(self, port, number=1, **settings):
+        self.events = []
+        self._changed = asyncio.Event()
+        self.station = ControllingStation(MasterSettings((1,), **settings))
+        reach = Reach("outlet", (("127.0.0.1", port),), source=f"127.0.3.{number}", first_s=0.05, longest_s=0.1)
+        self.client = Iec104Client(reach, self.station, self._tell)
+        self.client.start()
+
+    def _tell(self, event):
+        self.events.append(event)
+        self._changed.set()
+
+    async def until(self, found):
+        async with asyncio.timeout(PATIENCE_S):
+            while not (said := found()):
+                self._changed.clear()
+                await self._changed.wait()
+        return said
+
+    async def started(self):
+        await self.until(lambda: any(isinstance(event, Started) for event in self.events))
+
+    def told(self, cause=Cause.SPONTANEOUS):
+        """(IOA, value, qualifier, test) of all objects of a cause."""
+        asdus = [event.asdu for event in self.events if isinstance(event, ObjectsReceived)]
+        return [(o.IOA, o.value, o.qualifier, a.test) for a in asdus if a.cause == cause for o in a.objects]
+
+    async def command(self, IOA, value, **more):
+        number = self.station.command(1, IOA, TypeID.C_DC_TA_1, value, self.client.now(), time.time_ns(), **more)
+        self.client.flush()
+        return await self.until(
+            lambda: next((e for e in self.events if isinstance(e, CommandEnded) and e.number == number), None)
+        )
+
+
+class Device:
+    """Moves at once, unless it is told to refuse."""
+
+    def __init__(self):
+        self.outlet = None
+        self.asked = []
+        self.why = ""
+
+    def operate(self, command):
+        self.asked.append((command.step, command.name, command.command.value, command.test))
+        self.outlet.confirm(command.number, self.why)
+        if command.step == "execute" and not self.why:
+            self.outlet.update(command.name, point(2 if command.command.value else 1))
+            self.outlet.terminate(command.number)
+
+    def ask(self, station, asked):
+        station.answer(asked.number, why="not here")
+
+
+@contextlib.asynccontextmanager
+async def serving(folder, *centres, points=None):
+    rows = {r.name: r for centre in centres for r in centre.rows}
+    table = PointTable(points or [PointConfig(name=name, cdc=r.cdc, source="IED") for name, r in rows.items()])
+    device = Device()
+    outlet = device.outlet = Outlet(table, folder, centres, device)
+    try:
+        yield outlet, device, await outlet.server.listen("127.0.0.1", 0)
+    finally:
+        await outlet.close()
+
+
+async def test_a_change_is_told_with_quality_and_test_bit_and_interrogated(tmp_path):
+    async with serving(tmp_path, CentreConfig("c", SWITCH)) as (outlet, _, port):
+        outlet.update("A/XCBR1.Pos", point(1))
+        centre = Centre(port)
+        await centre.until(lambda: centre.told())
+        outlet.update("A/XCBR1.Pos", point(2, quality=0x0003))  # test, operatorBlocked
+        await centre.until(lambda: len(centre.told()) > 1)
+        assert centre.told() == [(1, 1, 0, False), (1, 2, 0x10, True)]
+        await centre.until(lambda: any(isinstance(e, Asked) and not e.why for e in centre.events))
+        assert [IOA for IOA, *_ in centre.told(Cause.INTERROGATED)] == [1]
+        await centre.client.close()
+
+
+async def test_events_wait_while_the_centre_is_away_over_a_restart(tmp_path):
+    async with serving(tmp_path, CentreConfig("c", SWITCH)) as (outlet, _, _):
+        for value in (1, 2, 1):
+            outlet.update("A/XCBR1.Pos", point(value))
+    async with serving(tmp_path, CentreConfig("c", SWITCH)) as (_, _, port):
+        centre = Centre(port, interrogate=False)
+        await centre.until(lambda: len(centre.told()) >= 3)
+        assert [value for _, value, _, _ in centre.told()] == [1, 2, 1]
+        await centre.client.close()
+    async with serving(tmp_path, CentreConfig("c", SWITCH)) as (outlet, _, port):
+        centre = Centre(port, interrogate=False)
+        outlet.update("A/XCBR1.Pos", point(2))
+        await centre.until(lambda: centre.told())
+        assert [value for _, value, _, _ in centre.told()] == [2]  # what was acknowledged does not come again
+        await centre.client.close()
+
+
+async def test_an_address_means_for_each_centre_what_its_own_list_says(tmp_path):
+    other = [
+        row("B/XCBR1.Pos", 1, TypeID.M_DP_TB_1, "DPC", inverted=True),
+        row("B/XCBR1.Pos", 100, TypeID.C_DC_TA_1, "DPC", control=True, inverted=True),
+    ]
+    centres = [
+        CentreConfig("one", SWITCH, clients=(ip_network("127.0.3.1"),)),
+        CentreConfig("two", other, clients=(ip_network("127.0.3.2"),)),
+    ]
+    async with serving(tmp_path, *centres) as (outlet, device, port):
+        one, two = Centre(port, 1), Centre(port, 2)
+        await one.started()
+        await two.started()
+        assert (await one.command(100, 2, select=True)).done
+        assert (await two.command(100, 2)).done
+        assert device.asked == [
+            ("select", "A/XCBR1.Pos", True, False),
+            ("execute", "A/XCBR1.Pos", True, False),
+            ("execute", "B/XCBR1.Pos", False, False),
+        ]
+        await one.until(lambda: one.told())
+        await two.until(lambda: two.told())
+        assert (one.told(), two.told()) == ([(1, 2, 0, False)], [(1, 2, 0, False)])
+        assert outlet.table.get("B/XCBR1.Pos").value == 1
+        for centre in (one, two):
+            await centre.client.close()
+
+
+async def test_two_centres_meet_at_the_switch(tmp_path):
+    elsewhere = [row("A/XCBR1.Pos", 7, TypeID.C_DC_TA_1, "DPC", control=True)]
+    centres = [
+        CentreConfig("one", SWITCH, clients=(ip_network("127.0.3.1"),)),
+        CentreConfig("two", elsewhere, clients=(ip_network("127.0.3.2"),)),
+    ]
+    async with serving(tmp_path, *centres) as (outlet, device, port):
+        one, two = Centre(port, 1), Centre(port, 2)
+        await one.started()
+        await two.started()
+        outlet.confirm = lambda *_: None  # the device is slow to answer
+        pending = asyncio.create_task(one.command(100, 2, select=True))
+        while not device.asked:
+            await asyncio.sleep(0.01)
+        ended = await two.command(7, 1)
+        assert (ended.done, ended.stage) == (False, "execute")
+        assert len(device.asked) == 1
+        pending.cancel()
+        for centre in (one, two):
+            await centre.client.close()
+
+
+async def test_a_refusal_is_a_refusal(tmp_path):
+    async with serving(tmp_path, CentreConfig("c", SWITCH)) as (_, device, port):
+        centre = Centre(port)
+        await centre.started()
+        device.why = "locked"
+        ended = await centre.command(100, 2, select=True)
+        assert (ended.done, ended.stage, ended.why) == (False, "select", "refused")
+        assert [step for step, *_ in device.asked] == ["select"]
+        await centre.client.close()
+
+
+async def test_a_disk_that_refuses_does_not_blind_the_centre(tmp_path, monkeypatch):
+    async with serving(tmp_path, CentreConfig("c", SWITCH)) as (outlet, _, port):
+        centre = Centre(port, interrogate=False)
+        await centre.started()
+        write = outlet.log.write
+
+        def full():
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(outlet.log, "write", full)
+        outlet.update("A/XCBR1.Pos", point(2))
+        await centre.until(lambda: centre.told())
+        assert "No space left" in outlet.log.trouble[0]
+        monkeypatch.setattr(outlet.log, "write", write)
+        outlet.update("A/XCBR1.Pos", point(1))
+        await centre.until(lambda: len(centre.told()) == 2)
+        await centre.client.close()
+
+
+KILLS = 4
+APART = 100_000
+"""Numbers from one life of the process to the next: more than it can make in one."""
+
+
+async def test_nothing_that_was_on_disk_is_lost_whenever_it_is_killed(tmp_path):
+    rng = random.Random(KILLS)
+    port, centre, promised = 0, None, set()
+    for life in range(KILLS + 1):
+        first = life * APART
+        words = (sys.executable, "-P", str(PROCESS), str(tmp_path), str(port), str(first), "2000")
+        process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
+        try:
+            port = int(await asyncio.wait_for(process.stdout.readline(), PATIENCE_S))
+            centre = centre or Centre(port, interrogate=False)
+            if life == KILLS:
+                await centre.until(lambda: {round(value) for _, value, _, _ in centre.told()} >= promised)
+            else:
+                await asyncio.sleep(rng.uniform(0.1, 0.6))
+        finally:
+            process.kill()
+            *stored, _ = (await process.stdout.read()).split(b"\n")
+            await process.wait()
+        promised.update(range(first + 1, int(stored[-1]) + 1) if stored else ())
+    await centre.client.close()
+    assert len(promised) > KILLS
+    last = {}
+    seen = set()
+    for IOA, value, _, _ in centre.told():
+        number = round(value)
+        assert IOA == 1 + number % 20
+        if number not in seen:
+            assert number > last.get(IOA, 0), "out of order"
+            seen.add(number)
+            last[IOA] = number

@@ -24,7 +24,6 @@ _MOST_UNREAD: Final = 1 << 16
 """Octets beside a full window that wait for the device to read; then nothing more is read from it either."""
 _LONGEST_FRAME: Final = 255
 _STOP_S: Final = 2.0
-_LOOK_S: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +98,7 @@ class Iec104Client:
         self._tasks: list[asyncio.Task[None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
+        self._stopped = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
     def start(self) -> None:
@@ -109,9 +109,10 @@ class Iec104Client:
         """End all connections and connect no more. What has come is acknowledged, so that it does not come again."""
         self._station.stop(self.now())
         self.flush()
-        began = self.now()
-        while self._station.started and self.now() < began + _STOP_S:
-            await asyncio.sleep(_LOOK_S)
+        if self._station.started:
+            self._stopped.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopped.wait(), _STOP_S)
         self._closing = True
         for task in self._tasks:
             task.cancel()
@@ -176,6 +177,8 @@ class Iec104Client:
                 self._tell(event)
             except Exception:  # noqa: BLE001 - the events behind this one are acknowledged and must not be lost
                 _LOG.exception("%s: an event was not taken: %s", self._reach.name, event)
+        if not self._station.started:
+            self._stopped.set()
         self.flush()
 
     def _arm(self) -> None:

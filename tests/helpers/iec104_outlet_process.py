@@ -1,4 +1,4 @@
-"""An outstation that counts: each change of a point has the next number as its value. Killed and started again by tests.
+"""An outstation that counts: each change of a point has the next number as its value. Tests kill and restart it.
 
 Says on standard output, line by line: its port, and then the last number that is on disk. Reads nothing.
 """

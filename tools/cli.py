@@ -39,6 +39,7 @@ app.command(bench)
 fuzz = App(name="fuzz", help="Mutated input, by seed: every octet string gives a value or a located error.")
 fuzz.command("tools.fuzz_goose:run", name="goose")
 fuzz.command("tools.fuzz_scl:app", name="scl")
+fuzz.command("tools.fuzz_iec104:run", name="104")
 app.command(fuzz)
 
 _OUR_PACKAGES = ("scl", "ied_agents", "gateway", "tools")

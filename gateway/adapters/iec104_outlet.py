@@ -37,6 +37,8 @@ _LOG: Final = logging.getLogger(__name__)
 _AGAIN_S: Final = 1.0
 """How long a disk that refuses is left alone."""
 _SOON_S: Final = 0.1
+_MOST_FRESH: Final = 10_000
+"""Events that a centre's feed keeps in the form in which it tells them; others it reads from the log's own."""
 
 
 @dataclass(frozen=True)
@@ -105,48 +107,55 @@ class _Feed:
     ) -> None:
         self._consumer = log.consumer(centre)
         self._acknowledged = acknowledged
-        self._told = told
+        self.told = told
         self._parts: dict[int, int] = {}
+        self._fresh: dict[int, list[Event]] = {}
 
     def take(self, limit: int) -> list[Event]:
         """Events with the addresses of this centre; one of a point with several objects becomes several."""
         events: list[Event] = []
         done = []
         for logged in self._consumer.take(limit):
-            objects = self._told.get(logged.key, ())
-            if not objects:
-                done.append(logged.sequence)  # the point list has lost this point since
-                continue
-            try:
-                point = decode_value(logged.payload)
-                elements = [monitor.element(point) for monitor, _ in objects]
-            except (PointDecodeError, MappingError) as error:
-                # The point has become another since: what can't be told must not hold up all that follows.
-                _LOG.error("%s: event %d can't be told: %s", logged.key, logged.sequence, error)
-                done.append(logged.sequence)
-                continue
-            if len(objects) > 1:
-                self._parts[logged.sequence] = len(objects)
-            for (_, entry), (value, qualifier, t_ns, time_invalid, test) in zip(objects, elements, strict=True):
-                config = entry.config
-                events.append(
-                    Event(
-                        logged.sequence,
-                        config.CA,
-                        config.IOA,
-                        config.typeID,
-                        Cause.SPONTANEOUS,
-                        value,
-                        qualifier,
-                        t_ns,
-                        time_invalid,
-                        0,
-                        test,
-                    )
-                )
+            fresh = self._fresh.pop(logged.sequence, None)
+            if fresh is None:
+                try:
+                    fresh = self._events(logged.sequence, logged.key, decode_value(logged.payload))
+                except (PointDecodeError, MappingError) as error:
+                    # The point has become another since: what can't be told must not hold up all that follows.
+                    _LOG.error("%s: event %d can't be told: %s", logged.key, logged.sequence, error)
+                    fresh = []
+            if not fresh:
+                done.append(logged.sequence)  # or the point list has lost this point since
+            elif len(fresh) > 1:
+                self._parts[logged.sequence] = len(fresh)
+            events += fresh
         if done:
             self._consumer.acknowledge(done)
             self._acknowledged()  # what follows is asked for after the write, should nothing have been left of these
+        return events
+
+    def show(self, name: str, point: PointValue) -> None:
+        """This is how a point stands now, for who asks."""
+        for monitor, entry in self.told[name]:
+            entry.value, entry.qualifier, entry.t_ns, entry.time_invalid, _ = monitor.element(point)
+
+    def tell(self, sequence: int, name: str, point: PointValue) -> None:
+        """An event that is in the log: shown from now on, and kept as it will be told, unless too many are."""
+        events = self._events(sequence, name, point)
+        for (_, entry), event in zip(self.told[name], events, strict=True):
+            _, _, _, _, _, entry.value, entry.qualifier, entry.t_ns, entry.time_invalid, _, _ = event
+        if len(self._fresh) >= _MOST_FRESH:
+            self._fresh.clear()
+        self._fresh[sequence] = events
+
+    def _events(self, sequence: int, name: str, point: PointValue) -> list[Event]:
+        """One event of a point for each of its objects."""
+        events = []
+        for monitor, entry in self.told.get(name, ()):
+            value, qualifier, t_ns, time_invalid, test = monitor.element(point)
+            CA, IOA, typeID, *_ = entry.config
+            event = (sequence, CA, IOA, typeID, Cause.SPONTANEOUS, value, qualifier, t_ns, time_invalid, 0, test)
+            events.append(Event._make(event))
         return events
 
     def acknowledge(self, tokens: Iterable[int]) -> None:
@@ -168,6 +177,7 @@ class _Feed:
     def release(self) -> None:
         """All that has not arrived is given again, each event with all its objects."""
         self._parts.clear()
+        self._fresh.clear()
         self._consumer.release()
 
 
@@ -196,7 +206,7 @@ class Outlet:
     ) -> None:
         self.table = table
         self._device = device
-        self._told: dict[str, list[_Told]] = {}
+        self._feeds: dict[str, list[_Feed]] = {}
         self.desk = CommandDesk(commands or CommandSettings())
         lists = [_PointList(centre) for centre in centres]
         self.log = EventLog.open(
@@ -205,16 +215,11 @@ class Outlet:
         )
         served = []
         for each in lists:
-            for name, told in each.told.items():
-                self._told.setdefault(name, []).extend(told)
-            station = ControlledStation(
-                each.centre.station,
-                each.image,
-                _Feed(self.log, each.centre.name, each.told, self._write_soon),
-                self.desk,
-            )
+            feed = _Feed(self.log, each.centre.name, each.told, self._write_soon)
+            for name in each.told:
+                self._feeds.setdefault(name, []).append(feed)
+            station = ControlledStation(each.centre.station, each.image, feed, self.desk)
             served.append(Centre(each.centre.name, station, each.centre.clients, each.centre.certificates))
-        self._rows = {(row.CA, row.IOA): Control(row.rule) for each in lists for row in each.centre.rows if row.control}
         self.server = Iec104Server(served, self.desk, self)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="events")
         self._writing: asyncio.Task[None] | None = None
@@ -234,14 +239,18 @@ class Outlet:
             PointError: there is no such point, or the value is of another kind.
         """
         event = self.table.update(name, point)
-        self._show(name, point)
         if event is not None:
             self.tell(name, event)
+        else:
+            shown = self.table.get(name)  # within the deadband; or what is substituted, or blocked
+            if shown is not None:
+                self._show(name, shown)
 
     def tell(self, name: str, event: PointValue) -> None:
         """An event of the point table is to go to the centres that have the point."""
-        self._show(name, event)
-        self.log.append(name, encode_value(event), event.arrived_ns)
+        sequence = self.log.append(name, encode_value(event), event.arrived_ns)
+        for feed in self._feeds.get(name, ()):
+            feed.tell(sequence, name, event)
         self._write_now()
 
     def _write_now(self) -> None:
@@ -258,8 +267,8 @@ class Outlet:
         self._write_now()
 
     def _show(self, name: str, point: PointValue) -> None:
-        for monitor, entry in self._told.get(name, ()):
-            entry.value, entry.qualifier, entry.t_ns, entry.time_invalid, _ = monitor.element(point)
+        for feed in self._feeds.get(name, ()):
+            feed.show(name, point)
 
     async def _write(self) -> None:
         """Put on disk what waits, and let it be told; ends when nothing waits."""

@@ -56,6 +56,7 @@ class _Link(asyncio.Protocol):
         self.where = where
         self.transport: asyncio.Transport | None = None
         self.ended = asyncio.Event()
+        self._lingering: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -75,7 +76,15 @@ class _Link(asyncio.Protocol):
         if not self.transport.is_closing():
             self.transport.resume_reading()
 
+    def linger(self) -> None:
+        """Close it behind what is written already, but wait not long for a device that reads nothing more."""
+        assert self.transport is not None
+        self.transport.close()
+        self._lingering = asyncio.get_running_loop().call_later(_LINGER_S, self.transport.abort)
+
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._lingering is not None:
+            self._lingering.cancel()
         self._client.disconnected(self, "closed by the device" if exc is None else str(exc) or type(exc).__name__)
         self.ended.set()
 
@@ -121,8 +130,7 @@ class Iec104Client:
                 await task
         for link in list(self._links.values()):
             assert link.transport is not None
-            link.transport.close()
-            self._loop.call_later(_LINGER_S, link.transport.abort)
+            link.linger()
             await link.ended.wait()
         if self._timer is not None:
             self._timer.cancel()
@@ -138,10 +146,7 @@ class Iec104Client:
             assert transport is not None
             transport.write(octets)
         for number in [number for number in self._links if not self._station.is_open(number)]:
-            transport = self._links.pop(number).transport
-            assert transport is not None
-            transport.close()
-            self._loop.call_later(_LINGER_S, transport.abort)
+            self._links.pop(number).linger()
         for note in self._station.notes:
             _LOG.warning("%s: %s", self._reach.name, note)
         self._station.notes.clear()

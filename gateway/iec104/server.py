@@ -81,6 +81,7 @@ class _Connection(asyncio.Protocol):
         self.number = 0
         self.centre: Centre | None = None
         self.transport: asyncio.Transport | None = None
+        self._lingering: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -115,7 +116,15 @@ class _Connection(asyncio.Protocol):
         if not self.transport.is_closing():
             self.transport.resume_reading()
 
+    def linger(self) -> None:
+        """Close it behind what is written already, but wait not long for a peer that reads nothing more."""
+        assert self.transport is not None
+        self.transport.close()
+        self._lingering = asyncio.get_running_loop().call_later(_LINGER_S, self.transport.abort)
+
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._lingering is not None:
+            self._lingering.cancel()
         self._server.disconnected(self, "by the master" if exc is None else str(exc) or type(exc).__name__)
 
 
@@ -157,9 +166,7 @@ class Iec104Server:
         for server in self._servers:
             server.close()
         for connection in list(self._connections.values()):
-            assert connection.transport is not None
-            connection.transport.close()
-            self._loop.call_later(_LINGER_S, connection.transport.abort)
+            connection.linger()
         for task in self._handshakes:
             task.cancel()
         for handle in (*self._timers.values(), self._desk_timer):
@@ -259,7 +266,8 @@ class Iec104Server:
 
     def serve_one(self, centre: Centre) -> None:
         """Do what a station has to do after it was told something."""
-        for asked in _taken(centre.station.asked):
+        questions = _taken(centre.station.asked)
+        for asked in questions:
             try:
                 self._operator.ask(centre.station, asked)
             except Exception:  # noqa: BLE001 - no answer may be taken for a yes, and no connection be lost by it
@@ -271,6 +279,8 @@ class Iec104Server:
             except Exception:  # noqa: BLE001 - likewise
                 _LOG.exception("%s of %s was not decided", request.step, request.control.name)
                 self._desk.confirm(request.number, self.now(), why="internal error")
+        if questions:
+            centre.station.pump(self.now())
         if self._desk.answers:
             self.serve()
         self._flush(centre)
@@ -286,8 +296,7 @@ class Iec104Server:
             if close:
                 connection.centre = None
                 del self._connections[number]
-                connection.transport.close()
-                self._loop.call_later(_LINGER_S, connection.transport.abort)  # a peer that reads nothing more
+                connection.linger()
         self._log(centre)
         self._arm(centre)
 

@@ -151,7 +151,7 @@ class EventLog:
 
         Args:
             folder: for this log alone.
-            consumers: all of them, up to 32.
+            consumers: all of them, up to 128.
             segment_octets: length at which a file is full, octets; at least 16 blocks of 4,096.
             most_octets: length of all files together at most, at least 16 segments; half of it is for events.
             now_ns: the clock, ns since 1970. Sequence numbers begin at its microseconds or, where those were
@@ -221,7 +221,7 @@ class EventLog:
 
         Args:
             key: what it is about.
-            payload: what happened, at most 65,511 octets or an eighth of a segment.
+            payload: what happened, at most 65,499 octets or an eighth of a segment.
             t_ns: when it arrived, ns since 1970.
 
         Returns:

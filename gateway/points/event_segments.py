@@ -13,7 +13,7 @@ A segment is a header and a row of batches::
     START   u64 number of the segment before, of the same process   u64 its length, all of it synced
             per consumer: u64 events it lost   u16 length   name (UTF-8)
     KEY     u32 number of the key in this segment   key (UTF-8)
-    EVENT   u64 sequence   u32 consumers that wait for it (bit 0: the first in START)   u32 key   u64 t_ns   payload
+    EVENT   u64 sequence   u128 consumers that wait for it (bit 0: the first in START)   u32 key   u64 t_ns   payload
     DONE    u16 consumer   u64 sequences that it acknowledged
     DROPPED u16 consumer   u64 events it lost so far   u64 sequences that it lost now
 
@@ -61,8 +61,8 @@ _BATCH_BODY: Final = struct.Struct(">IQQ")
 _PREVIOUS: Final = struct.Struct(">QQ")
 _NAME: Final = struct.Struct(">QH")
 _KEY_BODY: Final = struct.Struct(">I")
-_EVENT_BODY: Final = struct.Struct(">QIIQ")
-_EVENT_CHECKED: Final = struct.Struct(">BHQIIQ")
+_EVENT_BODY: Final = struct.Struct(">Q16sIQ")
+_EVENT_CHECKED: Final = struct.Struct(">BHQ16sIQ")
 _DONE_BODY: Final = struct.Struct(">H")
 _DROPPED_BODY: Final = struct.Struct(">HQ")
 
@@ -75,7 +75,7 @@ LONGEST_PAYLOAD: Final = 0xFFFF - _EVENT_BODY.size
 """Octets."""
 LONGEST_KEY: Final = 1000
 """Octets of UTF-8; of a consumer's name, too."""
-MOST_CONSUMERS: Final = 32
+MOST_CONSUMERS: Final = 128
 RECORD_OVERHEAD: Final = 2 * _FRONT + _EVENT_BODY.size + _KEY_BODY.size
 """Octets that an event takes beside its payload and its key, if that is new in the segment."""
 
@@ -198,8 +198,14 @@ def least_segment(names: Iterable[str]) -> int:
 
     So that what each segment costs, padding and both tables of consumers, is a third of it at most: writing again
     what waits in a segment would else gain nothing.
+
+    Raises:
+        ValueError: the names are too long together for the table of consumers.
     """
-    table = _FRONT + _PREVIOUS.size + sum(_NAME.size + len(name.encode()) for name in names)
+    body = _PREVIOUS.size + sum(_NAME.size + len(name.encode()) for name in names)
+    if body > 0xFFFF:
+        raise ValueError(f"the names of the consumers take {body} octets together, at most {0xFFFF} fit")
+    table = _FRONT + body
     return max(16 * _BLOCK, 8 * table)
 
 
@@ -326,7 +332,8 @@ class SegmentWriter:
             if number is None:
                 number = keys[key] = len(keys)
                 self._add(parts, _KEY, _KEY_BODY.pack(number) + key.encode())
-            checked = body(_EVENT, fixed + len(payload), sequence, mask, number, t_ns) + payload
+            who = mask.to_bytes(16, "big")
+            checked = body(_EVENT, fixed + len(payload), sequence, who, number, t_ns) + payload
             add(front(_MARKER, crc32(checked, seed)))
             add(checked)
 
@@ -382,12 +389,13 @@ def _decode(found: list[tuple[int, int, bytes]]) -> tuple[list[BatchRead | Event
     keys: dict[int, str] = {}
     for offset, kind, body in found:
         if kind == _EVENT:
-            sequence, mask, number, t_ns = _EVENT_BODY.unpack_from(body)
+            sequence, who, number, t_ns = _EVENT_BODY.unpack_from(body)
             key = keys.get(number)
             if key is None:
                 nameless.append(offset)
                 continue
-            records.append(EventRead(LoggedEvent(sequence, key, body[_EVENT_BODY.size :], t_ns), mask))
+            event = LoggedEvent(sequence, key, body[_EVENT_BODY.size :], t_ns)
+            records.append(EventRead(event, int.from_bytes(who, "big")))
         elif kind == _DONE:
             count = (len(body) - _DONE_BODY.size) // 8
             (consumer,) = _DONE_BODY.unpack_from(body)

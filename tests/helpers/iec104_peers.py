@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_network
 
 from gateway.iec104.asdu import Asdu, Cause, InformationObject, TypeID, decode, encode
@@ -57,7 +57,7 @@ class Operator:
         self.requests.append(request)
         if self.fails:
             raise RuntimeError("the handler is broken")
-        self.desk.confirm(request.number, 0.0)
+        self.desk.confirm(request.number, asyncio.get_running_loop().time())
         self.desk.terminate(request.number)
 
     def ask(self, station, asked):
@@ -151,16 +151,12 @@ class Peer:
     async def closed(self):
         """Wait until the server has closed; what came before that is dropped."""
         async with asyncio.timeout(PATIENCE_S):
-            try:
+            with suppress(ConnectionError):
                 while await self.reader.read(65536):
                     pass
-            except ConnectionError:
-                pass
         await self.close()
 
     async def close(self):
         self.writer.close()
-        try:
+        with suppress(OSError):
             await self.writer.wait_closed()
-        except OSError:
-            pass

@@ -75,12 +75,10 @@ def test_counters_and_scans(image):
     ],
 )
 def test_a_point_list_that_cannot_be_is_refused(one, why):
-    known, control = Monitored(1, 10, SP), Control(3, 10, TypeID.C_SC_NA_1, "Q1")
+    monitored, controls = [Monitored(1, 10, SP)], [Control(3, 10, TypeID.C_SC_NA_1, "Q1")]
+    (monitored if isinstance(one, Monitored) else controls).append(one)
     with pytest.raises(Iec104EncodeError, match=why):
-        if isinstance(one, Monitored):
-            Image([known, one])
-        else:
-            Image([known], [control, one])
+        Image(monitored, controls)
 
 
 @pytest.mark.parametrize("sizes", [Sizes(), Sizes(1, 1, 1), Sizes(2, 2, 1)])

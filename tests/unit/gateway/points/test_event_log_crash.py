@@ -186,7 +186,6 @@ class Story:
         self.may = set()
         self.failed = 0
         self.moved = False
-        self.small_writes = False
         self.n = 0
         self.tell()
 
@@ -197,8 +196,6 @@ class Story:
         for start in range(starts):
             with EventLog.open(self.folder, consumers(), now_ns=start * 10**9, **BOUNDS) as log:
                 self.disk.killed = False
-                if self.small_writes:
-                    log._segment_octets = 4
                 log._most_octets = 3000  # so that what waits is moved from file to file
                 going = []
                 for _ in range(rounds):
@@ -312,8 +309,6 @@ def test_killed_before_a_sync_the_next_start_does_not_rely_on_it(tmp_path, monke
             except Killed:
                 # The power goes somewhere in the next run.
                 disk.cut, disk.partly = True, False
-                # Of one entry each: what the first does not repeat must not go.
-                story.small_writes = True
                 story.live(starts=1, rounds=1)
             else:
                 break

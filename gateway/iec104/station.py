@@ -170,6 +170,15 @@ class _Job(NamedTuple):
     asdus: Iterator[bytes]
 
 
+class _Group(NamedTuple):
+    """Events that may share an ASDU, and what their first one says for all."""
+
+    first: Event
+    objects: list[InformationObject]
+    tokens: list[int]
+    tagged: bool
+
+
 @dataclass(slots=True)
 class _Connection:
     number: int
@@ -634,22 +643,19 @@ class ControlledStation:
     def _pack_events(self, connection: _Connection) -> None:
         """Fill ASDUs with events. Objects of one type and address go together; each object's events stay in order."""
         base = self.settings.time_base
-        groups: list[tuple[Event, list[InformationObject], list[int]]] = []
-        last: dict[tuple[TypeID, int], int] = {}
+        groups: list[_Group] = []
+        last: dict[int, _Group] = {}
         for event in self._events.take(connection.link.window * _PER_ASDU):
-            typeID = event.typeID
-            place = last.get((typeID, event.CA))
-            if place is None or (groups[place][0].cause, groups[place][0].test) != (event.cause, event.test):
-                place = last[typeID, event.CA] = len(groups)
-                groups.append((event, [], []))
-            tag = None
-            if tag_of(typeID) is not None:
-                tag = tag_time(base, event.t_ns, invalid=event.time_invalid)
-            groups[place][1].append(
-                InformationObject(event.IOA, event.value, event.qualifier, tag, event.elapsed_ms),
-            )
-            groups[place][2].append(event.token)
-        for event, objects, tokens in groups:
+            token, CA, IOA, typeID, cause, value, qualifier, t_ns, time_invalid, elapsed_ms, test = event
+            key = CA << 8 | typeID  # a number: this is the hot path, and an enumeration's hash is slow
+            group = last.get(key)
+            if group is None or group.first.cause != cause or group.first.test != test:
+                group = last[key] = _Group(event, [], [], tag_of(typeID) is not None)
+                groups.append(group)
+            tag = tag_time(base, t_ns, invalid=time_invalid) if group.tagged else None
+            group.objects.append(InformationObject(IOA, value, qualifier, tag, elapsed_ms))
+            group.tokens.append(token)
+        for event, objects, tokens, _ in groups:
             begin = 0
             for octets, count in self._pack(event.typeID, event.cause, event.CA, objects, test=event.test):
                 connection.packed.append((octets, tokens[begin : begin + count]))

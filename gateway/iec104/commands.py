@@ -86,13 +86,11 @@ class CommandSettings:
         select_s: an execute must follow its select within this, s.
         confirm_s: the device's side answers within this, or the master is told no, s.
         terminate_s: the device has moved within this, or the master is told that it has not, s.
-        age_s: a command with a time tag older than this, or as far ahead, is refused, s.
     """
 
     select_s: float = 30.0
     confirm_s: float = 10.0
     terminate_s: float = 60.0
-    age_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +147,7 @@ class _Device:
     value: Value = None
     qualifier: int = 0
     test: bool = False
+    originator: int = 0
     deadline: float = float("inf")
 
 
@@ -206,29 +205,29 @@ class CommandDesk:
         if why:
             self._tell(command.master, command.asdu, _CONFIRMS[command.step], why)
             if device.phase is Phase.SELECTED and device.master == command.master and command.step == "execute":
-                self._free(device)  # a wrong execute ends the selection
+                self._withdraw(device)  # a wrong execute ends the selection
             return
-        self._last += 1
         self._devices[command.control.name] = device
         device.phase = TRANSITIONS[device.phase, Happening(command.step)]
         self._running.pop(device.number, None)
-        device.number, device.control = self._last, command.control
+        device.control, device.originator = command.control, command.originator
         device.master, device.asdu = command.master, command.asdu
         device.value, device.qualifier, device.test = command.value, command.qualifier, command.test
         device.deadline = now + self.settings.confirm_s
+        device.number = self._request(device, command.step)
         self._running[device.number] = device
-        self.requests.append(
-            CommandRequested(
-                device.number,
-                command.step,
-                command.control,
-                command.value,
-                command.qualifier,
-                command.test,
-                command.master,
-                command.originator,
-            )
-        )
+
+    def _request(self, device: _Device, step: Step) -> int:
+        """Have the device's side decide; the number to answer with."""
+        self._last += 1
+        asked = (self._last, step, device.control, device.value, device.qualifier, device.test)
+        self.requests.append(CommandRequested(*asked, device.master, device.originator))
+        return self._last
+
+    def _withdraw(self, device: _Device) -> None:
+        """A selection is over without its master's word: the device's side is told; nobody waits for its answer."""
+        self._request(device, "cancel")
+        self._free(device)
 
     def _refuse(self, device: _Device, command: Command, now: float) -> str:
         """Why a command goes no further; empty if it does."""
@@ -289,9 +288,12 @@ class CommandDesk:
         for device in list(self._devices.values()):
             if device.master != master or device.phase is Phase.FREE:
                 continue
+            selected = device.phase in _SELECTED
             device.phase = TRANSITIONS[device.phase, Happening.GONE]
             device.master = None
-            if device.phase is Phase.FREE:
+            if selected:
+                self._withdraw(device)
+            elif device.phase is Phase.FREE:
                 self._free(device)
 
     def handle_timer(self, now: float) -> None:
@@ -304,7 +306,10 @@ class CommandDesk:
                 self._tell(device.master, device.asdu, _CONFIRMS[_STEPS[device.phase]], late)
             elif device.phase is Phase.MOVING:
                 self._tell(device.master, device.asdu, Cause.TERMINATION, late)
-            self._free(device)
+            if device.phase in _SELECTED:
+                self._withdraw(device)
+            else:
+                self._free(device)
 
     def _tell(self, master: Hashable, asdu: bytes, cause: Cause, why: str) -> None:
         if master is not None:
@@ -322,6 +327,8 @@ _CONFIRMS: Final[dict[Step, Cause]] = {
     "execute": Cause.ACTIVATION_CON,
     "cancel": Cause.DEACTIVATION_CON,
 }
+_SELECTED: Final = (Phase.SELECTING, Phase.SELECTED)
+"""The device's side may hold the device selected."""
 _STEPS: Final[dict[Phase, Step]] = {
     Phase.SELECTING: "select",
     Phase.EXECUTING: "execute",

@@ -254,7 +254,8 @@ class Iec104Server:
                 self._flush(centre)
 
     def serve(self) -> None:
-        """Pass on what was decided."""
+        """Pass on what was decided, and have decided what is new."""
+        self._decide()
         for answer in _taken(self._desk.answers):
             connection = self._connections.get(answer.master) if isinstance(answer.master, int) else None
             if connection is not None and connection.centre is not None:
@@ -273,18 +274,21 @@ class Iec104Server:
             except Exception:  # noqa: BLE001 - no answer may be taken for a yes, and no connection be lost by it
                 _LOG.exception("%s of CA %d was not decided", asked.matter, asked.CA)
                 centre.station.answer(asked.number, why="internal error")
-        for request in _taken(self._desk.requests):
-            try:
-                self._operator.command(request)
-            except Exception:  # noqa: BLE001 - likewise
-                _LOG.exception("%s of %s was not decided", request.step, request.control.name)
-                self._desk.confirm(request.number, self.now(), why="internal error")
+        self._decide()
         if questions:
             centre.station.pump(self.now())
         if self._desk.answers:
             self.serve()
         self._flush(centre)
         self._arm_desk()
+
+    def _decide(self) -> None:
+        for request in _taken(self._desk.requests):
+            try:
+                self._operator.command(request)
+            except Exception:  # noqa: BLE001 - no answer may be taken for a yes, and no connection be lost by it
+                _LOG.exception("%s of %s was not decided", request.step, request.control.name)
+                self._desk.confirm(request.number, self.now(), why="internal error")
 
     def _flush(self, centre: Centre) -> None:
         for number, octets, close in centre.station.data_to_send():

@@ -573,7 +573,7 @@ class ControlledStation:
         step: Step = "select" if one.qualifier & _SELECT_BIT else "execute"
         if asdu.cause == Cause.DEACTIVATION:
             step = "cancel"
-        why = self._senseless(plain, one, utc_ns)
+        why = self._senseless(plain, one, utc_ns, aged=step != "cancel")
         if why:
             self.notes.append(f"{connection.peer}: {control.name}: {step} refused: {why}")
             cause = Cause.DEACTIVATION_CON if step == "cancel" else Cause.ACTIVATION_CON
@@ -584,13 +584,13 @@ class ControlledStation:
             Command(connection.number, octets, control, step, one.value, qualifier, asdu.test, asdu.originator), now
         )
 
-    def _senseless(self, plain: TypeID, one: InformationObject, utc_ns: int) -> str:
-        """Why a command is refused before anybody is asked."""
+    def _senseless(self, plain: TypeID, one: InformationObject, utc_ns: int, *, aged: bool) -> str:
+        """Why a command is refused before anybody is asked; to cancel it is never too late."""
         if plain in _DOUBLE and one.value not in (1, 2):
             return f"{one.value} is no value of {plain.name}; 1 or 2 expected"
         if isinstance(one.value, float) and not isfinite(one.value):
             return f"{one.value} is no set point"
-        if isinstance(one.time, CP56Time2a):
+        if aged and isinstance(one.time, CP56Time2a):
             if one.time.invalid:
                 return "its time is marked invalid"
             try:

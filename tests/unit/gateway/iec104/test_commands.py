@@ -40,6 +40,16 @@ def told(desk):
     return answers
 
 
+def withdrawn(desk):
+    """What the device's side is told to cancel; an answer to it goes to nobody."""
+    requests, desk.requests[:] = desk.requests[:], []
+    for request in requests:
+        assert request.step == "cancel"
+        desk.confirm(request.number, 0.0)
+    assert desk.answers == []
+    return [(request.control.name, request.value) for request in requests]
+
+
 def selected(desk, master=1, **more):
     give(desk, "select", master=master, **more)
     desk.confirm(asked(desk), 0.0)
@@ -81,7 +91,8 @@ def test_what_needs_a_select_is_not_executed_without(desk):
 def test_an_execute_that_is_not_as_selected_is_refused_and_ends_the_selection(desk, other):
     selected(desk)
     give(desk, "execute", **other)
-    assert (desk.requests, told(desk)) == ([], [(1, Cause.ACTIVATION_CON, True)])
+    assert told(desk) == [(1, Cause.ACTIVATION_CON, True)]
+    assert withdrawn(desk) == [("Q1", 2)]
     give(desk, "execute")
     assert told(desk) == [(1, Cause.ACTIVATION_CON, True)]
 
@@ -111,8 +122,10 @@ def test_a_selection_runs_out(desk):
     selected(desk)
     assert desk.next_deadline == 30.0
     give(desk, "execute", now=30.0)  # late, although nobody has looked at the timer
-    assert (desk.requests, told(desk)) == ([], [(1, Cause.ACTIVATION_CON, True)])
+    assert told(desk) == [(1, Cause.ACTIVATION_CON, True)]
+    assert withdrawn(desk) == [("Q1", 2)]
     desk.handle_timer(30.0)
+    assert withdrawn(desk) == []
     give(desk, "select", master=2, now=30.0)
     assert asked(desk)
     assert desk.next_deadline == 40.0
@@ -123,6 +136,7 @@ def test_who_is_asked_and_says_nothing_is_a_no(desk):
     number = asked(desk)
     desk.handle_timer(10.0)
     assert told(desk) == [(1, Cause.ACTIVATION_CON, True)]
+    assert withdrawn(desk) == [("Q1", 2)]  # it may have selected all the same
     desk.confirm(number, 11.0)
     assert told(desk) == []
 
@@ -164,6 +178,7 @@ def test_a_selection_does_not_outlive_its_master_and_a_movement_does(desk):
     desk.confirm(number, 0.0)
     desk.answers.clear()
     desk.gone(1)
+    assert withdrawn(desk) == [("Q1", 2)]
     give(desk, "select", master=2)
     assert asked(desk)
     give(desk, "execute", master=2, control=DIRECT, value=True)

@@ -215,7 +215,7 @@ class Iec104Client:
                         lambda link=link: link, host, port, ssl=self._reach.tls, local_addr=source
                     )
             except (OSError, TimeoutError) as error:
-                _LOG.info("%s: %s: %s", self._reach.name, where, error or "no answer in time")
+                _LOG.info("%s: %s: %s", self._reach.name, where, str(error) or "no answer in time")
             else:
                 await link.ended.wait()
                 if self.now() - began > self._reach.longest_s:

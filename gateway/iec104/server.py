@@ -206,7 +206,7 @@ class Iec104Server:
                 transport, connection, tls, server_side=True, ssl_handshake_timeout=_HANDSHAKE_S
             )
         except (OSError, TimeoutError) as error:
-            _LOG.warning("%s: refused by TLS: %s", peer, error or "it says nothing")
+            _LOG.warning("%s: refused by TLS: %s", peer, str(error) or "it says nothing")
             transport.abort()
             return
         if secured is not None and not secured.is_closing():

@@ -221,6 +221,14 @@ async def test_plain_tcp_where_tls_is_wanted(site, caplog):
         assert "refused by TLS" in logged(caplog)
 
 
+async def test_who_hangs_up_in_the_handshake_is_logged_with_a_reason(site, caplog):
+    async with site() as served:
+        _, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.close()
+        await until(lambda: "refused by TLS" in logged(caplog))
+        assert not logged(caplog).endswith("TLS: ")
+
+
 async def test_what_is_said_with_the_handshake_is_not_lost(site, authority):
     async with site() as served:
         context = client_context(authority.files("north"))

@@ -1,4 +1,4 @@
-"""A foreign GOOSE station for the tests beside: libiec61850 in a process of its own."""
+"""Foreign stations for the tests beside, in processes of their own: libiec61850 for GOOSE, c104 for 104."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import contextlib
 import importlib.util
 import json
 import select
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from c104_peers import Stage
 
 STATION = Path(__file__).with_name("libiec61850_goose.py")
 PATIENCE_S = 30
@@ -47,3 +49,16 @@ def libiec61850(require):
     require(importlib.util.find_spec("pyiec61850"), "pyiec61850-ng is not installed")
     with contextlib.ExitStack() as stations:
         yield lambda *arguments: stations.enter_context(contextlib.closing(Station(*arguments)))
+
+
+@pytest.fixture
+async def stage(require, tmp_path):
+    """c104 and ours; what ours sent is shown to tshark afterwards."""
+    require(importlib.util.find_spec("c104") is not None, "the package c104 is not installed")
+    require(shutil.which("tshark"), "tshark is not installed")
+    stage = Stage()
+    try:
+        yield stage
+    finally:
+        await stage.close()
+    stage.check(tmp_path)

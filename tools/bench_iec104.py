@@ -273,7 +273,7 @@ class _Nobody:
     """Operates nothing."""
 
     def operate(self, command: Any) -> None:
-        raise NotImplementedError(command)
+        raise BenchError(f"nothing is commanded here: {command}")
 
     def ask(self, station: Any, asked: Any) -> None:
         station.answer(asked.number, why="nobody is there")

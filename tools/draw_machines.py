@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from enum import StrEnum
 
-    from ied_agents.dflisr.machines import Machine
+    from ied_agents.machine import Machine
 
 PAGE: Final = "machines.md"
 FOLDER: Final = "machines"

@@ -27,7 +27,8 @@ from gateway.iec104.commands import CommandDesk
 from gateway.iec104.image import Control, Image, Monitored
 from gateway.iec104.master import Asked, ControllingStation, MasterEvent, MasterSettings, ObjectsReceived, Started
 from gateway.iec104.server import Centre, Iec104Server
-from gateway.iec104.station import ControlledStation, Event, StationSettings
+from gateway.iec104.station import ControlledStation, StationSettings
+from gateway.iec104.telling import Event
 from gateway.iec104.time_tag import CP56Time2a
 
 if TYPE_CHECKING:

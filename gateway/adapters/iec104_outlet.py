@@ -16,7 +16,8 @@ from gateway.iec104 import image
 from gateway.iec104.asdu import Cause, InformationObject, untagged
 from gateway.iec104.commands import CommandDesk, CommandSettings
 from gateway.iec104.server import Centre, Iec104Server
-from gateway.iec104.station import ControlledStation, Event, StationSettings
+from gateway.iec104.station import ControlledStation, StationSettings
+from gateway.iec104.telling import Event
 from gateway.points.event_log import ConsumerConfig, EventLog
 from gateway.points.mapping import CommandValue, Control, Monitor
 from gateway.points.mapping_rules import MappingError
@@ -225,6 +226,7 @@ class Outlet:
         self._writing: asyncio.Task[None] | None = None
         self._soon: asyncio.TimerHandle | None = None
         self._closed = False
+        self._said: set[str] = set()
         self._loop = asyncio.get_running_loop()
         for name, point in table.snapshot().items():
             self._show(name, point)
@@ -278,16 +280,26 @@ class Outlet:
                 try:
                     result = await self._loop.run_in_executor(self._writer, log.write)
                 except OSError as error:
-                    if not log.trouble:
-                        _LOG.error("events are told, but not stored: %s", error)
                     log.degraded(error)
+                    self._say_trouble()
                     self.server.events_ready()
                     await asyncio.sleep(_AGAIN_S)
                 else:
                     log.written(result)
+                    self._say_trouble()
                     self.server.events_ready()
         finally:
             self._writing = None
+
+    def _say_trouble(self) -> None:
+        """What an operator should know of the event log: events not stored or lost, files damaged; each once.
+
+        How many are lost grows and is no news: what stands before the first comma tells one thing from another.
+        """
+        trouble = {each.partition(",")[0]: each for each in self.log.trouble}
+        for what in trouble.keys() - self._said:
+            _LOG.error("%s", trouble[what])
+        self._said = set(trouble)
 
     async def close(self) -> None:
         """Tell nobody any more; what is not acknowledged stays on disk."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.iec104.time_tag import CP24Time2a, CP56Time2a
 
 __all__ = [
+    "COMMANDS",
     "DEFAULT_SIZES",
     "LONGEST_ASDU",
     "MOST_OBJECTS",
@@ -182,6 +183,10 @@ _UNTAGGED: Final = {
     **{TypeID(30 + index): TypeID(1 + 2 * index) for index in range(8)},
     **{TypeID(number): TypeID(number - 13) for number in range(58, 65)},
 }
+
+
+COMMANDS: Final = frozenset(TypeID(number) for number in (*range(45, 52), *range(58, 65)))
+"""Commands to an object, without and with time tag."""
 
 
 def decode_header(octets: bytes, sizes: Sizes = DEFAULT_SIZES) -> Header:

@@ -12,6 +12,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from gateway.iec104.transport import BoundedProtocol
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Sequence
@@ -19,10 +21,6 @@ if TYPE_CHECKING:
     from gateway.iec104.master import ControllingStation, MasterEvent
 
 _LOG: Final = logging.getLogger(__name__)
-_LINGER_S: Final = 5.0
-_MOST_UNREAD: Final = 1 << 16
-"""Octets beside a full window that wait for the device to read; then nothing more is read from it either."""
-_LONGEST_FRAME: Final = 255
 _STOP_S: Final = 2.0
 
 
@@ -49,14 +47,13 @@ class Reach:
     longest_s: float = 60.0
 
 
-class _Link(asyncio.Protocol):
+class _Link(BoundedProtocol):
     def __init__(self, client: Iec104Client, number: int, where: str) -> None:
+        super().__init__()
         self._client = client
         self.number = number
         self.where = where
-        self.transport: asyncio.Transport | None = None
         self.ended = asyncio.Event()
-        self._lingering: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -66,25 +63,8 @@ class _Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._client.received(self, data)
 
-    def pause_writing(self) -> None:
-        """It asks and does not read: what it asks for must not pile up. The link's time limits say when to give up."""
-        assert self.transport is not None
-        self.transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        assert self.transport is not None
-        if not self.transport.is_closing():
-            self.transport.resume_reading()
-
-    def linger(self) -> None:
-        """Close it behind what is written already, but wait not long for a device that reads nothing more."""
-        assert self.transport is not None
-        self.transport.close()
-        self._lingering = asyncio.get_running_loop().call_later(_LINGER_S, self.transport.abort)
-
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._lingering is not None:
-            self._lingering.cancel()
+        super().connection_lost(exc)
         self._client.disconnected(self, "closed by the device" if exc is None else str(exc) or type(exc).__name__)
         self.ended.set()
 
@@ -158,9 +138,7 @@ class Iec104Client:
         """A connection is there."""
         _LOG.info("%s: %s: connected", self._reach.name, link.where)
         self._links[link.number] = link
-        assert link.transport is not None
-        window = self._station.settings.link.k * _LONGEST_FRAME
-        link.transport.set_write_buffer_limits(high=_MOST_UNREAD + window, low=window)
+        link.bound(self._station.settings.link.k)
         self._station.connect(link.number, self.now())
         self.flush()
 

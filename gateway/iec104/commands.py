@@ -10,10 +10,11 @@ a confirmation and a termination are positive only if they were said to be.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Literal
 
 from gateway.iec104.asdu import Cause
+from ied_agents.machine import Machine, Transition
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -21,13 +22,10 @@ if TYPE_CHECKING:
     from gateway.iec104.asdu import Value
     from gateway.iec104.image import Control
 
-EXECUTE_BIT: Final = 0x80
-"""S/E of the qualifier: 1 selects, 0 executes."""
-
-Step = Literal["select", "execute", "cancel"]
+CommandStep = Literal["select", "execute", "cancel"]
 
 
-class Phase(Enum):
+class Phase(StrEnum):
     """How a device stands with the masters."""
 
     FREE = "free"
@@ -38,7 +36,7 @@ class Phase(Enum):
     MOVING = "moving"
 
 
-class Happening(Enum):
+class Happening(StrEnum):
     """What moves a device on."""
 
     SELECT = "select"
@@ -49,33 +47,38 @@ class Happening(Enum):
     ENDED = "ended"
     LATE = "time over"
     GONE = "master gone"
+    SPOILT = "execute that is not as selected"
 
 
-TRANSITIONS: Final[dict[tuple[Phase, Happening], Phase]] = {
-    (Phase.FREE, Happening.SELECT): Phase.SELECTING,
-    (Phase.FREE, Happening.EXECUTE): Phase.EXECUTING,
-    (Phase.SELECTING, Happening.CONFIRMED): Phase.SELECTED,
-    (Phase.SELECTING, Happening.REFUSED): Phase.FREE,
-    (Phase.SELECTING, Happening.LATE): Phase.FREE,
-    (Phase.SELECTING, Happening.GONE): Phase.FREE,
-    (Phase.SELECTED, Happening.SELECT): Phase.SELECTING,
-    (Phase.SELECTED, Happening.EXECUTE): Phase.EXECUTING,
-    (Phase.SELECTED, Happening.CANCEL): Phase.CANCELLING,
-    (Phase.SELECTED, Happening.LATE): Phase.FREE,
-    (Phase.SELECTED, Happening.GONE): Phase.FREE,
-    (Phase.CANCELLING, Happening.CONFIRMED): Phase.FREE,
-    (Phase.CANCELLING, Happening.REFUSED): Phase.FREE,
-    (Phase.CANCELLING, Happening.LATE): Phase.FREE,
-    (Phase.CANCELLING, Happening.GONE): Phase.FREE,
-    (Phase.EXECUTING, Happening.CONFIRMED): Phase.MOVING,
-    (Phase.EXECUTING, Happening.REFUSED): Phase.FREE,
-    (Phase.EXECUTING, Happening.LATE): Phase.FREE,
-    (Phase.EXECUTING, Happening.GONE): Phase.EXECUTING,
-    (Phase.MOVING, Happening.ENDED): Phase.FREE,
-    (Phase.MOVING, Happening.LATE): Phase.FREE,
-    (Phase.MOVING, Happening.GONE): Phase.MOVING,
-}
-"""What is not in it is refused, and changes nothing: an order that is on its way is not called back."""
+DEVICE: Final = Machine(
+    "commanded device",
+    (
+        Transition(Phase.FREE, Happening.SELECT, Phase.SELECTING, ""),
+        Transition(Phase.FREE, Happening.EXECUTE, Phase.EXECUTING, "where no select is asked for"),
+        Transition(Phase.SELECTING, Happening.CONFIRMED, Phase.SELECTED, "confirmed"),
+        Transition(Phase.SELECTING, Happening.REFUSED, Phase.FREE, "refused"),
+        Transition(Phase.SELECTING, Happening.LATE, Phase.FREE, "refused; the device is told to cancel"),
+        Transition(Phase.SELECTING, Happening.GONE, Phase.FREE, "the device is told to cancel"),
+        Transition(Phase.SELECTED, Happening.SELECT, Phase.SELECTING, "the same master's again"),
+        Transition(Phase.SELECTED, Happening.EXECUTE, Phase.EXECUTING, ""),
+        Transition(Phase.SELECTED, Happening.CANCEL, Phase.CANCELLING, ""),
+        Transition(Phase.SELECTED, Happening.LATE, Phase.FREE, "the device is told to cancel"),
+        Transition(Phase.SELECTED, Happening.GONE, Phase.FREE, "the device is told to cancel"),
+        Transition(Phase.SELECTED, Happening.SPOILT, Phase.FREE, "refused; the device is told to cancel"),
+        Transition(Phase.CANCELLING, Happening.CONFIRMED, Phase.FREE, "confirmed"),
+        Transition(Phase.CANCELLING, Happening.REFUSED, Phase.FREE, "refused: the selection is over all the same"),
+        Transition(Phase.CANCELLING, Happening.LATE, Phase.FREE, "refused"),
+        Transition(Phase.CANCELLING, Happening.GONE, Phase.FREE, ""),
+        Transition(Phase.EXECUTING, Happening.CONFIRMED, Phase.MOVING, "confirmed"),
+        Transition(Phase.EXECUTING, Happening.REFUSED, Phase.FREE, "refused"),
+        Transition(Phase.EXECUTING, Happening.LATE, Phase.FREE, "refused: nobody has said yes"),
+        Transition(Phase.EXECUTING, Happening.GONE, Phase.EXECUTING, "an order that is on its way is not called back"),
+        Transition(Phase.MOVING, Happening.ENDED, Phase.FREE, "terminated"),
+        Transition(Phase.MOVING, Happening.LATE, Phase.FREE, "terminated as failed"),
+        Transition(Phase.MOVING, Happening.GONE, Phase.MOVING, "it goes on moving, and nobody is told"),
+    ),
+)
+"""What is not in it is refused, and changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,7 @@ class CommandRequested:
     """
 
     number: int
-    step: Step
+    step: CommandStep
     control: Control
     value: Value
     qualifier: int
@@ -169,7 +172,7 @@ class Command:
     master: Hashable
     asdu: bytes
     control: Control
-    step: Step
+    step: CommandStep
     value: Value
     qualifier: int
     test: bool
@@ -205,10 +208,10 @@ class CommandDesk:
         if why:
             self._tell(command.master, command.asdu, _CONFIRMS[command.step], why)
             if device.phase is Phase.SELECTED and device.master == command.master and command.step == "execute":
-                self._withdraw(device)  # a wrong execute ends the selection
+                self._move(device, Happening.SPOILT)
             return
         self._devices[command.control.name] = device
-        device.phase = TRANSITIONS[device.phase, Happening(command.step)]
+        device.phase = DEVICE.step(device.phase, Happening(command.step))
         self._running.pop(device.number, None)
         device.control, device.originator = command.control, command.originator
         device.master, device.asdu = command.master, command.asdu
@@ -217,32 +220,47 @@ class CommandDesk:
         device.number = self._request(device, command.step)
         self._running[device.number] = device
 
-    def _request(self, device: _Device, step: Step) -> int:
+    def _request(self, device: _Device, step: CommandStep) -> int:
         """Have the device's side decide; the number to answer with."""
         self._last += 1
         asked = (self._last, step, device.control, device.value, device.qualifier, device.test)
         self.requests.append(CommandRequested(*asked, device.master, device.originator))
         return self._last
 
-    def _withdraw(self, device: _Device) -> None:
-        """A selection is over without its master's word: the device's side is told; nobody waits for its answer."""
-        self._request(device, "cancel")
-        self._free(device)
+    def _move(self, device: _Device, happening: Happening) -> None:
+        """Move a device on. Where a selection ends without its master's word, the device's side is told to cancel it.
+
+        Nobody waits for the answer to that. What is free again is forgotten, so that names do not pile up.
+        """
+        selected = device.phase in (Phase.SELECTING, Phase.SELECTED)
+        device.phase = DEVICE.step(device.phase, happening)
+        if device.phase is not Phase.FREE:
+            return
+        if selected and happening in _UNSAID:
+            self._request(device, "cancel")
+        self._running.pop(device.number, None)
+        self._devices.pop(device.control.name, None)
 
     def _refuse(self, device: _Device, command: Command, now: float) -> str:
         """Why a command goes no further; empty if it does."""
         mine = device.master == command.master and now < device.deadline
-        same = (device.value, device.qualifier, device.test) == (command.value, command.qualifier, command.test)
+        # The address too: the same device may have another sense or scale at another one.
+        same = (device.control, device.value, device.qualifier, device.test) == (
+            command.control,
+            command.value,
+            command.qualifier,
+            command.test,
+        )
         match command.step, device.phase:
             case "select" | "execute", Phase.SELECTED if not mine:
                 return f"{device.control.name} is selected by another master"
             case "execute", Phase.SELECTED:
-                return "" if same else f"{device.control.name} was selected with another value or qualifier"
+                return "" if same else f"{device.control.name} was selected with another value, qualifier or address"
             case "cancel", Phase.SELECTED:
                 return "" if mine and same else f"{device.control.name} is not so selected by this master"
             case "execute", Phase.FREE if command.control.select:
                 return f"{device.control.name} must be selected first"
-        if (device.phase, Happening(command.step)) in TRANSITIONS:
+        if DEVICE.can(device.phase, Happening(command.step)):
             return ""
         if command.step == "cancel":
             return f"{device.control.name}: nothing to cancel: it is {device.phase.value}"
@@ -261,14 +279,11 @@ class CommandDesk:
             return
         step = _STEPS[device.phase]
         self._tell(device.master, device.asdu, _CONFIRMS[step], why)
-        device.phase = TRANSITIONS[device.phase, Happening.REFUSED if why else Happening.CONFIRMED]
-        match device.phase:
-            case Phase.SELECTED:
-                device.deadline = now + self.settings.select_s
-            case Phase.MOVING:
-                device.deadline = now + self.settings.terminate_s
-            case _:
-                self._free(device)
+        self._move(device, Happening.REFUSED if why else Happening.CONFIRMED)
+        if device.phase is Phase.SELECTED:
+            device.deadline = now + self.settings.select_s
+        elif device.phase is Phase.MOVING:
+            device.deadline = now + self.settings.terminate_s
 
     def terminate(self, number: int, *, why: str = "") -> None:
         """What was executed has come to its end.
@@ -281,20 +296,14 @@ class CommandDesk:
         if device is None or device.phase is not Phase.MOVING:
             return
         self._tell(device.master, device.asdu, Cause.TERMINATION, why)
-        self._free(device)
+        self._move(device, Happening.ENDED)
 
     def gone(self, master: Hashable) -> None:
         """A master's connection is over: what he had selected is free; what moves goes on moving, and tells nobody."""
         for device in list(self._devices.values()):
-            if device.master != master or device.phase is Phase.FREE:
-                continue
-            selected = device.phase in _SELECTED
-            device.phase = TRANSITIONS[device.phase, Happening.GONE]
-            device.master = None
-            if selected:
-                self._withdraw(device)
-            elif device.phase is Phase.FREE:
-                self._free(device)
+            if device.master == master:
+                device.master = None
+                self._move(device, Happening.GONE)
 
     def handle_timer(self, now: float) -> None:
         """End what is too late."""
@@ -306,30 +315,21 @@ class CommandDesk:
                 self._tell(device.master, device.asdu, _CONFIRMS[_STEPS[device.phase]], late)
             elif device.phase is Phase.MOVING:
                 self._tell(device.master, device.asdu, Cause.TERMINATION, late)
-            if device.phase in _SELECTED:
-                self._withdraw(device)
-            else:
-                self._free(device)
+            self._move(device, Happening.LATE)
 
     def _tell(self, master: Hashable, asdu: bytes, cause: Cause, why: str) -> None:
         if master is not None:
             self.answers.append(Answer(master, asdu, cause, bool(why), why))
 
-    def _free(self, device: _Device) -> None:
-        """Nothing is on its way any more; kept is only what is not free, so that names do not pile up."""
-        device.phase = Phase.FREE
-        self._running.pop(device.number, None)
-        self._devices.pop(device.control.name, None)
 
-
-_CONFIRMS: Final[dict[Step, Cause]] = {
+_CONFIRMS: Final[dict[CommandStep, Cause]] = {
     "select": Cause.ACTIVATION_CON,
     "execute": Cause.ACTIVATION_CON,
     "cancel": Cause.DEACTIVATION_CON,
 }
-_SELECTED: Final = (Phase.SELECTING, Phase.SELECTED)
-"""The device's side may hold the device selected."""
-_STEPS: Final[dict[Phase, Step]] = {
+_UNSAID: Final = (Happening.LATE, Happening.GONE, Happening.SPOILT)
+"""How a selection ends without its master's word."""
+_STEPS: Final[dict[Phase, CommandStep]] = {
     Phase.SELECTING: "select",
     Phase.EXECUTING: "execute",
     Phase.CANCELLING: "cancel",

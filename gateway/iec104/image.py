@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.iec104.asdu import InformationObject, Qds, Sizes, Step, TypeID, tag_of, untagged
+from gateway.iec104.asdu import COMMANDS, InformationObject, Qds, Sizes, Step, TypeID, tag_of, untagged
 from gateway.iec104.errors import Iec104EncodeError
-from gateway.iec104.time_tag import CP24Time2a, CP56Time2a
+from gateway.iec104.time_tag import CP24Time2a
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,7 +40,6 @@ _UNKNOWN: Final[dict[TypeID, tuple[Value, int]]] = {
 """What an interrogation tells of what has no value yet, by type without time tag; ME_ND has no quality to say so."""
 _ONLY_EVENTS: Final = frozenset((TypeID.M_EP_TD_1, TypeID.M_EP_TE_1, TypeID.M_EP_TF_1))
 """Protection events are told when they happen, and never asked for."""
-COMMANDS: Final = frozenset(TypeID(number) for number in range(45, 52))
 
 
 class Monitored(NamedTuple):
@@ -120,7 +119,7 @@ class Entry:
             value, qualifier = (self.counted(), qualifier) if self.frozen is None else self.frozen
         tag = None
         if base is not None and tag_of(typeID) is not None:
-            tag = tag_time(base, self.t_ns or 0, invalid=self.time_invalid or self.t_ns is None)
+            tag = base.tag(self.t_ns or 0, invalid=self.time_invalid or self.t_ns is None)
         return InformationObject(config.IOA, value, qualifier, tag, self.elapsed_ms)
 
 
@@ -150,7 +149,7 @@ class Image:
             self._entries[config.CA, config.IOA] = entry
         for control in controls:
             _check_address(control.CA, control.IOA, self._controls)
-            if control.typeID not in COMMANDS:
+            if control.typeID not in COMMANDS or untagged(control.typeID) is not control.typeID:
                 raise Iec104EncodeError(f"CA {control.CA} IOA {control.IOA}: {control.typeID.name} is no command")
             self._controls[control.CA, control.IOA] = control
         # In the order in which an interrogation tells them: by type and address, so that they pack best.
@@ -214,14 +213,6 @@ class Image:
 def without_value(typeID: TypeID) -> tuple[Value, int]:
     """Value and qualifier of an object of which nothing is known."""
     return _UNKNOWN.get(untagged(typeID), (0, _NO_VALUE))
-
-
-def tag_time(base: TimeBase, t_ns: int, *, invalid: bool) -> CP56Time2a:
-    """The tag of a time; of one that no tag can hold one that says so."""
-    try:
-        return base.encode(t_ns, invalid=invalid)
-    except Iec104EncodeError:
-        return base.encode(t_ns, invalid=True)
 
 
 def _check_address(CA: int, IOA: int, taken: dict[tuple[int, int], Entry] | dict[tuple[int, int], Control]) -> None:

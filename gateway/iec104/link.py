@@ -34,7 +34,7 @@ from gateway.iec104.apci import (
     encode_s,
     encode_u,
 )
-from ied_agents.dflisr.machines import Machine, Transition
+from ied_agents.machine import Machine, Transition
 
 _WRAP: Final = SEQUENCE_NUMBERS - 1
 _U_FRAMES: Final = {function: encode_u(function) for function in UFunction}

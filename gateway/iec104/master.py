@@ -12,6 +12,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Final
 
 from gateway.iec104.asdu import (
+    COMMANDS,
     DEFAULT_SIZES,
     Asdu,
     Cause,
@@ -21,9 +22,10 @@ from gateway.iec104.asdu import (
     UnknownTypeError,
     decode,
     encode,
+    tag_of,
 )
 from gateway.iec104.errors import Iec104DecodeError
-from gateway.iec104.image import COMMANDS, GENERAL_COUNTERS, STATION
+from gateway.iec104.image import GENERAL_COUNTERS, STATION
 from gateway.iec104.link import (
     AsduReceived,
     DataTransferStarted,
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
     from gateway.iec104.asdu import Value
 
 _SELECT_BIT: Final = 0x80
-_TAGGED: Final = TypeID.C_SC_TA_1 - TypeID.C_SC_NA_1
 _MOST_WAITING: Final = 1024
 _INF: Final = float("inf")
 _UNKNOWN: Final = {
@@ -105,12 +106,12 @@ class ObjectsReceived:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request to the whole station has ended: interrogation, counters, clock, test, reset.
+    """A request has ended: interrogation, counters, clock, test, reset, read.
 
     Attributes:
         typeID: what was asked.
         CA: whom.
-        qualifier: QOI, QCC or QRP.
+        qualifier: QOI, QCC or QRP; of a read the IOA.
         why: it failed, because of this; empty: it was confirmed, and terminated where that belongs to it.
     """
 
@@ -129,7 +130,7 @@ class CommandEnded:
         done: the device confirmed and terminated it.
         stage: where it ended: select, execute or termination.
         why: of what was not done.
-        moving: it was confirmed: it may still move, or have moved.
+        moving: it may move, or have moved, done or not: it was confirmed, or its execute was sent and not answered.
     """
 
     number: int
@@ -156,7 +157,6 @@ class _Command:
     object: InformationObject
     stage: _Stage
     terminated: bool
-    tagged: bool
     test: bool
     deadline: float = _INF
     octets: bytes = b""
@@ -216,9 +216,9 @@ class ControllingStation:
 
     def stop(self, now: float) -> None:
         """Acknowledge what has come, and ask for no more; over with :class:`Lost`."""
-        self._wanted = False
-        if self._started is not None:
+        if self._wanted and self._started is not None:
             self._links[self._started].stop(now)
+        self._wanted = False
 
     def receive(self, number: int, data: bytes, now: float, utc_ns: int) -> list[MasterEvent]:
         """Octets have come; what they mean, in order."""
@@ -273,8 +273,8 @@ class ControllingStation:
         if number == self._started:
             self._started = None
             self._clock_due = _INF
-            self._waiting.clear()
             out = [self._ended(c, f"the connection was lost: {why}") for c in list(self._commands.values())]
+            self._waiting.clear()
             out += [_asked(request.asdu, f"the connection was lost: {why}") for request in self._requests.values()]
             self._requests.clear()
             out.append(Lost(why))
@@ -343,7 +343,7 @@ class ControllingStation:
 
     def read(self, CA: int, IOA: int, now: float) -> None:
         """Ask for one object; what comes is an :class:`ObjectsReceived` with the cause *requested*."""
-        self._send(self._encode(Asdu(TypeID.C_RD_NA_1, Cause.REQUESTED, CA, (InformationObject(IOA, None),))), now)
+        self._ask(TypeID.C_RD_NA_1, CA, InformationObject(IOA, None), now)
 
     def _set_clocks(self, now: float, utc_ns: int) -> None:
         self._clock_due = now + self.settings.clock_s
@@ -351,10 +351,11 @@ class ControllingStation:
             self.set_clock(ca, now, utc_ns)
 
     def _ask(self, typeID: TypeID, CA: int, one: InformationObject, now: float) -> None:
-        key = (typeID, CA, one.qualifier)
+        key = (typeID, CA, one.qualifier or one.IOA)
         if key in self._requests:
             return  # the same is asked already: its answer answers both
-        asdu = Asdu(typeID, Cause.ACTIVATION, CA, (one,))
+        cause = Cause.REQUESTED if typeID is TypeID.C_RD_NA_1 else Cause.ACTIVATION
+        asdu = Asdu(typeID, cause, CA, (one,))
         octets = self._encode(asdu)
         self._requests[key] = _Request(asdu, octets, deadline=now + self.settings.confirm_s)
         self._send(octets, now)
@@ -396,8 +397,7 @@ class ControllingStation:
             ValueError: no connection is started, too much waits, another command to this object runs, the type is
                 none, or the value is none of the type.
         """
-        tagged = typeID not in COMMANDS
-        if tagged and typeID - _TAGGED not in COMMANDS:
+        if typeID not in COMMANDS:
             raise ValueError(f"{typeID.name} is no command")
         if self._started is None:
             raise ValueError("not connected to the device: the command was not sent")
@@ -410,7 +410,7 @@ class ControllingStation:
         self._last += 1
         stage = _Stage.SELECT if select else _Stage.EXECUTE
         one = InformationObject(IOA, value, qualifier)
-        command = _Command(self._last, CA, typeID, one, stage, terminated, tagged, test)
+        command = _Command(self._last, CA, typeID, one, stage, terminated, test)
         self._advance(command, stage, now, utc_ns)
         self._commands[CA, IOA] = command
         return command.number
@@ -420,34 +420,37 @@ class ControllingStation:
         command.deadline = now + self.settings.confirm_s
         one = command.object
         qualifier = one.qualifier & ~_SELECT_BIT | (_SELECT_BIT if stage is _Stage.SELECT else 0)
-        tag = self.settings.time_base.encode(utc_ns) if command.tagged else None
+        tag = None if tag_of(command.typeID) is None else self.settings.time_base.encode(utc_ns)
         one = one._replace(qualifier=qualifier, time=tag)
         command.octets = self._encode(Asdu(command.typeID, Cause.ACTIVATION, command.CA, (one,), test=command.test))
         # As the device reads it: a set point of its type is not quite what was asked for.
         command.object = decode(command.octets, self.settings.sizes).objects[0]
         self._send(command.octets, now)
 
-    def _ended(self, command: _Command, why: str = "") -> CommandEnded:
+    def _ended(self, command: _Command, why: str = "", *, answered: bool = False) -> CommandEnded:
         self._commands.pop((command.CA, command.object.IOA), None)
-        self._take_back(command.octets)
-        moving = command.stage is _Stage.TERMINATION
+        sent = not self._take_back(command.octets)
+        moving = command.stage is _Stage.TERMINATION or (command.stage is _Stage.EXECUTE and sent and not answered)
         return CommandEnded(command.number, not why, command.stage.value, why, moving)
 
     # -- what comes -----------------------------------------------------------------------------------------------
 
     def _asdu(self, asdu: Asdu, now: float, utc_ns: int) -> list[MasterEvent]:
-        plain = asdu.typeID if asdu.typeID in COMMANDS else asdu.typeID - _TAGGED
-        if plain in COMMANDS and asdu.objects:
+        if asdu.typeID in COMMANDS:
             return self._command_answered(asdu, now, utc_ns)
         if asdu.typeID in _WHOLE:
-            request = self._requests.get((asdu.typeID, asdu.CA, asdu.objects[0].qualifier))
+            request = self._requests.get((asdu.typeID, asdu.CA, asdu.objects[0].qualifier or asdu.objects[0].IOA))
             return [] if request is None else self._answered(request, asdu, now)
         if asdu.typeID is TypeID.M_EI_NA_1 and self.settings.interrogate and asdu.CA in self.settings.CAs:
             self.interrogate(asdu.CA, now)
         for asked in self._requests.values():
             if asked.confirmed and asked.asdu.CA == asdu.CA:
                 asked.deadline = now + self.settings.terminate_s
-        return [ObjectsReceived(asdu)]
+        out: list[MasterEvent] = [ObjectsReceived(asdu)]
+        if asdu.cause == Cause.REQUESTED:
+            reads = [self._requests.pop((TypeID.C_RD_NA_1, asdu.CA, one.IOA), None) for one in asdu.objects]
+            out += [_asked(read.asdu, "") for read in reads if read is not None]
+        return out
 
     def _answered(self, request: _Request, asdu: Asdu, now: float) -> list[MasterEvent]:
         why = ""
@@ -460,7 +463,7 @@ class ControllingStation:
             return []
         elif asdu.cause not in (Cause.ACTIVATION_CON, Cause.TERMINATION):
             return []
-        self._requests.pop((asdu.typeID, asdu.CA, asdu.objects[0].qualifier), None)
+        self._requests.pop((asdu.typeID, asdu.CA, asdu.objects[0].qualifier or asdu.objects[0].IOA), None)
         return [_asked(request.asdu, why)]
 
     def _command_answered(self, asdu: Asdu, now: float, utc_ns: int) -> list[MasterEvent]:
@@ -470,13 +473,13 @@ class ControllingStation:
             return []
         sent = command.object
         if asdu.cause in _UNKNOWN:
-            return [self._ended(command, _UNKNOWN[Cause(asdu.cause)])]
+            return [self._ended(command, _UNKNOWN[Cause(asdu.cause)], answered=True)]
         if (one.value, one.qualifier, asdu.test) != (sent.value, sent.qualifier, command.test):
             self.notes.append(f"CA {asdu.CA} IOA {one.IOA}: an answer to a command that was not given: {one}")
             return []
         match asdu.cause, command.stage:
             case Cause.ACTIVATION_CON, _Stage.SELECT | _Stage.EXECUTE if asdu.negative:
-                return [self._ended(command, "refused")]
+                return [self._ended(command, "refused", answered=True)]
             case Cause.ACTIVATION_CON, _Stage.SELECT:
                 self._advance(command, _Stage.EXECUTE, now, utc_ns)
             case Cause.ACTIVATION_CON, _Stage.EXECUTE if command.terminated:
@@ -498,9 +501,11 @@ class ControllingStation:
         self._waiting.append(octets)
         self._pump(now)
 
-    def _take_back(self, octets: bytes) -> None:
-        """What still waits for the window must not go to the device when its failure is told already."""
+    def _take_back(self, octets: bytes) -> bool:
+        """What still waits for the window must not go to the device when its failure is told; whether it still did."""
+        before = len(self._waiting)
         self._waiting = [waiting for waiting in self._waiting if waiting is not octets]
+        return len(self._waiting) < before
 
     def _pump(self, now: float) -> None:
         link = self._links.get(self._started) if self._started is not None else None
@@ -515,4 +520,4 @@ _TERMINATED: Final = frozenset((TypeID.C_IC_NA_1, TypeID.C_CI_NA_1))
 
 
 def _asked(asdu: Asdu, why: str) -> Asked:
-    return Asked(asdu.typeID, asdu.CA, asdu.objects[0].qualifier, why)
+    return Asked(asdu.typeID, asdu.CA, asdu.objects[0].qualifier or asdu.objects[0].IOA, why)

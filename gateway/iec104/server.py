@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from gateway.iec104.transport import BoundedProtocol
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Sequence
@@ -25,15 +27,11 @@ TLS_PORT: Final = 19998
 
 _LOG: Final = logging.getLogger(__name__)
 _MOST_UNSERVED: Final = 1024
-_LINGER_S: Final = 5.0
 _MOST_EARLY: Final = 1 << 16
 _HANDSHAKE_S: Final = 10.0
 _MOST_HANDSHAKES: Final = 256
 _MOST_OF_ONE: Final = 16
 """Handshakes of one address: who holds all open that he may disturbs no other address."""
-_MOST_UNREAD: Final = 1 << 16
-"""Octets beside a full window that wait for a master to read; then nothing more is read from it either."""
-_LONGEST_FRAME: Final = 255
 
 
 class Operator(Protocol):
@@ -71,17 +69,16 @@ class Centre:
         return not self.clients or any(ip_address(peer) in network for network in self.clients)
 
 
-class _Connection(asyncio.Protocol):
+class _Connection(BoundedProtocol):
     """One master's connection."""
 
     def __init__(self, server: Iec104Server, tls: ssl.SSLContext | None) -> None:
+        super().__init__()
         self._server = server
         self._tls = tls
         self._early = b""
         self.number = 0
         self.centre: Centre | None = None
-        self.transport: asyncio.Transport | None = None
-        self._lingering: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -106,25 +103,8 @@ class _Connection(asyncio.Protocol):
         elif not self.number and len(self._early) < _MOST_EARLY:
             self._early += data
 
-    def pause_writing(self) -> None:
-        """It asks and does not read: what it asks for must not pile up. The link's time limits say when to give up."""
-        assert self.transport is not None
-        self.transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        assert self.transport is not None
-        if not self.transport.is_closing():
-            self.transport.resume_reading()
-
-    def linger(self) -> None:
-        """Close it behind what is written already, but wait not long for a peer that reads nothing more."""
-        assert self.transport is not None
-        self.transport.close()
-        self._lingering = asyncio.get_running_loop().call_later(_LINGER_S, self.transport.abort)
-
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._lingering is not None:
-            self._lingering.cancel()
+        super().connection_lost(exc)
         self._server.disconnected(self, "by the master" if exc is None else str(exc) or type(exc).__name__)
 
 
@@ -230,8 +210,7 @@ class Iec104Server:
             transport.abort()
             return
         connection.number, connection.centre = self._last, centre
-        window = centre.station.settings.link.k * _LONGEST_FRAME
-        transport.set_write_buffer_limits(high=_MOST_UNREAD + window, low=window)
+        connection.bound(centre.station.settings.link.k)
         self._connections[self._last] = connection
         _LOG.info("%s %s: connected", centre.name, who)
         self.serve_one(centre)

@@ -2,18 +2,18 @@
 
 Of the group's connections one is started; what is to be told goes there. Events come from a source that keeps them
 until they are acknowledged at link level; what a connection has not acknowledged when it ends is handed over again on
-the next. Interrogations and scans are told from the image as the link's window opens, however many objects there are.
+the next. Interrogations and scans are told from the image as the link's window opens (:mod:`gateway.iec104.telling`).
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 from math import isfinite
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from gateway.iec104.asdu import (
+    COMMANDS,
     DEFAULT_SIZES,
     Asdu,
     Cause,
@@ -24,14 +24,11 @@ from gateway.iec104.asdu import (
     decode_header,
     encode,
     mirror,
-    most_objects,
-    pack,
-    tag_of,
     untagged,
 )
 from gateway.iec104.commands import Command
-from gateway.iec104.errors import Iec104DecodeError, Iec104EncodeError
-from gateway.iec104.image import COMMANDS, GENERAL_COUNTERS, STATION, tag_time, without_value
+from gateway.iec104.errors import Iec104DecodeError
+from gateway.iec104.image import GENERAL_COUNTERS, STATION
 from gateway.iec104.link import (
     Acknowledged,
     AsduReceived,
@@ -43,14 +40,16 @@ from gateway.iec104.link import (
     LinkEvent,
     Role,
 )
+from gateway.iec104.telling import Teller
 from gateway.iec104.time_tag import CP56Time2a, TimeBase
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from gateway.iec104.asdu import Value
-    from gateway.iec104.commands import Answer, CommandDesk, Step
-    from gateway.iec104.image import Entry, Image
+    from gateway.iec104.commands import Answer, CommandDesk, CommandStep
+    from gateway.iec104.image import Image
+    from gateway.iec104.telling import EventSource
 
 _NS: Final = 10**9
 _MOST_REPLIES: Final = 4096
@@ -60,8 +59,9 @@ _MOST_QUESTIONS: Final = 64
 """Of one connection, that somebody has not decided yet."""
 _JOB_TURN: Final = 4
 """Every so many ASDUs an interrogation has its turn, however many events there are."""
+_PER_ASDU: Final = 16
+"""Events taken for each ASDU that the window has room for: as many measured values with time tag fit into one."""
 _SELECT_BIT: Final = 0x80
-_TAGGED: Final = TypeID.C_SC_TA_1 - TypeID.C_SC_NA_1
 _DOUBLE: Final = (TypeID.C_DC_NA_1, TypeID.C_RC_NA_1)
 _PARAMETERS: Final = {
     TypeID.P_ME_NA_1: TypeID.M_ME_NA_1,
@@ -69,49 +69,6 @@ _PARAMETERS: Final = {
     TypeID.P_ME_NC_1: TypeID.M_ME_NC_1,
 }
 """Type of a parameter, and of the measured value that it is a parameter of."""
-
-
-class Event(NamedTuple):
-    """An event on its way to a control centre.
-
-    Attributes:
-        token: to acknowledge it with.
-        CA: common address.
-        IOA: information object address.
-        typeID: with or without time tag.
-        cause: mostly spontaneous.
-        value: of the type's element.
-        qualifier: quality bits; of a counter its whole octet.
-        t_ns: when it happened, ns since 1970.
-        time_invalid: the clock that said so is not to be trusted.
-        elapsed_ms: of a protection event.
-        test: it comes from a test.
-    """
-
-    token: int
-    CA: int
-    IOA: int
-    typeID: TypeID
-    cause: Cause
-    value: Value
-    qualifier: int
-    t_ns: int
-    time_invalid: bool = False
-    elapsed_ms: int = 0
-    test: bool = False
-
-
-class EventSource(Protocol):
-    """Keeps events until they are acknowledged."""
-
-    def take(self, limit: int) -> Sequence[Event]:
-        """The next events, in order for each object; not again until :meth:`release`."""
-
-    def acknowledge(self, tokens: Iterable[int]) -> None:
-        """They have arrived."""
-
-    def release(self) -> None:
-        """What was taken and is not acknowledged is given again, before all that follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,15 +127,6 @@ class _Job(NamedTuple):
     asdus: Iterator[bytes]
 
 
-class _Group(NamedTuple):
-    """Events that may share an ASDU, and what their first one says for all."""
-
-    first: Event
-    objects: list[InformationObject]
-    tokens: list[int]
-    tagged: bool
-
-
 @dataclass(slots=True)
 class _Connection:
     number: int
@@ -190,7 +138,6 @@ class _Connection:
     in_flight: deque[tuple[int, list[int]]] = field(default_factory=deque)
     turn: int = 0
     started: bool = False
-    closing: bool = False
 
 
 class ControlledStation:
@@ -208,7 +155,6 @@ class ControlledStation:
     Attributes:
         asked: what somebody must decide, oldest first; taken by whoever decides.
         notes: what is to be logged, oldest first; taken by the driver.
-        overtaken: how often a connection ended with events that were handed over again.
     """
 
     def __init__(self, settings: StationSettings, image: Image, events: EventSource, desk: CommandDesk) -> None:
@@ -224,6 +170,7 @@ class ControlledStation:
         self._questions: dict[int, tuple[int, bytes]] = {}
         self._last_question = 0
         self._scan_due: dict[bool, float] = {}
+        self._teller = Teller(image, settings.sizes, settings.time_base, self.notes)
         self._global_CA = (1 << 8 * settings.sizes.CA) - 1
         image.check(settings.sizes)
         header = 2 + settings.sizes.COT + settings.sizes.CA
@@ -291,10 +238,6 @@ class ControlledStation:
             if octets:
                 out.append((number, octets, False))
         return out
-
-    def unsent(self, number: int) -> bool:
-        """Whether a connection is this group's and open."""
-        return number in self._connections
 
     @property
     def started(self) -> bool:
@@ -373,8 +316,7 @@ class ControlledStation:
     def _asdu(self, connection: _Connection, octets: bytes, utc_ns: int, now: float) -> None:
         sizes = self.settings.sizes
         header = decode_header(octets, sizes)
-        serve = _SERVED.get(header.typeID) or (_COMMANDED if header.typeID - _TAGGED in COMMANDS else None)
-        serve = serve or (_COMMANDED if header.typeID in COMMANDS else None)
+        serve = _SERVED.get(header.typeID)
         if serve is None:
             self._refuse(connection, octets, Cause.UNKNOWN_TYPE)
         elif header.cause not in serve.causes:
@@ -418,71 +360,8 @@ class ControlledStation:
             self._confirm(connection, octets, Cause.ACTIVATION_CON, negative=True)
         else:
             connection.jobs.extend(
-                _Job(key, self._answers(asdu._replace(CA=ca))) for key, ca in zip(keys, cas, strict=True)
+                _Job(key, self._teller.interrogation(asdu._replace(CA=ca))) for key, ca in zip(keys, cas, strict=True)
             )
-
-    def _answers(self, asdu: Asdu) -> Iterator[bytes]:
-        """Confirmation, objects and termination of an interrogation of one station."""
-        sizes = self.settings.sizes
-        asdu = asdu._replace(negative=False)
-        yield encode(asdu._replace(cause=Cause.ACTIVATION_CON), sizes)
-        qualifier = asdu.objects[0].qualifier
-        if asdu.typeID is TypeID.C_IC_NA_1:
-            yield from self._told(asdu, self.image.interrogated(asdu.CA, qualifier), Cause(qualifier))
-        else:
-            request, freeze = qualifier & 0x3F, qualifier >> 6
-            if freeze in (1, 2):
-                self.image.freeze(asdu.CA, request)
-            if freeze in (2, 3):
-                self.image.reset(asdu.CA, request)
-            if not freeze:
-                cause = Cause.COUNTER_GENERAL if request == GENERAL_COUNTERS else Cause(Cause.COUNTER_GENERAL + request)
-                yield from self._told(asdu, self.image.counters(asdu.CA, request), cause)
-        yield encode(asdu._replace(cause=Cause.TERMINATION), sizes)
-
-    def _told(self, asdu: Asdu, entries: Sequence[Entry], cause: Cause) -> Iterator[bytes]:
-        """Objects without time tags, each ASDU as it stands when it goes: no newer event has gone before it."""
-        for typeID, same in groupby(entries, key=lambda entry: untagged(entry.config.typeID)):
-            rest = list(same)
-            most, most_in_sequence = most_objects(typeID, self.settings.sizes)
-            begin = 0
-            while begin < len(rest):
-                some = rest[begin : begin + most_in_sequence]
-                span = some[-1].config.IOA - some[0].config.IOA
-                if span >= len(some):
-                    some = some[:most]
-                objects = [entry.object(typeID, None) for entry in some]
-                packed = self._pack(typeID, cause, asdu.CA, objects, originator=asdu.originator, test=asdu.test)
-                octets, count = packed[0]
-                yield octets
-                begin += count
-
-    def _pack(
-        self,
-        typeID: TypeID,
-        cause: int,
-        CA: int,
-        objects: list[InformationObject],
-        *,
-        originator: int = 0,
-        test: bool = False,
-    ) -> list[tuple[bytes, int]]:
-        """As :func:`pack`, but what has no encoding is told as invalid: one wrong value must not hold up all others."""
-        sizes = self.settings.sizes
-        try:
-            return pack(typeID, cause, CA, objects, sizes, originator=originator, test=test)
-        except Iec104EncodeError:
-            sound = [self._sound(typeID, CA, one) for one in objects]
-            return pack(typeID, cause, CA, sound, sizes, originator=originator, test=test)
-
-    def _sound(self, typeID: TypeID, CA: int, one: InformationObject) -> InformationObject:
-        try:
-            encode(Asdu(typeID, Cause.SPONTANEOUS, CA, (one,)), self.settings.sizes)
-        except Iec104EncodeError as error:
-            self.notes.append(f"CA {CA} IOA {one.IOA}: told as invalid: {error}")
-            value, qualifier = without_value(typeID)
-            return InformationObject(one.IOA, value, qualifier, one.time)
-        return one
 
     def _scan(self, *, background: bool) -> None:
         cause = Cause.BACKGROUND if background else Cause.PERIODIC
@@ -490,9 +369,7 @@ class ControlledStation:
             if not connection.started or any(job.key[0] == cause for job in connection.jobs):
                 continue  # the last scan is still under way: the line is too slow for a second one
             for ca in self.image.CAs:
-                head = Asdu(TypeID.M_SP_NA_1, cause, ca, ())
-                entries = self.image.scanned(ca, background=background)
-                connection.jobs.append(_Job((cause, ca, 0), self._told(head, entries, cause)))
+                connection.jobs.append(_Job((cause, ca, 0), self._teller.scan(ca, background=background)))
 
     def _read(self, connection: _Connection, asdu: Asdu, octets: bytes, utc_ns: int, now: float) -> None:
         del utc_ns, now
@@ -500,10 +377,7 @@ class ControlledStation:
         if entry is None:
             self._refuse(connection, octets, Cause.UNKNOWN_IOA)
             return
-        typeID = entry.config.typeID
-        one = entry.object(typeID, self.settings.time_base)
-        packed = self._pack(typeID, Cause.REQUESTED, asdu.CA, [one], originator=asdu.originator, test=asdu.test)
-        connection.replies.append(packed[0][0])
+        connection.replies.append(self._teller.one(asdu, entry))
 
     def _test(self, connection: _Connection, asdu: Asdu, octets: bytes, utc_ns: int, now: float) -> None:
         del utc_ns, now
@@ -565,12 +439,12 @@ class ControlledStation:
 
     def _command(self, connection: _Connection, asdu: Asdu, octets: bytes, utc_ns: int, now: float) -> None:
         one = asdu.objects[0]
-        plain = asdu.typeID if asdu.typeID in COMMANDS else TypeID(asdu.typeID - _TAGGED)
+        plain = untagged(asdu.typeID)
         control = self.image.control(asdu.CA, one.IOA)
         if control is None or control.typeID is not plain:
             self._refuse(connection, octets, Cause.UNKNOWN_IOA)
             return
-        step: Step = "select" if one.qualifier & _SELECT_BIT else "execute"
+        step: CommandStep = "select" if one.qualifier & _SELECT_BIT else "execute"
         if asdu.cause == Cause.DEACTIVATION:
             step = "cancel"
         why = self._senseless(plain, one, utc_ns, aged=step != "cancel")
@@ -630,7 +504,7 @@ class ControlledStation:
             return connection.replies.popleft(), []
         connection.turn += 1
         if not connection.packed and (connection.turn % _JOB_TURN or not connection.jobs):
-            self._pack_events(connection)
+            connection.packed.extend(self._teller.events(self._events.take(connection.link.window * _PER_ASDU)))
         if connection.packed and (connection.turn % _JOB_TURN or not connection.jobs):
             return connection.packed.popleft()
         while connection.jobs:
@@ -639,31 +513,6 @@ class ControlledStation:
                 return octets, []
             connection.jobs.popleft()
         return connection.packed.popleft() if connection.packed else (b"", [])
-
-    def _pack_events(self, connection: _Connection) -> None:
-        """Fill ASDUs with events. Objects of one type and address go together; each object's events stay in order."""
-        base = self.settings.time_base
-        groups: list[_Group] = []
-        last: dict[int, _Group] = {}
-        for event in self._events.take(connection.link.window * _PER_ASDU):
-            token, CA, IOA, typeID, cause, value, qualifier, t_ns, time_invalid, elapsed_ms, test = event
-            key = CA << 8 | typeID  # a number: this is the hot path, and an enumeration's hash is slow
-            group = last.get(key)
-            if group is None or group.first.cause != cause or group.first.test != test:
-                group = last[key] = _Group(event, [], [], tag_of(typeID) is not None)
-                groups.append(group)
-            tag = tag_time(base, t_ns, invalid=time_invalid) if group.tagged else None
-            group.objects.append(InformationObject(IOA, value, qualifier, tag, elapsed_ms))
-            group.tokens.append(token)
-        for event, objects, tokens, _ in groups:
-            begin = 0
-            for octets, count in self._pack(event.typeID, event.cause, event.CA, objects, test=event.test):
-                connection.packed.append((octets, tokens[begin : begin + count]))
-                begin += count
-
-
-_PER_ASDU: Final = 16
-"""Events taken for each ASDU that the window has room for: as many measured values with time tag fit into one."""
 
 
 class _Service(NamedTuple):
@@ -677,8 +526,8 @@ class _Service(NamedTuple):
 _ACTIVATION: Final = frozenset((Cause.ACTIVATION,))
 _BOTH: Final = frozenset((Cause.ACTIVATION, Cause.DEACTIVATION))
 _S = ControlledStation
-_COMMANDED: Final = _Service(_S._command, _BOTH)  # noqa: SLF001 - its own table
 _SERVED: Final[dict[int, _Service]] = {
+    **dict.fromkeys(COMMANDS, _Service(_S._command, _BOTH)),  # noqa: SLF001 - its own table
     TypeID.C_IC_NA_1: _Service(_S._interrogate, _BOTH, everybody=True),  # noqa: SLF001
     TypeID.C_CI_NA_1: _Service(_S._count, _BOTH, everybody=True),  # noqa: SLF001
     TypeID.C_RD_NA_1: _Service(_S._read, frozenset((Cause.REQUESTED,))),  # noqa: SLF001

@@ -168,6 +168,13 @@ class TimeBase:
         # Past the constructor's check, which takes as long as all the rest: 2 octets and 5 are 7.
         return bytes.__new__(CP56Time2a, (ns // _NS_PER_MS).to_bytes(2, "little") + above_ms[invalid])
 
+    def tag(self, utc_ns: int, *, invalid: bool = False) -> CP56Time2a:
+        """As :meth:`encode`; of a time that no tag can hold one that says so: its clock is not to be believed."""
+        try:
+            return self.encode(utc_ns, invalid=invalid)
+        except Iec104EncodeError:
+            return self.encode(utc_ns, invalid=True)
+
     def decode(self, tag: CP56Time2a) -> int:
         """Nanoseconds since 1970, whatever IV says.
 

@@ -20,7 +20,7 @@ import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.iec104.asdu import InformationObject, Step, TypeID
-from gateway.iec104.errors import Iec104DecodeError, Iec104EncodeError
+from gateway.iec104.errors import Iec104DecodeError
 from gateway.iec104.time_tag import CP56Time2a
 from gateway.points.mapping_rules import (
     BO,
@@ -135,7 +135,7 @@ class Monitor:
     def to_object(self, IOA: int, point: PointValue, time_base: TimeBase) -> tuple[InformationObject, bool]:
         """The information object of a value, and whether its ASDU has the test bit; raises as :meth:`element`."""
         value, qualifier, t_ns, invalid, test = self.element(point)
-        time = _time_tag(t_ns, time_base, invalid=invalid) if self._base == self.rule.typeID else None
+        time = time_base.tag(t_ns, invalid=invalid) if self._base == self.rule.typeID else None
         return InformationObject(IOA, value, qualifier, time), test
 
     def to_point(
@@ -245,14 +245,6 @@ class Monitor:
         if self._base is SPE and general:
             direction = _BACKWARD if octet & 0x20 else _FORWARD
         return (general, direction, *phases)
-
-
-def _time_tag(t_ns: int, time_base: TimeBase, *, invalid: bool) -> CP56Time2a:
-    try:
-        return time_base.encode(t_ns, invalid=invalid)
-    except Iec104EncodeError:
-        # A clock that is beyond 2069 is not to be believed, whatever it says of itself.
-        return time_base.encode(t_ns, invalid=True)
 
 
 def source_time(received: InformationObject, arrived_ns: int, time_base: TimeBase) -> tuple[int, int]:

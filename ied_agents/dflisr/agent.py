@@ -6,8 +6,6 @@ in the modules it calls.
 The driver feeds everything that has arrived and then calls :meth:`Agent.evaluate` once; one turn decides everything
 from the present situation, in the order observe, locate, isolate, restore, so that a decision and the frame, the
 command and the record that belong to it leave together.
-
-Over 600 lines: the order in which the parts are asked in a turn is itself the logic, and stands in one place.
 """
 
 from __future__ import annotations

@@ -29,7 +29,8 @@ from gateway.iec104.master import (
     Started,
 )
 from gateway.iec104.server import Centre, Iec104Server
-from gateway.iec104.station import ControlledStation, Event, StationSettings
+from gateway.iec104.station import ControlledStation, StationSettings
+from gateway.iec104.telling import Event
 from tools.pcap import PcapWriter
 
 PATIENCE_S = 120.0

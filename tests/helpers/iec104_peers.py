@@ -6,43 +6,24 @@ import asyncio
 from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_network
 
+import iec104_world
+
 from gateway.iec104.asdu import Asdu, Cause, InformationObject, TypeID, decode, encode
 from gateway.iec104.commands import CommandDesk
 from gateway.iec104.image import Control, Image, Monitored
 from gateway.iec104.link import AsduReceived, DataTransferStarted, Link, LinkClosed, LinkConfig, Role
 from gateway.iec104.server import Centre, Iec104Server
-from gateway.iec104.station import ControlledStation, Event, StationSettings
+from gateway.iec104.station import ControlledStation, StationSettings
 
 T_NS = 1_750_000_000_000_000_000
 PATIENCE_S = 30.0
 
 
-class Source:
-    """Events in memory, kept until they are acknowledged."""
-
-    def __init__(self):
-        self.waiting = []
-        self.taken = {}
-        self.added = 0
+class Source(iec104_world.Source):
+    """Events in memory, kept until they are acknowledged: numbers, as bit strings."""
 
     def add(self, IOA, value):
-        self.added += 1
-        self.waiting.append(
-            Event(self.added, 1, IOA, TypeID.M_BO_TB_1, Cause.SPONTANEOUS, value, 0, T_NS + value * 10**6)
-        )
-
-    def take(self, limit):
-        out, self.waiting = self.waiting[:limit], self.waiting[limit:]
-        self.taken.update((event.token, event) for event in out)
-        return out
-
-    def acknowledge(self, tokens):
-        for token in tokens:
-            del self.taken[token]
-
-    def release(self):
-        self.waiting = [*self.taken.values(), *self.waiting]
-        self.taken.clear()
+        super().add(TypeID.M_BO_TB_1, value, IOA=IOA, t_ns=T_NS + value * 10**6)
 
 
 class Operator:

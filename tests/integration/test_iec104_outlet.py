@@ -219,6 +219,24 @@ async def test_a_disk_that_refuses_does_not_blind_the_centre(tmp_path, monkeypat
         await centre.client.close()
 
 
+async def test_events_that_are_lost_because_the_centre_is_away_are_counted_and_said_once(tmp_path, caplog):
+    async with serving(tmp_path, CentreConfig("far away", SWITCH, most_events=3)) as (outlet, _, port):
+        for _ in range(2):
+            for value in (1, 2, 1, 2):
+                outlet.update("A/XCBR1.Pos", point(value))
+            while outlet.log.needs_write:  # noqa: ASYNC110 - it has no event
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
+        said = [record.getMessage() for record in caplog.records if "far away" in record.getMessage()]
+        assert len(said) == 1
+        assert "of the oldest lost" in said[0]
+        centre = Centre(port, interrogate=False)
+        await centre.until(lambda: len(centre.told()) == 3)
+        assert [value for _, value, _, _ in centre.told()] == [2, 1, 2]
+        assert outlet.log.consumer("far away").overflowed == 5
+        await centre.client.close()
+
+
 KILLS = 4
 APART = 100_000
 """Numbers from one life of the process to the next: more than it can make in one."""

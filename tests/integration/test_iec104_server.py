@@ -10,7 +10,7 @@ import resource
 import pytest
 from iec104_peers import PATIENCE_S, T_NS, Peer, serving
 
-from gateway.iec104 import server as server_module
+from gateway.iec104 import transport as transport_module
 from gateway.iec104.apci import UFunction, encode_i, encode_u
 from gateway.iec104.asdu import Asdu, Cause, InformationObject, TypeID, encode
 from gateway.iec104.client import Iec104Client, Reach
@@ -153,7 +153,7 @@ async def test_who_asks_and_never_reads_makes_nothing_grow():
                 most = max(most, served.get_write_buffer_size())
                 await asyncio.sleep(0.001)
         # Both limits, and the answers to what was read in one piece before reading was paused.
-        assert most <= server_module._MOST_UNREAD + 12 * 255 + (1 << 18)
+        assert most <= transport_module._MOST_UNREAD + 12 * 255 + (1 << 18)
         assert await other.interrogate() == site.points
         transport.abort()
         await other.close()

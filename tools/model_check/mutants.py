@@ -13,11 +13,10 @@ from ied_agents.dflisr.machines import (
     AttemptState,
     ClaimEvent,
     ClaimState,
-    Machine,
     ReservationEvent,
     ReservationState,
-    Transition,
 )
+from ied_agents.machine import Machine, Transition
 from tools.model_check.protocol import ASKED, Kind, Rules, Setup
 
 if TYPE_CHECKING:

@@ -48,7 +48,6 @@ from ied_agents.dflisr.machines import (
     AttemptState,
     ClaimEvent,
     ClaimState,
-    Machine,
     ReservationEvent,
     ReservationState,
 )
@@ -57,6 +56,8 @@ from tools.model_check.explore import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from ied_agents.machine import Machine
 
 SWITCHES: Final = ("T0", "T1", "S")
 SIDES: Final = ("T0", "T1", "S towards a", "S towards b")

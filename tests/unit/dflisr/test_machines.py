@@ -17,13 +17,12 @@ from ied_agents.dflisr.machines import (
     AttemptState,
     ClaimEvent,
     ClaimState,
-    Machine,
     ReclosingEvent,
     ReclosingState,
     ReservationEvent,
     ReservationState,
-    Transition,
 )
+from ied_agents.machine import Machine, Transition
 
 TABLES = {
     ATTEMPT: (AttemptState, AttemptEvent),

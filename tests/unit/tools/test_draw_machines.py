@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from ied_agents.dflisr.machines import MACHINES, Machine, Transition
+from ied_agents.dflisr.machines import MACHINES
+from ied_agents.machine import Machine, Transition
 from tools.draw_machines import documents, machine_svg, main
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.iec104.asdu import Cause, TypeID
-from gateway.iec104.commands import TRANSITIONS, Answer, Command, CommandDesk, CommandSettings, Happening, Phase
+from gateway.iec104.commands import DEVICE, Answer, Command, CommandDesk, CommandSettings, Happening, Phase
 from gateway.iec104.image import Control
 
 BREAKER = Control(1, 100, TypeID.C_DC_NA_1, "Q1", select=True)
@@ -87,7 +87,7 @@ def test_what_needs_a_select_is_not_executed_without(desk):
     assert (desk.requests, told(desk)) == ([], [(1, Cause.ACTIVATION_CON, True)])
 
 
-@pytest.mark.parametrize("other", [{"value": 1}, {"qualifier": 4}, {"test": True}])
+@pytest.mark.parametrize("other", [{"value": 1}, {"qualifier": 4}, {"test": True}, {"control": SAME_BREAKER}])
 def test_an_execute_that_is_not_as_selected_is_refused_and_ends_the_selection(desk, other):
     selected(desk)
     give(desk, "execute", **other)
@@ -190,8 +190,9 @@ def test_a_selection_does_not_outlive_its_master_and_a_movement_does(desk):
 
 
 def test_every_phase_can_be_left_and_nothing_leads_from_a_movement_but_its_end():
-    assert {phase for phase, _ in TRANSITIONS} == set(Phase)
-    assert {h for phase, h in TRANSITIONS if phase is Phase.MOVING} == {Happening.ENDED, Happening.LATE, Happening.GONE}
+    assert {row.source for row in DEVICE.rows} == set(Phase)
+    moving = {row.event for row in DEVICE.rows if row.source is Phase.MOVING}
+    assert moving == {Happening.ENDED, Happening.LATE, Happening.GONE}
 
 
 STEPS = st.tuples(

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.iec104.asdu import Qds, Sizes, TypeID
 from gateway.iec104.errors import Iec104EncodeError
-from gateway.iec104.image import GENERAL_COUNTERS, STATION, Control, Image, Monitored, tag_time, without_value
+from gateway.iec104.image import GENERAL_COUNTERS, STATION, Control, Image, Monitored, without_value
 from gateway.iec104.time_tag import TimeBase
 
 UTC = TimeBase("UTC")
@@ -105,8 +105,8 @@ def test_what_has_no_value_yet_says_so():
 
 
 def test_a_time_that_no_tag_can_hold_is_told_as_invalid():
-    assert tag_time(UTC, 5 * 10**9, invalid=False).milliseconds == 5000
-    assert tag_time(UTC, 10**19, invalid=False).invalid
+    assert UTC.tag(5 * 10**9, invalid=False).milliseconds == 5000
+    assert UTC.tag(10**19, invalid=False).invalid
     entry = Image([Monitored(1, 1, SP)]).entry(1, 1)
     entry.value, entry.qualifier, entry.t_ns, entry.time_invalid = True, 0, -(10**19), False
     assert entry.object(SP, UTC).time.invalid

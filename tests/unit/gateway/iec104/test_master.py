@@ -201,6 +201,38 @@ def test_reset_and_read():
     assert (asdu.typeID, asdu.cause, asdu.objects[0].IOA) == (TypeID.C_RD_NA_1, Cause.REQUESTED, 5)
 
 
+def test_a_read_ends_with_its_object_with_a_refusal_or_with_nothing():
+    world = started()
+    world.master.read(1, 5, 0.0)
+    world.run()
+    told = world.say(value(1, cause=Cause.REQUESTED, IOA=5))
+    assert told[1:] == [Asked(TypeID.C_RD_NA_1, 1, 5, "")]
+    world.asdus.clear()
+    world.master.read(1, 6, 0.0)
+    world.run()
+    assert world.answer(Cause.UNKNOWN_IOA, negative=True) == [
+        Asked(TypeID.C_RD_NA_1, 1, 6, "it does not know the object")
+    ]
+    world.master.read(1, 7, 0.0)
+    world.run()
+    assert world.wait(16) == [Asked(TypeID.C_RD_NA_1, 1, 7, "no answer in time")]
+
+
+def test_an_execute_that_is_not_answered_may_have_been_carried_out():
+    world = started()
+    world.command()
+    (ended,) = world.wait(16)
+    assert (ended.done, ended.stage, ended.moving) == (False, "execute", True)
+
+
+def test_to_stop_twice_is_to_stop_once():
+    world = started()
+    world.master.stop(0.0)
+    world.master.stop(0.0)
+    world.run()
+    assert not world.master.started
+
+
 def test_the_clock_is_set_again():
     world = started(clock_s=60.0)
     assert world.answer(ACT_CON) == [Asked(TypeID.C_CS_NA_1, 1, 0, "")]
@@ -306,8 +338,9 @@ def test_a_command_whose_failure_was_told_is_not_sent_later():
     world.master.set_clock(1, 0.0, T_NS)
     number = world.command()
     assert world.asdus == []
-    ended, asked = world.wait(6)
-    assert (ended.number, ended.done, asked.typeID) == (number, False, TypeID.C_CS_NA_1)
+    ended, *asked = world.wait(6)
+    assert (ended.number, ended.done, ended.moving) == (number, False, False)
+    assert [(each.typeID, bool(each.why)) for each in asked] == [(TypeID.C_RD_NA_1, True), (TypeID.C_CS_NA_1, True)]
     assert world.say(value(1)) != []  # acknowledges: the window opens
     assert world.asdus == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import random
 import signal
 import sys
@@ -30,14 +31,16 @@ from gateway.iec104.master import (
     ObjectsReceived,
     Started,
 )
-from gateway.iec104.server import PORT
+from gateway.iec104.server import PORT, TLS_PORT
 from gateway.iec104.time_tag import CP56Time2a, TimeBase
+from gateway.iec104.tls import TlsFiles, client_context, server_context
 from gateway.points.point import KINDS, Kind, PointValue
-from gateway.points.point_list import Selection, point_list
+from gateway.points.point_list import point_list
 from gateway.points.table import PointTable
 from scl.reader import read
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
     from gateway.iec104.asdu import Asdu
@@ -62,6 +65,10 @@ _VALUES: Final[dict[TypeID, Callable[[str], Any]]] = {
 """How the value of a command is written."""
 
 _Json = Annotated[bool, Parameter(name="--json", help="Print one JSON document per line.", negative="")]
+_Certificate = Annotated[Path | None, Parameter(help="Own certificate (PEM): TLS, with --key and --authority.")]
+_Key = Annotated[Path | None, Parameter(help="Its private key.")]
+_Authority = Annotated[Path | None, Parameter(help="The authorities that the other end's certificate must come from.")]
+_Revoked = Annotated[Path | None, Parameter(help="Their revocation lists.")]
 
 
 class Iec104CommandError(ValueError):
@@ -85,6 +92,10 @@ def master(
     counters: Annotated[bool, Parameter(help="Ask for counters too.", negative="")] = False,
     seconds: Annotated[float, Parameter(help="End after so long; 0: when interrupted.")] = 0.0,
     time_base: Annotated[str, Parameter(help="Of its time tags: UTC, or a time zone such as Europe/Sarajevo.")] = "UTC",
+    certificate: _Certificate = None,
+    key: _Key = None,
+    authority: _Authority = None,
+    revoked: _Revoked = None,
     as_json: _Json = False,
 ) -> None:
     """Connect to an outstation, interrogate it, and print what it tells; exit status 1 if a command failed."""
@@ -95,9 +106,28 @@ def master(
     settings = MasterSettings(
         tuple(ca), interrogate=order is None, counters=counters and order is None, time_base=TimeBase(time_base)
     )
+    files = _tls_files(certificate, key, authority, revoked)
+    tls = None if files is None else client_context(files)
+    reach = Reach(host, ((where, int(port or (PORT if tls is None else TLS_PORT))),), tls)
     looker = _Looker(settings, order, select=select, test=test, as_json=as_json)
-    if not asyncio.run(looker.run(where, int(port or PORT), seconds)):
+    _log_to_stderr()
+    if not asyncio.run(looker.run(reach, seconds)):
         raise SystemExit(1)
+
+
+def _tls_files(
+    certificate: Path | None, key: Path | None, authority: Path | None, revoked: Path | None
+) -> TlsFiles | None:
+    if certificate is None or key is None or authority is None:
+        if (certificate, key, authority, revoked) == (None, None, None, None):
+            return None
+        raise Iec104CommandError("TLS takes --certificate, --key and --authority")
+    return TlsFiles(certificate, key, authority, revoked)
+
+
+def _log_to_stderr() -> None:
+    """Who connects, who is refused and why."""
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
 
 
 def _order(text: str) -> tuple[int, int, TypeID, Any]:
@@ -130,12 +160,12 @@ class _Looker:
         self._as_json = as_json
         self._good = True
 
-    async def run(self, host: str, port: int, seconds: float) -> bool:
+    async def run(self, reach: Reach, seconds: float) -> bool:
         self._ended = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._ended.set)
-        client = Iec104Client(Reach(f"{host}:{port}", ((host, port),)), self._station, self._tell)
+        client = Iec104Client(reach, self._station, self._tell)
         self._client = client
         client.start()
         limit_s = seconds or (self._settings.confirm_s + self._settings.terminate_s if self._order else None)
@@ -144,7 +174,7 @@ class _Looker:
                 await self._ended.wait()
         await client.close()
         if self._order is not None and not self._ended.is_set():
-            raise Iec104CommandError(f"{host}:{port} did not answer; the command was not sent, or its end is not known")
+            raise Iec104CommandError(f"{reach.name} did not answer; the command was not sent, or its end is not known")
         return self._good
 
     def _tell(self, event: MasterEvent) -> None:
@@ -206,22 +236,32 @@ def outstation(
     *,
     scd: Annotated[Path, Parameter(help="Its points are those of this SCD.")] = SAMPLE,
     host: Annotated[str, Parameter(help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, Parameter(help="Port; 0 for any.")] = PORT,
+    port: Annotated[int | None, Parameter(help="Port; 0 for any; 2404, with TLS 19998.")] = None,
     rate: Annotated[float, Parameter(help="Changes of points per second, at random.")] = 1.0,
     common_address: Annotated[int, Parameter(help="One common address for all points.")] = 1,
     store: Annotated[Path | None, Parameter(help="Folder of the event store; else one that goes with it.")] = None,
-    seed: int = 1,
+    certificate: _Certificate = None,
+    key: _Key = None,
+    authority: _Authority = None,
+    revoked: _Revoked = None,
+    seed: Annotated[int, Parameter(help="Of what is invented.")] = 1,
     as_json: _Json = False,
 ) -> None:
     """Serve the points of an SCD to any number of connections of one master, until interrupted.
 
     Values are invented; commands move the point they belong to. Events wait on disk until the master has them.
     """
-    found = point_list(read(scd), selection=Selection(), common=common_address)
+    found = point_list(read(scd), common=common_address)
+    for problem in found.problems:
+        print(problem, file=sys.stderr)  # what depends on it is not served
+    files = _tls_files(certificate, key, authority, revoked)
+    tls = None if files is None else server_context(files)
+    where = host, port if port is not None else PORT if tls is None else TLS_PORT
+    _log_to_stderr()
     with contextlib.ExitStack() as stack:
         folder = store or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flisr-104-")))
         simulated = _Simulated(found.rows, random.Random(seed), rate, as_json=as_json)
-        asyncio.run(simulated.run(PointTable(found.points()), folder, host, port))
+        asyncio.run(simulated.run(PointTable(found.points()), folder, where, tls))
 
 
 class _Simulated:
@@ -234,17 +274,18 @@ class _Simulated:
         self._as_json = as_json
         self._kinds = {row.name: KINDS[row.cdc] for row in rows if not row.control}
 
-    async def run(self, table: PointTable, folder: Path, host: str, port: int) -> None:
+    async def run(self, table: PointTable, folder: Path, where: tuple[str, int], tls: ssl.SSLContext | None) -> None:
         for name, kind in self._kinds.items():
             table.update(name, self._point(_START[kind]))
         outlet = self._outlet = Outlet(table, folder, [CentreConfig("master", self._rows)], self)
-        bound = await outlet.server.listen(host, port)
-        ready = {"kind": "OutstationReady", "host": host, "port": bound, "points": len(self._kinds)}
-        print(json.dumps(ready) if self._as_json else f"{len(self._kinds)} points at {host}:{bound}", flush=True)
+        host, port = where
+        bound = await outlet.server.listen(host, port, tls=tls)
         ended = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             self._loop.add_signal_handler(number, ended.set)
+        ready = {"kind": "OutstationReady", "host": host, "port": bound, "points": len(self._kinds)}
+        print(json.dumps(ready) if self._as_json else f"{len(self._kinds)} points at {host}:{bound}", flush=True)
         names = list(self._kinds)
         while not ended.is_set():
             with contextlib.suppress(TimeoutError):

@@ -234,14 +234,12 @@ class Link:
         config: as given.
         role: as given.
         state: whether data are transferred.
-        close_reason: why it was closed; empty before.
     """
 
     def __init__(self, config: LinkConfig, role: Role, now: float) -> None:
         self.config = config
         self.role = role
         self.state = LinkState.STOPPED
-        self.close_reason = ""
         self._machine = _MACHINE_OF[role]
         self._takes_asdus = False
         self._told_started = False
@@ -544,7 +542,6 @@ class Link:
 
     def _close(self, reason: str) -> LinkClosed:
         self._step(LinkInput.FAILED)
-        self.close_reason = reason
         self._t1_of.clear()
         self._unacknowledged = 0
         self._awaited = None

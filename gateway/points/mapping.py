@@ -26,7 +26,6 @@ from gateway.points.mapping_rules import (
     BO,
     C_BO,
     DC,
-    DISTRUSTED,
     EI,
     IT,
     IV,
@@ -44,9 +43,10 @@ from gateway.points.mapping_rules import (
     SP,
     SPE,
     SVA,
-    TEST,
     WITH_OVERFLOW,
     MappingError,
+    is_test,
+    is_time_invalid,
     places_of,
     qds_of,
     quality_of,
@@ -129,8 +129,7 @@ class Monitor:
             qualifier = 0
         else:
             qualifier = qds | more
-        invalid = bool(point.time_quality & DISTRUSTED)
-        return Element(value, qualifier, point.t_ns, invalid, bool(point.quality & TEST))
+        return Element(value, qualifier, point.t_ns, is_time_invalid(point.time_quality), is_test(point.quality))
 
     def to_object(self, IOA: int, point: PointValue, time_base: TimeBase) -> tuple[InformationObject, bool]:
         """The information object of a value, and whether its ASDU has the test bit; raises as :meth:`element`."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import shutil
 import ssl
 import subprocess
+import sys
 
 import pytest
 from iec104_peers import PATIENCE_S, Peer, serving
@@ -297,3 +299,24 @@ def test_a_key_with_a_password_or_of_another_certificate_is_refused(authority):
         server_context(TlsFiles(files.certificate, folder / "north.key", files.authority))
     with pytest.raises(TlsError, match="no revocation list"):
         server_context(TlsFiles(files.certificate, files.key, files.authority, files.authority))
+
+
+def test_the_command_line_speaks_tls_too(authority, foreign):
+    def words(kind, files, *more):
+        given = ("--certificate", files.certificate, "--key", files.key, "--authority", files.authority)
+        flisr = (sys.executable, "-P", "-m", "tools.cli", "104", kind)
+        return [str(word) for word in (*flisr, *more, *given, "--revoked", files.revoked)]
+
+    command = words("outstation", authority.files("station"), "--port", "0", "--json")
+    outstation = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        where = f"127.0.0.1:{json.loads(outstation.stdout.readline())['port']}"
+        order = ("--command", "1:50001:59=close", "--select", "--seconds", "5")
+        for files, status in ((authority.files("north"), 0), (foreign.files("north"), 2)):
+            run = subprocess.run(words("master", files, where, *order), capture_output=True, text=True, check=False)
+            assert run.returncode == status, run.stderr
+    finally:
+        outstation.terminate()
+        log = outstation.communicate(timeout=PATIENCE_S)[1]
+    assert "(north): connected" in log
+    assert "refused by TLS" in log

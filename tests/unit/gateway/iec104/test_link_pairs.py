@@ -57,7 +57,7 @@ class End:
                     self.started = False
                 case LinkClosed():
                     self.closed = one.reason
-                    assert one.reason == self.link.close_reason != ""
+                    assert one.reason
         assert self.link._unacknowledged < self.link.config.w
         if not self.closed:
             assert self.link.next_deadline > now or self.link.next_deadline == inf
@@ -262,7 +262,7 @@ def test_octets_that_change_on_the_way(steps, victim, data):
     if was_closed:
         assert events == []
     elif kinds and kinds[-1] is LinkClosed:
-        assert events[-1].reason == end.link.close_reason != ""
+        assert events[-1].reason
         assert_dead(end.link)
 
 

@@ -33,7 +33,6 @@ def test_t1_of_an_i_frame():
     assert one.next_deadline == 17.0
     assert one.handle_timer(16.999) == []
     assert closed(one.handle_timer(17.0)) == "I frame with N(S) 1 was not acknowledged within t1, 15 s"
-    assert one.close_reason == "I frame with N(S) 1 was not acknowledged within t1, 15 s"
     assert_dead(one)
 
 

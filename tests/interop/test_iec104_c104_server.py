@@ -124,9 +124,13 @@ async def test_we_read_at_their_server(stage):
         ((typeID, one),) = [(t, one) for t, one in master.told(Cause.REQUESTED) if ioa == one.IOA]
         assert (typeID.name, one.value, one.qualifier) == (kind, value, as_c104_sends(kind, qualifier))
         assert (one.time is not None) == (tag_of(typeID) is not None)
-    for nowhere in (999, *COUNTERS, *PROTECTION):
-        master.station.read(1, nowhere, master.client.now())
+    unread = (*COUNTERS, *PROTECTION, 999)
+    for ioa in unread:
+        master.station.read(1, ioa, master.client.now())
     master.client.flush()
+    # All refusals before the next question: its own end is what is asked for below.
+    await master.until(lambda: sum(bool(asked.why) for asked in master.of(Asked)) == len(unread))
+    assert {asked.qualifier: asked.why for asked in master.of(Asked) if asked.why} == dict.fromkeys(unread, "refused")
     assert not (await master.asks("test", master.client.now(), time.time_ns())).why
 
 

@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 from cyclopts import Parameter
 
 from gateway.iec104.apci import UFunction, encode_i, encode_s, encode_u
-from gateway.iec104.asdu import Asdu, Cause, InformationObject, Step, TypeID, encode
+from gateway.iec104.asdu import DEFAULT_SIZES, Asdu, Cause, InformationObject, Step, TypeID, encode
 from gateway.iec104.client import Iec104Client, Reach
 from gateway.iec104.commands import CommandDesk
+from gateway.iec104.event import Event, EventHead, address_octets, object_writer
 from gateway.iec104.image import Control, Image, Monitored
 from gateway.iec104.master import Asked, ControllingStation, MasterEvent, MasterSettings, ObjectsReceived, Started
 from gateway.iec104.server import Centre, Iec104Server
 from gateway.iec104.station import ControlledStation, StationSettings
-from gateway.iec104.telling import Event
-from gateway.iec104.time_tag import CP56Time2a
+from gateway.iec104.time_tag import CP56Time2a, TimeBase
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -134,11 +134,16 @@ class _Source:
         self.waiting: list[Event] = []
         self.taken: dict[int, Event] = {}
         self.added = 0
+        self._write = object_writer(1, TypeID.M_BO_TB_1, TimeBase(), self._refuse)
+
+    @staticmethod
+    def _refuse(why: str) -> None:
+        raise AssertionError(why)
 
     def add(self) -> None:
         self.added += 1
-        one = Event(self.added, 1, 1, TypeID.M_BO_TB_1, Cause.SPONTANEOUS, self.added, 0, _T_NS)
-        self.waiting.append(one)
+        octets = self._write(address_octets(1, 1, DEFAULT_SIZES), self.added, 0, _T_NS, False)
+        self.waiting.append(Event(self.added, EventHead(1, TypeID.M_BO_TB_1), octets))
 
     def take(self, limit: int) -> Sequence[Event]:
         out, self.waiting = self.waiting[:limit], self.waiting[limit:]

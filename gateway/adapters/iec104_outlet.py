@@ -9,19 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from gateway.iec104 import image
-from gateway.iec104.asdu import Cause, InformationObject, untagged
+from gateway.iec104.asdu import InformationObject, untagged
 from gateway.iec104.commands import CommandDesk, CommandSettings
+from gateway.iec104.event import Event, EventHead, address_octets, object_writer
 from gateway.iec104.server import Centre, Iec104Server
 from gateway.iec104.station import ControlledStation, StationSettings
-from gateway.iec104.telling import Event
 from gateway.points.event_log import ConsumerConfig, EventLog
 from gateway.points.mapping import CommandValue, Control, Monitor
 from gateway.points.mapping_rules import MappingError
-from gateway.points.point import PointDecodeError, decode_value, encode_value
+from gateway.points.point import PointDecodeError, PointError, decode_value, encode_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.iec104.commands import CommandRequested
+    from gateway.iec104.event import ObjectWriter
     from gateway.iec104.station import StationAsked
+    from gateway.points.mapping import Element
+    from gateway.points.mapping_rules import Rule
     from gateway.points.point import PointValue
     from gateway.points.point_list import PointRow
     from gateway.points.table import PointTable
@@ -38,6 +41,8 @@ _LOG: Final = logging.getLogger(__name__)
 _AGAIN_S: Final = 1.0
 """How long a disk that refuses is left alone."""
 _SOON_S: Final = 0.1
+_MOST_NAMED: Final = 20
+"""Wrong changes of one update that its error names."""
 _MOST_FRESH: Final = 10_000
 """Events that a centre's feed keeps in the form in which it tells them; others it reads from the log's own."""
 
@@ -94,10 +99,19 @@ class Device(Protocol):
 
 
 class _Told(NamedTuple):
-    """One of the information objects that a point is told by."""
+    """One of the information objects that a point is told by, and what stands in each of its events."""
 
-    monitor: Monitor
+    element: Callable[[PointValue], Element]
     entry: image.Entry
+    address: bytes
+    kind: _Kind
+
+
+class _Kind(NamedTuple):
+    """What objects of one type and common address have in common."""
+
+    write: ObjectWriter
+    heads: tuple[EventHead, EventHead]  # the second one of a test
 
 
 class _Feed:
@@ -135,16 +149,25 @@ class _Feed:
             self._acknowledged()  # what follows is asked for after the write, should nothing have been left of these
         return events
 
-    def show(self, name: str, point: PointValue) -> None:
+    @staticmethod
+    def show(objects: list[_Told], point: PointValue) -> None:
         """This is how a point stands now, for who asks."""
-        for monitor, entry in self.told[name]:
-            entry.value, entry.qualifier, entry.t_ns, entry.time_invalid, _ = monitor.element(point)
+        for told in objects:
+            entry = told.entry
+            entry.value, entry.qualifier, entry.t_ns, entry.time_invalid, _ = told.element(point)
 
-    def tell(self, sequence: int, name: str, point: PointValue) -> None:
+    def tell(self, sequence: int, told: list[_Told], point: PointValue) -> None:
         """An event that is in the log: shown from now on, and kept as it will be told, unless too many are."""
-        events = self._events(sequence, name, point)
-        for (_, entry), event in zip(self.told[name], events, strict=True):
-            _, _, _, _, _, entry.value, entry.qualifier, entry.t_ns, entry.time_invalid, _, _ = event
+        events = []
+        try:
+            for element, entry, address, (write, heads) in told:
+                value, qualifier, t_ns, time_invalid, test = element(point)
+                entry.value, entry.qualifier, entry.t_ns, entry.time_invalid = value, qualifier, t_ns, time_invalid
+                octets = write(address, value, qualifier, t_ns, time_invalid)
+                # Past the tuple's constructor: this is the hot path.
+                events.append(tuple.__new__(Event, (sequence, heads[test], octets)))
+        except MappingError:
+            return  # said when it would be its turn
         if len(self._fresh) >= _MOST_FRESH:
             self._fresh.clear()
         self._fresh[sequence] = events
@@ -152,11 +175,9 @@ class _Feed:
     def _events(self, sequence: int, name: str, point: PointValue) -> list[Event]:
         """One event of a point for each of its objects."""
         events = []
-        for monitor, entry in self.told.get(name, ()):
-            value, qualifier, t_ns, time_invalid, test = monitor.element(point)
-            CA, IOA, typeID, *_ = entry.config
-            event = (sequence, CA, IOA, typeID, Cause.SPONTANEOUS, value, qualifier, t_ns, time_invalid, 0, test)
-            events.append(Event._make(event))
+        for element, _, address, (write, heads) in self.told.get(name, ()):
+            value, qualifier, t_ns, time_invalid, test = element(point)
+            events.append(Event(sequence, heads[test], write(address, value, qualifier, t_ns, time_invalid)))
         return events
 
     def acknowledge(self, tokens: Iterable[int]) -> None:
@@ -207,7 +228,7 @@ class Outlet:
     ) -> None:
         self.table = table
         self._device = device
-        self._feeds: dict[str, list[_Feed]] = {}
+        self._feeds: dict[str, list[tuple[_Feed, list[_Told]]]] = {}
         self.desk = CommandDesk(commands or CommandSettings())
         lists = [_PointList(centre) for centre in centres]
         self.log = EventLog.open(
@@ -217,8 +238,8 @@ class Outlet:
         served = []
         for each in lists:
             feed = _Feed(self.log, each.centre.name, each.told, self._write_soon)
-            for name in each.told:
-                self._feeds.setdefault(name, []).append(feed)
+            for name, objects in each.told.items():
+                self._feeds.setdefault(name, []).append((feed, objects))
             station = ControlledStation(each.centre.station, each.image, feed, self.desk)
             served.append(Centre(each.centre.name, station, each.centre.clients, each.centre.certificates))
         self.server = Iec104Server(served, self.desk, self)
@@ -235,24 +256,50 @@ class Outlet:
     # -- points ---------------------------------------------------------------------------------------------------
 
     def update(self, name: str, point: PointValue) -> None:
-        """The source of a point says something.
+        """The source of a point says something; raises as :meth:`update_all`."""
+        self.update_all([(name, point)])
+
+    def update_all(self, changes: Iterable[tuple[str, PointValue]]) -> None:
+        """A source says something of several points; the more at once the less each costs.
 
         Raises:
-            PointError: there is no such point, or the value is of another kind.
+            PointError: there is no such point, or its value is of another kind. All others are taken in.
         """
-        event = self.table.update(name, point)
-        if event is not None:
-            self.tell(name, event)
-        else:
-            shown = self.table.get(name)  # within the deadband; or what is substituted, or blocked
-            if shown is not None:
-                self._show(name, shown)
+        events = []
+        faults = []
+        update = self.table.update
+        for name, point in changes:
+            try:
+                event = update(name, point)
+            except PointError as error:
+                faults.append(error)
+                continue
+            if event is not None:
+                events.append((name, event))
+            else:
+                shown = self.table.get(name)  # within the deadband; or what is substituted, or blocked
+                if shown is not None:
+                    self._show(name, shown)
+        self.tell(events)
+        if faults:
+            raise faults[0] if len(faults) == 1 else PointError("; ".join(map(str, faults[:_MOST_NAMED])))
 
-    def tell(self, name: str, event: PointValue) -> None:
-        """An event of the point table is to go to the centres that have the point."""
-        sequence = self.log.append(name, encode_value(event), event.arrived_ns)
-        for feed in self._feeds.get(name, ()):
-            feed.tell(sequence, name, event)
+    def tell(self, events: Iterable[tuple[str, PointValue]]) -> None:
+        """Events of the point table are to go to the centres that have the points."""
+        stored = []
+        told = []
+        for name, event in events:
+            try:
+                stored.append((name, encode_value(event), max(event.arrived_ns, 0)))
+            except PointError as error:
+                _LOG.error("%s: an event is lost: %s", name, error)
+            else:
+                told.append((name, event))
+        sequence = self.log.extend(stored)
+        for name, event in told:
+            for feed, objects in self._feeds.get(name, ()):
+                feed.tell(sequence, objects, event)
+            sequence += 1
         self._write_now()
 
     def _write_now(self) -> None:
@@ -269,8 +316,8 @@ class Outlet:
         self._write_now()
 
     def _show(self, name: str, point: PointValue) -> None:
-        for feed in self._feeds.get(name, ()):
-            feed.show(name, point)
+        for feed, objects in self._feeds.get(name, ()):
+            feed.show(objects, point)
 
     async def _write(self) -> None:
         """Put on disk what waits, and let it be told; ends when nothing waits."""
@@ -360,10 +407,24 @@ class _PointList:
                 for row in controls
             ),
         )
+        settings = centre.station
+        # One of each kind and rule for all points: with ten thousand, the processor's caches are what is short.
+        kinds: dict[int, _Kind] = {}
+        monitors: dict[Rule, Monitor] = {}
         self.told: dict[str, list[_Told]] = {}
         self.classes: dict[str, int] = {}
         for row in monitored:
             entry = self.image.entry(row.CA, row.IOA)
             assert entry is not None
-            self.told.setdefault(row.name, []).append(_Told(Monitor(row.rule), entry))
+            address = address_octets(row.CA, row.IOA, settings.sizes)
+            key = row.CA << 8 | row.typeID
+            if key not in kinds:
+                write = object_writer(row.CA, row.typeID, settings.time_base, _LOG.error)
+                heads = EventHead(row.CA, row.typeID), EventHead(row.CA, row.typeID, test=True)
+                kinds[key] = _Kind(write, heads)
+            rule = replace(row.rule, name="its point")
+            if rule not in monitors:
+                Monitor(row.rule)  # if it cannot be, then by its name
+                monitors[rule] = Monitor(rule)
+            self.told.setdefault(row.name, []).append(_Told(monitors[rule].element, entry, address, kinds[key]))
             self.classes[row.name] = min(row.event_class, self.classes.get(row.name, row.event_class))

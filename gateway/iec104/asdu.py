@@ -7,16 +7,15 @@ lenient where nothing can be mistaken: any cause and address, reserved bits, SQ 
 
 from __future__ import annotations
 
-import struct
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.iec104.apci import LONGEST_ASDU
-from gateway.iec104.elements import ELEMENTS, Element, InformationObject, Qds, Step, TypeID, Value
+from gateway.iec104.elements import ELEMENTS, ENCODING_FAULTS, Element, InformationObject, Qds, Step, TypeID, Value
 from gateway.iec104.errors import Iec104DecodeError, Iec104EncodeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from gateway.iec104.time_tag import CP24Time2a, CP56Time2a
 
@@ -332,6 +331,21 @@ def pack(
     return packed
 
 
+def join(
+    typeID: TypeID, cause: int, CA: int, items: Sequence[bytes], sizes: Sizes = DEFAULT_SIZES, *, test: bool = False
+) -> Iterator[tuple[bytes, int]]:
+    """ASDUs of information objects that are octets already, each with its address (SQ = 0).
+
+    Returns:
+        As :func:`pack`.
+    """
+    before, after = _write_header(typeID, cause, CA, sizes, originator=0, test=test, negative=False)
+    most, _ = most_objects(typeID, sizes)
+    for begin in range(0, len(items), most):
+        some = items[begin : begin + most]
+        yield b"".join((before, bytes((len(some),)), after, *some)), len(some)
+
+
 def most_objects(typeID: TypeID, sizes: Sizes = DEFAULT_SIZES) -> tuple[int, int]:
     """How many objects of a type fit into one ASDU: with SQ = 0, and with SQ = 1; that is 0 for types without it."""
     element = ELEMENTS[typeID]
@@ -389,7 +403,7 @@ def _write_objects(element: Element, objects: Sequence[InformationObject], ioa_o
                 octets += elapsed_ms.to_bytes(2, "little")
             if time is not None:
                 octets += time
-        except (struct.error, TypeError, ValueError, OverflowError, AttributeError) as error:
+        except ENCODING_FAULTS as error:
             raise Iec104EncodeError(f"{element.typeID.name}, {one}: {error}") from error
         if len(octets) != size:
             raise Iec104EncodeError(f"{element.typeID.name}, {one}: time tag expected: {tag and tag.__name__}")

@@ -260,6 +260,9 @@ _OCTET = _nothing(1)
 _EMPTY = _nothing(0)
 _PATTERN = _bare("H")
 
+ENCODING_FAULTS: Final = (struct.error, TypeError, ValueError, OverflowError, AttributeError)
+"""What the ``write`` of an element raises for what has no encoding."""
+
 _P: Final = TypeID  # short, for the table below
 _SEQUENCES: Final = frozenset((1, 3, 5, 7, 9, 11, 13, 15, 20, 21))
 _PACKED_EVENTS: Final = frozenset((18, 19, 39, 40))

@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 
     from gateway.iec104.asdu import Value
     from gateway.iec104.commands import Answer, CommandDesk, CommandStep
+    from gateway.iec104.event import EventSource
     from gateway.iec104.image import Image
-    from gateway.iec104.telling import EventSource
 
 _NS: Final = 10**9
 _MOST_REPLIES: Final = 4096

@@ -7,7 +7,7 @@ is older than an event that has gone before it.
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.iec104.asdu import (
     Asdu,
@@ -16,9 +16,9 @@ from gateway.iec104.asdu import (
     Sizes,
     TypeID,
     encode,
+    join,
     most_objects,
     pack,
-    tag_of,
     untagged,
 )
 from gateway.iec104.errors import Iec104EncodeError
@@ -27,61 +27,17 @@ from gateway.iec104.image import GENERAL_COUNTERS, without_value
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from gateway.iec104.asdu import Value
+    from gateway.iec104.event import Event, EventHead
     from gateway.iec104.image import Entry, Image
     from gateway.iec104.time_tag import TimeBase
 
 
-class Event(NamedTuple):
-    """An event on its way to a control centre.
-
-    Attributes:
-        token: to acknowledge it with.
-        CA: common address.
-        IOA: information object address.
-        typeID: with or without time tag.
-        cause: mostly spontaneous.
-        value: of the type's element.
-        qualifier: quality bits; of a counter its whole octet.
-        t_ns: when it happened, ns since 1970.
-        time_invalid: the clock that said so is not to be trusted.
-        elapsed_ms: of a protection event.
-        test: it comes from a test.
-    """
-
-    token: int
-    CA: int
-    IOA: int
-    typeID: TypeID
-    cause: Cause
-    value: Value
-    qualifier: int
-    t_ns: int
-    time_invalid: bool = False
-    elapsed_ms: int = 0
-    test: bool = False
-
-
-class EventSource(Protocol):
-    """Keeps events until they are acknowledged."""
-
-    def take(self, limit: int) -> Sequence[Event]:
-        """The next events, in order for each object; not again until :meth:`release`."""
-
-    def acknowledge(self, tokens: Iterable[int]) -> None:
-        """They have arrived."""
-
-    def release(self) -> None:
-        """What was taken and is not acknowledged is given again, before all that follows."""
-
-
 class _Group(NamedTuple):
-    """Events that may share an ASDU, and what their first one says for all."""
+    """Events that may share an ASDU."""
 
-    first: Event
-    objects: list[InformationObject]
+    head: EventHead
+    octets: list[bytes]
     tokens: list[int]
-    tagged: bool
 
 
 class Teller:
@@ -137,23 +93,24 @@ class Teller:
 
         Objects of one type and address go together; each object's events stay in order.
         """
-        base = self._time_base
         groups: list[_Group] = []
         last: dict[int, _Group] = {}
-        for event in events:
-            token, CA, IOA, typeID, cause, value, qualifier, t_ns, time_invalid, elapsed_ms, test = event
-            key = CA << 8 | typeID  # a number: this is the hot path, and an enumeration's hash is slow
-            group = last.get(key)
-            if group is None or group.first.cause != cause or group.first.test != test:
-                group = last[key] = _Group(event, [], [], tag_of(typeID) is not None)
-                groups.append(group)
-            tag = base.tag(t_ns, invalid=time_invalid) if group.tagged else None
-            group.objects.append(InformationObject(IOA, value, qualifier, tag, elapsed_ms))
-            group.tokens.append(token)
-        for first, objects, tokens, _ in groups:
+        head = None
+        for token, its, octets in events:
+            if its is not head:
+                key = its.CA << 8 | its.typeID  # a number: this is the hot path, and an enumeration's hash is slow
+                group = last.get(key)
+                if group is None or group.head != its:
+                    group = last[key] = _Group(its, [], [])
+                    groups.append(group)
+                head = its
+                add, note = group.octets.append, group.tokens.append
+            add(octets)
+            note(token)
+        for head, objects, tokens in groups:
             begin = 0
-            for octets, count in self._pack(first.typeID, first.cause, first.CA, objects, test=first.test):
-                yield octets, tokens[begin : begin + count]
+            for asdu, count in join(head.typeID, head.cause, head.CA, objects, self._sizes, test=head.test):
+                yield asdu, tokens[begin : begin + count]
                 begin += count
 
     def _told(self, asdu: Asdu, entries: Sequence[Entry], cause: Cause) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from gateway.points.event_segments import LONGEST_KEY, DoneRead, LoggedEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
 # Entries in one write. Bounds how long it keeps the interpreter.
@@ -113,7 +113,7 @@ class Backlog:
         with self._lock:
             self._unwritten.append(item)
 
-    def extend(self, entries: Iterable[Entry]) -> None:
+    def extend(self, entries: Sequence[Entry]) -> None:
         """Have these written, perhaps once more."""
         with self._lock:
             self._unwritten += entries
@@ -140,12 +140,6 @@ class Backlog:
         """What was cut is not on disk after all."""
         with self._lock:
             self._unwritten[:0] = batch
-
-    def forget(self, entry: Entry) -> None:
-        """Nobody waits for this event any more."""
-        self.live_octets -= entry.size
-        if entry.segment is not None:
-            entry.segment.live.pop(entry.event.sequence, None)
 
     def tidy(self) -> None:
         """If the disk is far behind: forget events that need not be written any more, and who acknowledged them.
@@ -248,14 +242,11 @@ class Consumer:
         Args:
             sequences: of events taken and not released since, in any order; others are ignored.
         """
-        done = []
-        for sequence in sequences:
-            taken = self._taken.pop(sequence, None)
-            if taken is not None:
-                done.append(sequence)
-                self._finish(taken[0])
-        if done:
-            self._backlog.add(DoneRead(self._index, done, 0))
+        taken = self._taken
+        entries = [taken.pop(sequence)[0] for sequence in sequences if sequence in taken]
+        if entries:
+            self._finish(entries)
+            self._backlog.add(DoneRead(self._index, [entry.event.sequence for entry in entries], 0))
 
     def release(self) -> None:
         """What was taken and not acknowledged is offered again, before what follows it in its class."""
@@ -285,13 +276,21 @@ class Consumer:
             queue = next(each for each in reversed(self._ordered) if each)
         entry = queue.popleft()
         self.overflowed += 1
-        self._finish(entry)
+        self._finish([entry])
         self._backlog.add(DoneRead(self._index, (entry.event.sequence,), self.overflowed))
 
-    def _finish(self, entry: Entry) -> None:
-        """No longer wait for an event."""
-        self.waiting -= 1
-        self.octets -= entry.size
-        entry.mask &= ~self.bit
-        if not entry.mask:
-            self._backlog.forget(entry)
+    def _finish(self, entries: list[Entry]) -> None:
+        """No longer wait for these; what nobody waits for any more is forgotten."""
+        others = ~self.bit
+        octets = forgotten = 0
+        for entry in entries:
+            size = entry.size
+            octets += size
+            entry.mask &= others
+            if not entry.mask:
+                forgotten += size
+                if entry.segment is not None:
+                    entry.segment.live.pop(entry.event.sequence, None)
+        self.waiting -= len(entries)
+        self.octets -= octets
+        self._backlog.live_octets -= forgotten

@@ -50,7 +50,7 @@ from gateway.points.event_segments import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 __all__ = [
@@ -230,32 +230,58 @@ class EventLog:
         Raises:
             ValueError: the event is too long, or the time out of range.
         """
-        target = self._targets.get(key)
-        if target is None:
-            target = self._target(key)
-        if len(payload) > self._longest or not 0 <= t_ns < 1 << 64:
-            raise ValueError(f"event of {key}: {len(payload)} octets at {t_ns} ns is too long or out of time")
-        mask, queues, overhead = target
-        self._last = sequence = self._last + 1
-        if not mask:
-            return sequence
-        size = overhead + len(payload)
-        entry = Entry(LoggedEvent(sequence, key, payload, t_ns), mask, size)
+        return self.extend([(key, payload, t_ns)])
+
+    def extend(self, events: Sequence[tuple[str, bytes, int]]) -> int:
+        """Take events in, in this order and with consecutive numbers: all of them, or none if one is wrong.
+
+        Args:
+            events: key, payload and time of each, as :meth:`append` has them.
+
+        Returns:
+            Sequence number of the first.
+
+        Raises:
+            ValueError: as :meth:`append`.
+        """
+        targets = self._targets
+        longest = self._longest
+        first = self._last + 1
+        made = []
+        for sequence, (key, payload, t_ns) in enumerate(events, first):
+            length = len(payload)
+            if length > longest or not 0 <= t_ns < 1 << 64:
+                raise ValueError(f"event of {key}: {length} octets at {t_ns} ns is too long or out of time")
+            mask, queues, overhead = targets.get(key) or self._target(key)
+            # Past the constructor of the tuple, which takes as long as all the rest.
+            event = tuple.__new__(LoggedEvent, (sequence, key, payload, t_ns))
+            made.append((Entry(event, mask, overhead + length), queues))
+        self._last += len(events)
+        entries = []
+        octets = 0
+        crowded = False
+        for entry, queues in made:
+            if queues:
+                entries.append(entry)
+                size = entry.size
+                octets += size
+                for consumer, queue in queues:
+                    queue.append(entry)
+                    consumer.waiting += 1
+                    consumer.octets += size
+                    if consumer.waiting > consumer.most:
+                        crowded = True
         backlog = self._backlog
-        backlog.add(entry)
-        backlog.live_octets += size
-        for consumer, queue in queues:
-            queue.append(entry)
-            consumer.waiting += 1
-            consumer.octets += size
-            if consumer.waiting > consumer.most:
-                consumer.drop_oldest()
+        backlog.extend(entries)
+        backlog.live_octets += octets
+        if crowded:  # only now: what is lost must stand in the backlog behind the event itself
+            self._drop_beyond_most()
         if backlog.live_octets > self._most_octets // 2:
             self._make_room()
         if self._error is not None:
-            backlog.offered = sequence
+            backlog.offered = self._last
         backlog.tidy()
-        return sequence
+        return first
 
     def write(self) -> Written:
         """Put on disk what is not there yet, up to a quarter of a segment, and remove files that nobody needs any more.
@@ -348,6 +374,11 @@ class EventLog:
             self._targets.clear()
         self._targets[key] = target = (mask, wanted, octets + RECORD_OVERHEAD)
         return target
+
+    def _drop_beyond_most(self) -> None:
+        for consumer in self._consumers:
+            while consumer.waiting > consumer.most:
+                consumer.drop_oldest()
 
     def _make_room(self) -> None:
         """Let the consumer for whom most octets wait lose its oldest ones, until the rest fits."""
@@ -454,10 +485,8 @@ class EventLog:
         waiting = [each for each in entries if self._resume(each)]
         # The last write may have been seen by the kernel only: it is done again before its events are offered. If
         # something is damaged everything moves, so that the damaged file can be set aside.
-        self._backlog.extend(each for each in waiting if damaged or each.event.sequence in replay.unproven)
-        for consumer in self._consumers:
-            while consumer.waiting > consumer.most:
-                consumer.drop_oldest()
+        self._backlog.extend([each for each in waiting if damaged or each.event.sequence in replay.unproven])
+        self._drop_beyond_most()
         self._make_room()
 
     def _judge(self, segment: Segment, read: SegmentRead, stated: dict[int, int]) -> None:

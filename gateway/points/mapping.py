@@ -26,6 +26,7 @@ from gateway.points.mapping_rules import (
     BO,
     C_BO,
     DC,
+    DISTRUSTED,
     EI,
     IT,
     IV,
@@ -43,17 +44,16 @@ from gateway.points.mapping_rules import (
     SP,
     SPE,
     SVA,
+    TEST,
     WITH_OVERFLOW,
     MappingError,
-    is_test,
-    is_time_invalid,
     places_of,
     qds_of,
     quality_of,
     require,
     tagged,
 )
-from gateway.points.point import KINDS, TIME_UNKNOWN, UNSPECIFIED_ACCURACY, Kind, PointValue, fault_of
+from gateway.points.point import KINDS, PLAIN, TIME_UNKNOWN, UNSPECIFIED_ACCURACY, Kind, PointValue, fault_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,6 +104,7 @@ class Monitor:
         self.rule = rule
         self._base = tagged(rule.typeID)
         self._kind = KINDS[rule.cdc]
+        self._plain = PLAIN.get(self._kind)
         self._overflow = self._base in WITH_OVERFLOW
         self._no_quality = rule.typeID == TypeID.M_ME_ND_1
         places = places_of(rule.cdc)
@@ -118,18 +119,21 @@ class Monitor:
         Raises:
             MappingError: the value is of another kind than the point.
         """
-        fault = fault_of(self._kind, point.value)
-        if fault:
-            raise MappingError(f"{self.rule.name} ({self.rule.cdc}): {fault}")
-        value, more = self._to_element(point.value)
-        qds = qds_of(point.quality, overflow=self._overflow)
-        if self._base is IT:
-            qualifier = more | (IV if qds & (IV | NT) else 0)
-        elif self._no_quality:
+        value, quality, t_ns, time_quality, _ = point
+        if type(value) is not self._plain:
+            fault = fault_of(self._kind, value)
+            if fault:
+                raise MappingError(f"{self.rule.name} ({self.rule.cdc}): {fault}")
+        said, more = self._to_element(value)
+        qualifier = more
+        if quality:
+            qds = qds_of(quality, overflow=self._overflow)
+            qualifier = more | qds if self._base is not IT else more | (IV if qds & (IV | NT) else 0)
+        if self._no_quality:
             qualifier = 0
-        else:
-            qualifier = qds | more
-        return Element(value, qualifier, point.t_ns, is_time_invalid(point.time_quality), is_test(point.quality))
+        invalid, test = time_quality & DISTRUSTED != 0, quality & TEST != 0
+        # Past the constructor of the tuple: this is the hot path.
+        return tuple.__new__(Element, (said, qualifier, t_ns, invalid, test))
 
     def to_object(self, IOA: int, point: PointValue, time_base: TimeBase) -> tuple[InformationObject, bool]:
         """The information object of a value, and whether its ASDU has the test bit; raises as :meth:`element`."""
@@ -189,6 +193,8 @@ class Monitor:
             return lambda value: ((value == expected) is not rule.inverted, 0)
         if base is BO:
             return lambda value: (_whole(value) & 0xFFFFFFFF, 0)
+        if base is R32:
+            return _short(rule.scale, rule.offset)
         return lambda value: _measured(base, _number(value) * rule.scale + rule.offset)
 
     def _decoder(self) -> Callable[[ElementValue], Value | None]:
@@ -269,6 +275,8 @@ def _whole(value: object) -> int:
 
 
 def _number(value: object) -> float:
+    if type(value) is float:
+        return value
     if value is True or value is False or not isinstance(value, int | float):
         raise TypeError
     return float(value)
@@ -309,6 +317,16 @@ def _counter(value: Value) -> tuple[ElementValue, int]:
         return count, 0
     # The reading is what a register of 31 bits would show, with its carry.
     return count % (1 << 31), _CY
+
+
+def _short(scale: float, offset: float) -> Callable[[Value], tuple[ElementValue, int]]:
+    """The encoder of a short floating point number: :func:`_measured` for what does not fit, or is no number."""
+
+    def encode(value: Value) -> tuple[ElementValue, int]:
+        number = _number(value) * scale + offset
+        return (number, 0) if -_R32_MOST <= number <= _R32_MOST else _measured(R32, number)
+
+    return encode
 
 
 def _measured(base: TypeID, number: float) -> tuple[ElementValue, int]:

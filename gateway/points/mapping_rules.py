@@ -161,7 +161,7 @@ def qds_of(quality: int, *, overflow: bool = True) -> int:
     """Quality bits of IEC 60870-5-101 for those of IEC 61850.
 
     IV: invalid, or questionable as inconsistent or inaccurate. NT: oldData. SB: substituted. BL: operatorBlocked.
-    OV: overflow, where the element has it. Test is a bit of the ASDU, see :func:`is_test`. The other bits have
+    OV: overflow, where the element has it. Test is a bit of the ASDU. The other bits have
     no counterpart.
 
     Args:
@@ -185,17 +185,8 @@ def quality_of(qds: int, *, overflow: bool = True, test: bool = False) -> int:
     return quality | TEST if test else quality
 
 
-def is_test(quality: int) -> bool:
-    """Whether the ASDU is to have its test bit set."""
-    return bool(quality & TEST)
-
-
 DISTRUSTED: Final = int(TimeQuality.CLOCK_FAILURE | TimeQuality.NOT_SYNCHRONISED)
-
-
-def is_time_invalid(time_quality: int) -> bool:
-    """Whether the time tag is to have its IV set: the clock failed or is not synchronised."""
-    return bool(time_quality & DISTRUSTED)
+"""Bits of a time's quality for which its time tag has IV."""
 
 
 # ---------------------------------------------------------------- rules

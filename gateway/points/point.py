@@ -125,10 +125,12 @@ class PointConfig:
         return KINDS[self.cdc]
 
 
+PLAIN: Final[dict[Kind, type]] = {Kind.SINGLE: bool, Kind.FLOAT: float, Kind.INTEGER: int, Kind.COUNTER: int}
+"""Kinds of which every value of a type is right: where it is of that very type :func:`fault_of` need not be asked."""
+
+
 def fault_of(kind: Kind, value: Value) -> str:
     """What is wrong with a value for a point of that kind; empty if nothing."""
-    if kind is Kind.FLOAT and type(value) is float:  # the most by far
-        return ""
     truth = value is True or value is False
     if kind is Kind.SINGLE:
         return "" if truth else f"expected true or false, not {value!r}"
@@ -156,17 +158,22 @@ _HEAD: Final = struct.Struct(">BHBqq")
 _INTEGER: Final = struct.Struct(">q")
 _FLOAT: Final = struct.Struct(">d")
 _FALSE, _TRUE, _INT, _REAL, _TEXT, _TUPLE = range(6)
+_WITH_FLOAT: Final = struct.Struct(_HEAD.format + _FLOAT.format[1:])
 _VALUE_AT: Final = _HEAD.size
+_LONGEST_TEXT: Final = 60_000
+"""Octets; what the event log takes."""
 
 
 def encode_value(point: PointValue) -> bytes:
     """The octets of a point value for the event log.
 
     Raises:
-        PointError: a number that does not fit 64 bits, or a quality or time that is none.
+        PointError: a number that does not fit 64 bits, a text too long, or a quality or time that is none.
     """
-    value = point.value
+    value, quality, t_ns, time_quality, arrived_ns = point
     try:
+        if type(value) is float:  # the most by far
+            return _WITH_FLOAT.pack(_VERSION << 4 | _REAL, quality, time_quality, t_ns, arrived_ns, value)
         if value is True or value is False:
             kind, tail = (_TRUE if value else _FALSE), b""
         elif isinstance(value, int):
@@ -175,10 +182,12 @@ def encode_value(point: PointValue) -> bytes:
             kind, tail = _REAL, _FLOAT.pack(value)
         elif isinstance(value, str):
             kind, tail = _TEXT, value.encode()
+            if len(tail) > _LONGEST_TEXT:
+                raise PointError(f"a text of {len(tail)} octets cannot be stored, at most {_LONGEST_TEXT} can")
         else:
             kind, tail = _TUPLE, struct.pack(f">{len(value)}q", *value)
         tag = _VERSION << 4 | kind
-        return _HEAD.pack(tag, point.quality, point.time_quality, point.t_ns, point.arrived_ns) + tail
+        return _HEAD.pack(tag, quality, time_quality, t_ns, arrived_ns) + tail
     except (struct.error, UnicodeEncodeError) as error:
         raise PointError(f"{point} cannot be stored: {error}") from None
 

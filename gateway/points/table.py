@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.points.point import TIME_UNKNOWN, UNSPECIFIED_ACCURACY, Kind, PointError, PointValue, fault_of
+from gateway.points.point import PLAIN, TIME_UNKNOWN, UNSPECIFIED_ACCURACY, Kind, PointError, PointValue, fault_of
 from ied_agents.iec61850.quality import Quality, Validity
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Substitution(NamedTuple):
 class _Entry:
     config: PointConfig
     kind: Kind
+    plain: type | None  # a value of this type needs no other look
     deadband: float | None  # None: any difference counts
     process: PointValue | None = None  # what the source said last
     shown: PointValue | None = None  # what others are told
@@ -104,11 +106,11 @@ class PointTable:
         self._by_source: dict[str, list[_Entry]] = {}
         for config in points:
             deadband = config.deadband if config.kind in _NUMBERS else None
-            entry = _Entry(config, config.kind, deadband)
+            entry = _Entry(config, config.kind, PLAIN.get(config.kind), deadband)
             if self._entries.setdefault(config.name, entry) is not entry:
                 raise PointError(f"{config.name}: stands twice in the point table")
             self._by_source.setdefault(config.source, []).append(entry)
-        self._changes: deque[Change] = deque(maxlen=most_changes)
+        self._changes: deque[tuple[str, PointValue]] = deque(maxlen=most_changes)
         self._sequence = 0
 
     def __len__(self) -> int:
@@ -161,7 +163,8 @@ class PointTable:
         # From the right end: who follows asks for the last few, and a deque is slow in its middle.
         wanted = max(0, len(self._changes) - first)
         newest = [change for change, _ in zip(reversed(self._changes), range(wanted), strict=False)]
-        found = newest[::-1][:limit]
+        numbers = count(oldest + first + 1)
+        found = [Change(number, *change) for number, change in zip(numbers, newest[::-1][:limit], strict=False)]
         return Changes(found, missed, found[-1].sequence if found else max(sequence, oldest))
 
     def update(self, name: str, point: PointValue) -> PointValue | None:
@@ -180,10 +183,11 @@ class PointTable:
         Raises:
             PointError: there is no such point, or the value is of another kind.
         """
-        entry = self._entry(name)
-        fault = fault_of(entry.kind, point.value)
-        if fault:
-            raise PointError(f"{name} ({entry.config.cdc}): {fault}")
+        entry = self._entries.get(name) or self._entry(name)
+        if type(point.value) is not entry.plain:
+            fault = fault_of(entry.kind, point.value)
+            if fault:
+                raise PointError(f"{name} ({entry.config.cdc}): {fault}")
         entry.process = point
         if entry.substitution is not None or entry.blocked_by is not None:
             return None
@@ -301,11 +305,14 @@ class PointTable:
     def _show(self, entry: _Entry, point: PointValue) -> PointValue | None:
         entry.shown = point
         told = entry.told
-        if told is not None and point.quality == told.quality and not _differs(point.value, told.value, entry.deadband):
-            return None
+        if told is not None and point.quality == told.quality:
+            value, before, deadband = point.value, told.value, entry.deadband
+            # Only a deadband takes a closer look: this is the hot path.
+            if value == before or (deadband is not None and not _beyond(value, before, deadband)):
+                return None
         entry.told = point
         self._sequence += 1
-        self._changes.append(Change(self._sequence, entry.config.name, point))
+        self._changes.append((entry.config.name, point))
         return point
 
 
@@ -314,11 +321,12 @@ def _worsened(quality: int, detail: int) -> int:
     return quality | detail if quality & _VALIDITY else quality | detail | _QUESTIONABLE
 
 
-def _differs(value: Value, told: Value, deadband: float | None) -> bool:
-    if value == told:
-        return False
-    if deadband is None or not isinstance(value, int | float) or not isinstance(told, int | float):
+def _beyond(value: Value, told: Value, deadband: float) -> bool:
+    """Whether a number, which is another one now, has left its deadband; to become no number is to leave it."""
+    if deadband == 0 and value == value:  # noqa: PLR0124  a number
         return True
+    assert isinstance(value, int | float)
+    assert isinstance(told, int | float)
     if math.isnan(value) or math.isnan(told):
         return math.isnan(value) != math.isnan(told)
     return abs(value - told) > deadband

@@ -14,8 +14,10 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
+from iec104_world import event_of
+
 from gateway.iec104.apci import FrameSplitter, IFrame, UFrame
-from gateway.iec104.asdu import Cause, Step, TypeID, decode, tag_of, untagged
+from gateway.iec104.asdu import Step, TypeID, decode, tag_of, untagged
 from gateway.iec104.client import Iec104Client, Reach
 from gateway.iec104.commands import CommandDesk
 from gateway.iec104.image import Control, Image, Monitored
@@ -30,7 +32,6 @@ from gateway.iec104.master import (
 )
 from gateway.iec104.server import Centre, Iec104Server
 from gateway.iec104.station import ControlledStation, StationSettings
-from gateway.iec104.telling import Event
 from tools.pcap import PcapWriter
 
 PATIENCE_S = 120.0
@@ -321,8 +322,7 @@ class Events:
 
     def add(self, IOA, typeID, value, qualifier=0, t_ns=UTC_NS, **more):
         self.last += 1
-        cause = more.pop("cause", Cause.SPONTANEOUS)
-        self.waiting.append(Event(self.last, 1, IOA, typeID, cause, value, qualifier, t_ns, **more))
+        self.waiting.append(event_of(self.last, 1, IOA, typeID, value, qualifier, t_ns, **more))
 
     def take(self, limit):
         events, self.waiting = self.waiting[:limit], self.waiting[limit:]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from gateway.iec104.asdu import Asdu, Cause, InformationObject, TypeID, decode, encode
+import pytest
+
+from gateway.iec104.asdu import DEFAULT_SIZES, Asdu, Cause, InformationObject, TypeID, decode, encode
 from gateway.iec104.commands import CommandDesk
+from gateway.iec104.event import Event, EventHead, address_octets, object_writer
 from gateway.iec104.image import Control, Image, Monitored
 from gateway.iec104.link import AsduReceived, Link, LinkConfig, Role
 from gateway.iec104.station import ControlledStation, StationSettings
-from gateway.iec104.telling import Event
 from gateway.iec104.time_tag import TimeBase
 
 UTC = TimeBase("UTC")
@@ -21,6 +23,15 @@ TAG = UTC.encode(T_NS)
 KEYS = [(ME, 1, 1), (ME, 1, 2), (BO, 1, 3), (BO, 7, 1)]
 
 
+def event_of(
+    token, CA, IOA, typeID, value, qualifier, t_ns, *, cause=Cause.SPONTANEOUS, time_invalid=False, elapsed_ms=0,
+    test=False, sizes=DEFAULT_SIZES, say=pytest.fail,
+):  # fmt: skip
+    write = object_writer(CA, typeID, UTC, say)
+    octets = write(address_octets(CA, IOA, sizes), value, qualifier, t_ns, time_invalid, elapsed_ms)
+    return Event(token, EventHead(CA, typeID, cause, test), octets)
+
+
 class Source:
     """Keeps events until they are acknowledged, and is strict about how it is asked."""
 
@@ -28,10 +39,12 @@ class Source:
         self.waiting = []
         self.taken = {}
         self.added = 0
+        self.notes = []
 
     def add(self, typeID=SP, value=True, CA=1, IOA=1, qualifier=0, t_ns=T_NS, **more):
         self.added += 1
-        self.waiting.append(Event(self.added, CA, IOA, typeID, Cause.SPONTANEOUS, value, qualifier, t_ns, **more))
+        event = event_of(self.added, CA, IOA, typeID, value, qualifier, t_ns, say=self.notes.append, **more)
+        self.waiting.append(event)
 
     def take(self, limit):
         assert limit > 0

@@ -60,7 +60,7 @@ def test_an_event_that_has_no_encoding_is_told_as_invalid_and_holds_up_nobody(wo
     assert (objects[2].value, objects[2].qualifier) == (7, 0)
     assert (objects[3].value, objects[3].time.invalid) == (8, True)
     assert objects[4].qualifier == Qds.IV | Qds.NT
-    assert sum("told as invalid" in note for note in world.station.notes) == 2
+    assert sum("told as invalid" in note for note in world.source.notes) == 2
     world.wait(15)
     assert not world.source.taken
 
@@ -106,7 +106,7 @@ def test_only_what_is_acknowledged_is_not_told_again(world):
     world.station.pump(0.0)
     # Number 0 was the end of initialisation: two of the three events.
     world.station.receive(first, encode_s(3), 0.0, T_NS)
-    assert [event.value for event in world.source.taken.values()] == [True]
+    assert [event.head.typeID for event in world.source.taken.values()] == [SP]
     world.cut(first)
     second = world.connect()
     assert [each.value for asdu in world.told[second] for each in asdu.objects] == [True]

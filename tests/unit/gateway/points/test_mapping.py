@@ -15,8 +15,6 @@ from gateway.points.mapping_rules import (
     MappingError,
     Override,
     Rule,
-    is_test,
-    is_time_invalid,
     monitor_types,
     qds_of,
     quality_of,
@@ -64,7 +62,7 @@ def test_quality_to_104_bit_by_bit(bit, validity):
     quality = Quality(Validity[validity.upper()], **{bit: True}).to_int()
     assert qds_of(quality) == TO_104[bit][validity]
     assert qds_of(quality, overflow=False) == TO_104[bit][validity] & ~OV
-    assert is_test(quality) == (bit == "test")
+    assert monitor("SPS", 30).element(PointValue(True, quality)).test is (bit == "test")
 
 
 def test_validity_alone_to_104():
@@ -79,7 +77,7 @@ def test_several_bits_give_what_each_gives(number):
     for name in names:
         expected |= qds_of(Quality(quality.validity, **{name: True}).to_int())
     assert qds_of(number) == expected
-    assert is_test(number) == quality.test
+    assert monitor("SPS", 30).element(PointValue(True, number)).test is quality.test
 
 
 @pytest.mark.parametrize(
@@ -115,7 +113,6 @@ def test_104_quality_survives_the_way_there_and_back(octet):
     ("octet", "invalid"), [(0x00, False), (0x8A, False), (0x1F, False), (0x20, True), (0x40, True), (0x7F, True)]
 )
 def test_time_quality(octet, invalid):
-    assert is_time_invalid(octet) is invalid
     element = monitor("SPS", 30).element(PointValue(True, 0, 5, octet))
     assert element.time_invalid is invalid
     made, _ = monitor("SPS", 30).to_object(7, PointValue(True, 0, 5, octet), UTC)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
@@ -18,10 +19,17 @@ from gateway.iec104.commands import CommandDesk, CommandSettings
 from gateway.iec104.event import Event, EventHead, address_octets, object_writer
 from gateway.iec104.server import Centre, Iec104Server
 from gateway.iec104.station import ControlledStation, StationSettings
-from gateway.points.event_log import ConsumerConfig, EventLog
+from gateway.points.event_log import Consumer, ConsumerConfig, EventLog
 from gateway.points.mapping import CommandValue, Control, Monitor
 from gateway.points.mapping_rules import MappingError
-from gateway.points.point import PointDecodeError, PointError, decode_value, encode_value
+from gateway.points.point import (
+    UNSPECIFIED_ACCURACY,
+    PointDecodeError,
+    PointError,
+    PointValue,
+    decode_value,
+    encode_value,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -33,7 +41,6 @@ if TYPE_CHECKING:
     from gateway.iec104.station import StationAsked
     from gateway.points.mapping import Element
     from gateway.points.mapping_rules import Rule
-    from gateway.points.point import PointValue
     from gateway.points.point_list import PointRow
     from gateway.points.table import PointTable
 
@@ -41,6 +48,9 @@ _LOG: Final = logging.getLogger(__name__)
 _AGAIN_S: Final = 1.0
 """How long a disk that refuses is left alone."""
 _SOON_S: Final = 0.1
+_CROWD: Final = 32
+_GATHER_S: Final = 0.003
+"""How long the next write gathers what comes when the last one had a crowd of events: each costs as much as twenty."""
 _MOST_NAMED: Final = 20
 """Wrong changes of one update that its error names."""
 _MOST_FRESH: Final = 10_000
@@ -58,6 +68,8 @@ class CentreConfig:
         clients: networks that its masters connect from; none for any.
         certificates: common names of its masters' certificates; none for any.
         most_events: that wait for it.
+        overflow: name of a point (SPS) of its list that is on from when it loses events to that bound until less than
+            half of it waits; empty for none. It is told before all others, and lost last.
     """
 
     name: str
@@ -66,6 +78,7 @@ class CentreConfig:
     clients: tuple[IPv4Network | IPv6Network, ...] = ()
     certificates: frozenset[str] = field(default_factory=frozenset)
     most_events: int = 100_000
+    overflow: str = ""
 
 
 class PointCommand(NamedTuple):
@@ -203,6 +216,26 @@ class _Feed:
         self._consumer.release()
 
 
+class _Overflow:
+    """Whether a centre is losing events, as a point."""
+
+    def __init__(self, consumer: Consumer, name: str) -> None:
+        self.name = name
+        self._consumer = consumer
+        self._lost = consumer.overflowed
+        self._on: bool | None = None
+
+    def changed(self) -> bool | None:
+        """What the point is to say now; None: what it said before."""
+        before, lost = self._on, self._lost
+        self._lost = self._consumer.overflowed
+        if self._lost > lost:
+            self._on = True
+        elif not self._on or self._consumer.waiting < self._consumer.most / 2:
+            self._on = False
+        return None if self._on is before else self._on
+
+
 class Outlet:
     """All control centres of a gateway.
 
@@ -235,6 +268,7 @@ class Outlet:
             folder,
             [ConsumerConfig(each.centre.name, each.classes.get, each.centre.most_events) for each in lists],
         )
+        self._overflows = [_Overflow(self.log.consumer(each.name), each.overflow) for each in centres if each.overflow]
         served = []
         for each in lists:
             feed = _Feed(self.log, each.centre.name, each.told, self._write_soon)
@@ -251,6 +285,7 @@ class Outlet:
         self._loop = asyncio.get_running_loop()
         for name, point in table.snapshot().items():
             self._show(name, point)
+        self._tell_overflows()
         self._write_now()  # what waits from before is told once the disk has taken a write
 
     # -- points ---------------------------------------------------------------------------------------------------
@@ -329,12 +364,16 @@ class Outlet:
                 except OSError as error:
                     log.degraded(error)
                     self._say_trouble()
+                    self._tell_overflows()
                     self.server.events_ready()
                     await asyncio.sleep(_AGAIN_S)
                 else:
                     log.written(result)
                     self._say_trouble()
+                    self._tell_overflows()
                     self.server.events_ready()
+                    if len(result.entries) >= _CROWD:
+                        await asyncio.sleep(_GATHER_S)
         finally:
             self._writing = None
 
@@ -347,6 +386,13 @@ class Outlet:
         for what in trouble.keys() - self._said:
             _LOG.error("%s", trouble[what])
         self._said = set(trouble)
+
+    def _tell_overflows(self) -> None:
+        now_ns = time.time_ns()
+        for each in self._overflows:
+            on = each.changed()
+            if on is not None:
+                self.update(each.name, PointValue(on, 0, now_ns, UNSPECIFIED_ACCURACY, now_ns))
 
     async def close(self) -> None:
         """Tell nobody any more; what is not acknowledged stays on disk."""
@@ -428,3 +474,7 @@ class _PointList:
                 monitors[rule] = Monitor(rule)
             self.told.setdefault(row.name, []).append(_Told(monitors[rule].element, entry, address, kinds[key]))
             self.classes[row.name] = min(row.event_class, self.classes.get(row.name, row.event_class))
+        if centre.overflow:
+            if self.classes.get(centre.overflow) is None:
+                raise MappingError(f"{centre.name}: its overflow point {centre.overflow!r} is not in its point list")
+            self.classes[centre.overflow] = -1

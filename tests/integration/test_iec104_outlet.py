@@ -10,10 +10,13 @@ import time
 from ipaddress import ip_network
 from pathlib import Path
 
+import pytest
+
 from gateway.adapters.iec104_outlet import CentreConfig, Outlet
 from gateway.iec104.asdu import Cause, TypeID
 from gateway.iec104.client import Iec104Client, Reach
 from gateway.iec104.master import Asked, CommandEnded, ControllingStation, MasterSettings, ObjectsReceived, Started
+from gateway.points.mapping_rules import MappingError
 from gateway.points.point import PointConfig, PointValue
 from gateway.points.point_list import PointRow
 from gateway.points.table import PointTable
@@ -235,6 +238,35 @@ async def test_events_that_are_lost_because_the_centre_is_away_are_counted_and_s
         assert [value for _, value, _, _ in centre.told()] == [2, 1, 2]
         assert outlet.log.consumer("far away").overflowed == 5
         await centre.client.close()
+
+
+async def test_a_centre_is_told_first_that_it_has_lost_events(tmp_path):
+    config = CentreConfig(
+        "far away", (*SWITCH, row("flisr/lost", 900, TypeID.M_SP_TB_1, "SPS")), most_events=4, overflow="flisr/lost"
+    )
+    async with serving(tmp_path, config) as (outlet, _, port):
+        for value in (1, 2) * 4:
+            outlet.update("A/XCBR1.Pos", point(value))
+        while not (shown := outlet.table.get("flisr/lost")) or not shown.value:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.01)
+        centre = Centre(port, interrogate=False)
+        await centre.until(lambda: len(centre.told()) >= 5)
+        told = [(ioa, value) for ioa, value, _, _ in centre.told()]
+        assert [value for ioa, value in told if ioa == 900][-2:] == [True, False]
+        assert (900, True) in told[:2]  # before it, perhaps, that there was nothing lost at the start
+        kept = [value for ioa, value in told if ioa != 900]
+        assert 2 <= len(kept) < 8
+        assert kept == [1, 2, 1, 2][-len(kept) :]
+        await centre.client.close()
+
+
+def test_an_overflow_point_that_is_not_in_the_list_is_named(tmp_path):
+    async def serve():
+        async with serving(tmp_path, CentreConfig("c", SWITCH, overflow="flisr/lost")):
+            pass
+
+    with pytest.raises(MappingError, match=r"c: its overflow point 'flisr/lost' is not in its point list"):
+        asyncio.run(serve())
 
 
 KILLS = 4

@@ -114,6 +114,14 @@ _STANDARD: Final[dict[str, tuple[str, tuple[_DA, ...]]]] = {
     "Health": ("ENS", _status("Enum", "HealthKind")),
     "SPS": ("SPS", _status("BOOLEAN")),
     "SPC": ("SPC", (*_status("BOOLEAN"), _CONTROL_MODEL)),
+    "Sim": (
+        "SPC",
+        (
+            _DA("Oper", "CO", "Struct", _OPER),
+            *_status("BOOLEAN"),
+            _DA("ctlModel", "CF", "Enum", "CtlModelKind", "direct-with-normal-security"),
+        ),
+    ),
     "INS": ("INS", _status("INT32")),
     "MV": (
         "MV",
@@ -155,7 +163,7 @@ _STANDARD: Final[dict[str, tuple[str, tuple[_DA, ...]]]] = {
 _BEHAVIOUR: Final = (("Beh", "Beh"),)
 _LNODES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "LLN0": (("Mod", "Mod"), *_BEHAVIOUR, ("Health", "Health"), ("NamPlt", "LPL0"), ("Loc", "SPS")),
-    "LPHD": (("PhyNam", "DPL"), ("PhyHealth", "Health"), ("Proxy", "SPS")),
+    "LPHD": (("PhyNam", "DPL"), ("PhyHealth", "Health"), ("Proxy", "SPS"), ("Sim", "Sim")),
     "XCBR": (
         *_BEHAVIOUR,
         ("Loc", "SPS"),

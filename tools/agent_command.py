@@ -271,6 +271,18 @@ def mode(
 
 
 @app.command
+def sim(
+    ied: _Ied,
+    to: Annotated[Literal["on", "off"], Parameter(help="LPHD.Sim of IEC 61850-7-4.")],
+    *,
+    root: _Root = ROOT,
+    as_json: _Json = False,
+) -> None:
+    """Have an agent in test follow simulated frames in place of real ones; what comes of them ends with it."""
+    _operate(ied, root, as_json, request="sim", sim=to == "on")
+
+
+@app.command
 def feeder(
     head: Annotated[str, Parameter(help="The agent at the feeder's source.")],
     to: Annotated[Literal["on", "blocked"], Parameter(help="Whether the agents of the feeder may operate.")],
@@ -347,6 +359,6 @@ def _operate(ied: str, root: Path, as_json: bool, **request: Any) -> None:
     elif answer["done"]:
         print(f"{ied}: {request['request']}: accepted")
     else:
-        print(f"{ied}: {request['request']}: refused: {answer['why']}", file=sys.stderr)
+        print(f"{ied}: {request['request']}: refused: {answer.get('words', answer['why'])}", file=sys.stderr)
     if not answer["done"]:
         raise SystemExit(1)

@@ -34,6 +34,7 @@ _STATES: Final = {
     "ready": "1: it may close its switch if nothing else is against it.",
     "held_until_confirmed": "1: new, and held until an operator confirms.",
     "unproven": "1: its locks are not proven since the start.",
+    "simulation": "1: it is in test and takes simulated frames for real ones.",
     "heard": "Peers whose streams live.",
     "subscribed": "Peers that it should hear.",
 }

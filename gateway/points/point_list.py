@@ -6,7 +6,7 @@ control centre does not want unless somebody says so is left out:
 
 * ``Mod``, ``Beh`` and ``Health`` of logical nodes; ``Beh`` and ``Health`` of LLN0 stay: they tell of a logical
   device whether it works. ``Mod`` is a command that takes a device out of service. (:attr:`Selection.housekeeping`)
-* ``Proxy`` of LPHD, and of the supervision of streams (LGOS, LSVS) all but ``St``. (likewise)
+* ``Proxy`` and ``Sim`` of LPHD, and of the supervision of streams (LGOS, LSVS) all but ``St``. (likewise)
 * settings, SPG, ING and ASG: they are protection settings more often than set points. (:attr:`Selection.settings`)
 
 An address in the SCD is such a word: what has one is in the list, whatever it is.
@@ -399,7 +399,7 @@ class _Builder:
             return node.lnClass == "LLN0" and item.name != "Mod"
         if node.lnClass in _SUPERVISION:
             return item.name == "St"
-        return not (node.lnClass == "LPHD" and item.name == "Proxy")
+        return not (node.lnClass == "LPHD" and item.name in ("Proxy", "Sim"))
 
     def _rows_of(self, each: _DataObject, addresses: list[GivenAddress]) -> None:
         if not self._selection.shows(each.name):

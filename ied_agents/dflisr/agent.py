@@ -60,7 +60,7 @@ from ied_agents.dflisr.records import (
 from ied_agents.dflisr.reflex import Reflex
 from ied_agents.dflisr.stored import CLEARED_KEPT, EVENT_BLOCK, TAG_OWNERS, Record, StoredSide
 from ied_agents.dflisr.tasks import Tasks
-from ied_agents.dflisr.views import SAID_IN_SHADOW, AgentConfig, Situation
+from ied_agents.dflisr.views import SAID_IN_SHADOW, TESTING, AgentConfig, Situation
 from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.process.inputs import Voltage
 
@@ -153,6 +153,9 @@ class Agent:
         self._stop_requested = False
         self._notes: list[Note] = []
         self._turn = Turn(self.situation.own, LoadState(record.incarnation))
+        if record.simulation:
+            self._record = replace(record, simulation=False)
+            self._note_for_next_turn("simulation over", {"why": "the process before this one has ended"})
 
     # -- what comes in --------------------------------------------------------------------------------------------
 
@@ -165,6 +168,22 @@ class Agent:
     def record(self) -> Record:
         """Durable state as it was decided last, on disk or on its way there."""
         return self._record
+
+    def succeed(self, other: Agent) -> None:
+        """Take over from another agent of the same process: what its peers have said, and what it had to note.
+
+        Its versions of the record count no more.
+        """
+        self.situation.views = other.situation.views
+        self.situation.behaviour = other.situation.behaviour  # whether a test ends with this start
+        self._picture.news.update(self.situation.views)
+        self._version = self._stored_version = other.next_version()
+        self._notes += other._notes
+
+    def next_version(self) -> int:
+        """A number for a record that is none of this agent's own."""
+        self._version += 1
+        return self._version
 
     def alert(self, now: float) -> bool:
         """Whether there was a sign of a fault in the last two seconds, or a restoration is under way."""
@@ -275,9 +294,36 @@ class Agent:
         self._note_for_next_turn("tags set", {"owner": owner, "tags": tags})
 
     def set_mode(self, behaviour: Behaviour) -> None:
-        """Set the mode of the agent (``Mod``, IEC 61850-7-4); only ``on`` operates the switch."""
-        self._record = replace(self._record, behaviour=behaviour)
+        """Set the mode of the agent (``Mod``, IEC 61850-7-4); only ``on`` operates the switch.
+
+        Outside of test there is no simulation.
+        """
+        simulation = self._record.simulation and behaviour in TESTING
+        self._record = replace(self._record, behaviour=behaviour, simulation=simulation)
         self._note_for_next_turn("mode set", {"mode": behaviour.name})
+
+    def refuse_simulation(self, origin: Origin | None, *, on: bool) -> Reason:
+        """Why simulation may not be set so now; NONE permits it. Nothing is done.
+
+        The standard lets it be set at any time; here what is simulated must never meet what operates a switch.
+        """
+        refusal = Reason.NONE if origin is None else refuse_origin(self._record.authority, origin)
+        if refusal is Reason.NONE and on and self._record.behaviour not in TESTING:
+            return Reason.MODE
+        return refusal
+
+    def set_simulation(self, origin: Origin | None, *, on: bool) -> Reason:
+        """Accept simulated frames in place of real ones (``LPHD.Sim``, IEC 61850-7-4), or no more.
+
+        Returns:
+            Why it is refused; NONE: it is so from now on.
+        """
+        refusal = self.refuse_simulation(origin, on=on)
+        if refusal is Reason.NONE:
+            self._record = replace(self._record, simulation=on)
+        asked = {} if origin is None else {"origin": origin.name}
+        self._note_for_next_turn("simulation asked", {"on": on, **asked, "answer": refusal.name})
+        return refusal
 
     def set_authority(self, authority: Authority) -> None:
         """Set who may operate the switch; while it is local nothing closes it by itself."""
@@ -448,6 +494,8 @@ class Agent:
         Whether a current that this switch saw was injected, or flowed into a fault, only a person knows: until an
         operator confirms, the agent brings nothing back and promises nothing.
         """
+        # Whether it was ordered by somebody in test is not known any more.
+        self._record = replace(self._record, returning=NO_EVENT)
         said = list(self.situation.own.sides)
         for side in (0, 1):
             forgotten = self._record.sides[side]

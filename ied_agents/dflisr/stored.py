@@ -33,7 +33,7 @@ CLEARED_KEPT: Final = 128
 """So many cleared event ids are remembered; the newest few are published."""
 TAG_OWNERS: Final = 16
 """So many may have tags on one switch at a time."""
-_VERSION: Final = 3
+_VERSION: Final = 4
 CLOCK_LIMIT_S: Final = 0xF000_0000
 """A clock beyond the year 2097 is wrong; incarnations and counters must fit 32 bits."""
 
@@ -75,6 +75,7 @@ class Record:
         island_loads: per side, what that island drew, in tenths of an ampere.
         shot_for: per side, whether this breaker has opened for a fault there that it is to reclose on.
         behaviour: mode that an operator set.
+        simulation: simulated frames are accepted (``LPHD.Sim``); a new process says that they were, and ends it.
         authority: who may operate the switch.
         tags: by owner, ``WORK_TAG`` and ``HOT_LINE_TAG`` of ``control.decision``.
         clean: the last process stopped in order.
@@ -96,6 +97,7 @@ class Record:
     island_loads: tuple[int, int] = (0, 0)
     shot_for: tuple[bool, bool] = (False, False)
     behaviour: Behaviour = Behaviour.ON
+    simulation: bool = False
     authority: Authority = Authority.STATION
     tags: tuple[tuple[str, int], ...] = ()
     clean: bool = False
@@ -172,6 +174,7 @@ def to_json(record: Record) -> dict[str, Any]:
         "island_loads": list(record.island_loads),
         "shot_for": [int(side) for side in record.shot_for],
         "behaviour": int(record.behaviour),
+        "simulation": record.simulation,
         "authority": int(record.authority),
         "tags": [{"owner": owner, "tags": tags} for owner, tags in record.tags],
         "clean": record.clean,
@@ -212,6 +215,7 @@ def from_json(data: Any) -> Record:
         island_loads=_pair(root.integers("island_loads", (_UINT32, _UINT32))),
         shot_for=_flags(root.integers("shot_for", (1, 1))),
         behaviour=Behaviour(root.integer("behaviour", low=min(Behaviour), high=max(Behaviour))),
+        simulation=root.boolean("simulation"),
         authority=Authority(root.integer("authority", low=min(Authority), high=max(Authority))),
         tags=tuple(_tag(tag) for tag in root.objects("tags")),
         clean=root.boolean("clean"),
@@ -223,13 +227,14 @@ def from_json(data: Any) -> Record:
 
 
 def _migrated(data: Any) -> Any:
-    """A record of version 2, or of version 1, which had no version, as one of this version."""
-    if not isinstance(data, dict) or data.get("version", 2) != 2:
+    """A record of version 2 or 3, or of version 1, which had no version, as one of this version."""
+    if not isinstance(data, dict) or data.get("version", 2) not in (2, 3):
         return data
     empty = to_json(Record())
     if "version" in data:
-        return {"shot_for": empty["shot_for"]} | data | {"version": _VERSION}
-    added = ("version", "hold_claim", "hold_event", "returning", "duties", "island_loads", "shot_for")
+        later = ("shot_for", "simulation") if data["version"] == 2 else ("simulation",)
+        return {name: empty[name] for name in later} | data | {"version": _VERSION}
+    added = ("version", "hold_claim", "hold_event", "returning", "duties", "island_loads", "shot_for", "simulation")
     root = {name: empty[name] for name in (*added, "behaviour", "authority")} | data
     if isinstance(data.get("tags"), int):
         root["tags"] = [{"owner": "operator", "tags": data["tags"]}] if data["tags"] else []

@@ -41,6 +41,7 @@ INPUTS_LIFE_S: Final = 3.0
 """Inputs older than this are not believed; a process refreshes them every second."""
 IN_OPERATION: Final = frozenset((Behaviour.ON, Behaviour.BLOCKED))
 """Modes in which what an agent says is meant (IEC 61850-7-4)."""
+TESTING: Final = frozenset((Behaviour.TEST, Behaviour.TEST_BLOCKED))
 USABLE: Final = {
     Behaviour.ON: IN_OPERATION,
     Behaviour.BLOCKED: IN_OPERATION,
@@ -166,7 +167,7 @@ class Situation:
     @property
     def testing(self) -> bool:
         """Whether the own agent is in test; what it finds out then must not outlast the test."""
-        return self.behaviour in (Behaviour.TEST, Behaviour.TEST_BLOCKED)
+        return self.behaviour in TESTING
 
     def really_flagged(self, section: int) -> bool:
         """Whether an agent in operation holds the section for faulted or suspect."""

@@ -13,6 +13,11 @@ What makes a frame newer than the last one of its stream:
 
 A stream whose members carry the publisher's incarnation is ordered by that instead of ``t`` and losses.
 
+Where simulated frames are accepted (``LPHD.Sim``), the first readable one takes the place of the real publisher: from
+then on real ones are ignored, and the simulated ones have an order and a time to live of their own. What was known of
+the real publisher is kept apart, and taken up again as after a loss when simulation ends: no number of a simulated
+frame outlives it, and no old real frame passes for a new one.
+
 A condition that persists (mismatch, refusal, conflict, old states, unreadable frames) is one event when it
 begins; the counters count every frame.
 """
@@ -50,6 +55,11 @@ _HALF: Final = 1 << 31
 _SYNCHRONISATION: Final = TimeQuality.CLOCK_FAILURE | TimeQuality.NOT_SYNCHRONISED
 _KEY: Final = 22  # octets of a frame that choose the streams to compare it with: addresses, tag, APPID, Length
 
+_OF_PUBLISHER: Final = (
+    *("stNum", "sqNum", "t", "before_t", "before_sqNum", "after_sqNum", "sqNum_span"),
+    *("_last_incarnation", "_shape", "_between", "_all_data"),
+)
+"""What a subscriber knows of the publisher that it follows."""
 _KEYS_PER_STREAM: Final = 4  # Length changes when a counter grows by an octet; a tag may come and go
 
 
@@ -133,9 +143,10 @@ class Subscriber(Generic[T]):
         stNum: of the last applied frame; None before the first.
         sqNum: of the last applied frame.
         t: of the last applied frame.
-        simulation: whether the last applied frame was simulated. From the first simulated frame on the real
-            ones are ignored, until ``accept_simulation`` is taken back.
-        accept_simulation: whether simulated frames are followed (``LPHD.Sim``); may be set at any time.
+        simulation: whether a simulated publisher is followed. From its first frame on the real ones are ignored,
+            until :meth:`end_simulation`.
+        accept_simulation: whether simulated frames are followed (``LPHD.Sim``); may be set at any time, and only
+            :meth:`end_simulation` takes it back.
         deadline: when the time to live runs out; None while not alive.
     """
 
@@ -176,6 +187,8 @@ class Subscriber(Generic[T]):
         self._between = (b"", b"", b"")
         self._all_data = b""
         self._condition: object = None
+        self._real: dict[str, Any] = {}
+        """What was known of the real publisher when a simulated one took its place."""
 
     @property
     def received_confRev(self) -> int | None:
@@ -194,8 +207,6 @@ class Subscriber(Generic[T]):
 
     def repeat(self, sqNum: int, now: float) -> Sequence[Event[T]]:
         """A frame that differs from the remembered one in nothing but, maybe, its sqNum."""
-        if self.simulation and not self.accept_simulation:
-            return self._refuse_simulation()
         if not _later(sqNum, self.sqNum):
             if sqNum == self.sqNum:
                 self.counters.duplicates += 1
@@ -216,14 +227,45 @@ class Subscriber(Generic[T]):
         simulation = frame.simulated or pdu.simulation
         if simulation and not self.accept_simulation:
             return self._refuse_simulation()
-        if self.simulation and self.accept_simulation and not simulation:
+        if self.simulation and not simulation:
             self.counters.real_ignored += 1
             return ()
         mismatch = self._mismatch(frame, pdu)
         if mismatch is not None:
             self.counters.mismatches += 1
             return self._report(mismatch, mismatch.field, mismatch.found)
-        return self._follow(raw, _Shape.of(pdu, simulation=simulation), now)
+        shape = _Shape.of(pdu, simulation=simulation)
+        return (
+            self._follow(raw, shape, now) if simulation is self.simulation else self._begin_simulation(raw, shape, now)
+        )
+
+    def end_simulation(self) -> bool:
+        """Follow the real publisher again, as after a loss, and accept no simulated frame any more.
+
+        Returns:
+            Whether a simulated one was followed.
+        """
+        self.accept_simulation = False
+        if not self.simulation:
+            return False
+        self.__dict__.update(self._real)
+        self._real = {}
+        self._condition = None
+        self.simulation = self.alive = False
+        self.deadline = None
+        self.counters.lost += 1
+        return True
+
+    def _begin_simulation(self, raw: bytes, shape: _Shape, now: float) -> Sequence[Event[T]]:
+        """The first simulated frame: if it can be read, its sender takes the real one's place."""
+        real = {name: getattr(self, name) for name in _OF_PUBLISHER}
+        self.stNum, self._last_incarnation = None, -1
+        events = self._follow(raw, shape, now)
+        if self.simulation:
+            self._real = real
+        else:
+            self.__dict__.update(real)
+        return events
 
     def differs_in_state_only(self, raw: bytes) -> bool:
         """Whether a frame has the last applied one's octets but in t, stNum, sqNum and the members."""
@@ -239,8 +281,6 @@ class Subscriber(Generic[T]):
 
     def change(self, raw: bytes, now: float) -> Sequence[Event[T]]:
         """A frame that :meth:`differs_in_state_only`: what else it says has been judged before."""
-        if self.simulation and not self.accept_simulation:
-            return self._refuse_simulation()
         return self._follow(raw, self._shape, now)
 
     def _follow(self, raw: bytes, shape: _Shape, now: float) -> Sequence[Event[T]]:
@@ -252,13 +292,12 @@ class Subscriber(Generic[T]):
         restarted, states_missed = False, 0
         if self.stNum is not None:
             ahead = (stNum - self.stNum) % MAX_COUNTER
-            same_sender = shape.simulation == self.simulation
-            same = same_sender and not ahead and all_data == self._all_data
+            same = not ahead and all_data == self._all_data
             if same and (t == self.t or _later(sqNum, self.sqNum)):
                 self._remember(raw, shape, t)
                 return self.repeat(sqNum, now)
-            restarted = not (same_sender and 0 < ahead < _HALF)
-            suspect = restarted and same_sender and self.alive and self._incarnation is None
+            restarted = not 0 < ahead < _HALF
+            suspect = restarted and self.alive and self._incarnation is None
             if suspect and not self._is_restart(stNum, sqNum, t):
                 return self._stale(stNum, sqNum, t)
             states_missed = 0 if restarted else ahead - 1
@@ -274,6 +313,7 @@ class Subscriber(Generic[T]):
             self._last_incarnation = incarnation
         self._remember(raw, shape, t)
         first = self.stNum is None or restarted
+        restarted = restarted or shape.simulation is not self.simulation
         self.stNum, self.sqNum, self._all_data = stNum, sqNum, all_data
         self.simulation = shape.simulation
         self.deadline = now + shape.live_s
@@ -449,6 +489,16 @@ class Receiver:
                 lost.append(event)
             self._watch(subscriber)
         return lost
+
+    def accept_simulation(self) -> None:
+        """Follow simulated publishers from their first frame on."""
+        for subscriber in self.subscribers.values():
+            subscriber.accept_simulation = True
+
+    def end_simulation(self) -> list[str]:
+        """Follow the real publishers again; ``gocbRef`` of those in whose place a simulated one was followed."""
+        self._recent.clear()  # the octets to compare with are others now
+        return [reference for reference, subscriber in self.subscribers.items() if subscriber.end_simulation()]
 
     def _receive_changed(self, raw: bytes, now: float) -> Sequence[Event[Any]]:
         try:

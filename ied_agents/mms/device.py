@@ -43,6 +43,9 @@ _ACCURACY: Final = 0x1F
 _MOST_INT32: Final = 0x7FFFFFFF
 _SELECTED: Final = f"{LDEVICE}/CSWI1.Pos"
 _MODE: Final = f"{LDEVICE}/LLN0.Mod"
+_SIM: Final = f"{LDEVICE}/LPHD1.Sim"
+_AT_ONCE: Final = (_MODE, _SIM)
+"""Controls that have ended when the agent has answered: done means on disk."""
 _ORIGINS: Final = {1: "bay", 2: "station", 3: "remote", 5: "station", 6: "remote"}
 """By orCat. Nobody speaks as automatic bay control but the agent itself."""
 _CAUSES: Final = {
@@ -153,6 +156,7 @@ class Device:
         local = status["authority"] == "LOCAL"
         for name in (f"{LDEVICE}/LLN0.Loc", f"{LDEVICE}/CSWI1.Loc", f"{LDEVICE}/{self._switch}.Loc"):
             self.server.update({f"{name}.t": now, f"{name}.stVal": local})
+        self._change(_SIM, status.get("simulation", False), now)
         self._show_clock(now)
         for gocbRef, stream in status.get("streams", {}).items():
             self._show_stream(gocbRef, stream, now)
@@ -225,6 +229,8 @@ class Device:
         """Ask the agent whether it would."""
         if request.reference == _MODE:
             return self._check_mode(request)
+        if request.reference == _SIM:
+            return self._ask(request, {"request": "check", "operation": "sim", "sim": bool(request.value)})[0]
         target = Dbpos.ON if request.value else Dbpos.OFF
         if request.test:
             return AddCause.BLOCKED_BY_MODE  # an agent operates in no test mode, and means nothing else when it is on
@@ -244,6 +250,11 @@ class Device:
             mode = Behaviour(request.value).name.lower()
             refusal, _ = self._ask(request, {"request": "mode", "mode": mode})
             return refusal
+        if request.reference == _SIM:
+            refusal, _ = self._ask(request, {"request": "sim", "sim": bool(request.value)})
+            if refusal is AddCause.NONE:
+                self._change(_SIM, bool(request.value), _encode(time.time_ns()))
+            return refusal
         self._failed, self._started_ns = None, time.time_ns()
         refusal, _ = self._ask(request, {"request": "close" if request.value else "open"}, late=AddCause.NONE)
         if refusal is AddCause.NONE:
@@ -253,8 +264,8 @@ class Device:
 
     def outcome(self, request: ControlRequest) -> AddCause | None:
         """Whether the agent has published the position, or why it will not come."""
-        if request.reference == _MODE:
-            return AddCause.NONE  # done means on disk
+        if request.reference in _AT_ONCE:
+            return AddCause.NONE
         self.follow()
         ended: AddCause | None = self._failed
         # What was published before does not confirm it: the journal may lag behind the switch.

@@ -1,8 +1,8 @@
 """Who may ask an agent for what: local users, by the kernel's word of who wrote the datagram.
 
-Everybody who reaches the operator's socket may look. To operate (open, close, mode, authority, restore; tag too) and to
-unlock (unlock, confirm) is for the agent's own user, for root, and for whom the site file names; it may name others who
-only tag. A return to normal unlocks and then operates: it takes both rights.
+Everybody who reaches the operator's socket may look. To operate (open, close, mode, sim, authority, restore; tag too)
+and to unlock (unlock, confirm) is for the agent's own user, for root, and for whom the site file names; it may name
+others who only tag. A return to normal unlocks and then operates: it takes both rights.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CREDENTIALS_SPACE: Final = socket.CMSG_SPACE(_CREDENTIALS.size)
 
 Right = Literal["operate", "unlock", "tag"]
 _RIGHTS: Final[dict[str, tuple[Right, ...]]] = {
-    **dict.fromkeys(("open", "close", "mode", "authority", "restore"), ("operate",)),
+    **dict.fromkeys(("open", "close", "mode", "sim", "authority", "restore"), ("operate",)),
     "tag": ("tag",),
     **dict.fromkeys(("unlock", "confirm"), ("unlock",)),
     "return": ("unlock", "operate"),

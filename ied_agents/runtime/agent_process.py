@@ -9,12 +9,13 @@ An operator's requests are JSON datagrams, each answered to its sender once its 
     {"request": "close"}      {"request": "open"}         {"request": "return", "event": [1, 5]}
     {"request": "tag", "owner": "crew 7", "tags": 1}      {"request": "mode", "mode": "blocked"}
     {"request": "authority", "authority": "local"}        {"request": "restore", "side": "A", "epoch": 1}
+    {"request": "sim", "sim": true}
 
-``check`` says whether an ``operation``, open, close or mode, would be permitted now, ``values`` all that the agent
+``check`` says whether an ``operation``, open, close, mode or sim, would be permitted now, ``values`` all that the agent
 publishes, by reference, and ``counters`` what the process has done since its start; ``status`` with ``"streams": true``
-says too how each stream stands that it hears (:meth:`Station.supervision`). ``close``, ``open``, ``check``, ``mode``
-and ``return`` may name their ``origin``: bay, station (if not given, but for ``mode``) or remote. Who may ask for what
-is :mod:`ied_agents.runtime.access`'s business; who did, and what became of it, is in the journal.
+says too how each stream stands that it hears (:meth:`Station.supervision`). ``close``, ``open``, ``check``, ``mode``,
+``sim`` and ``return`` may name their ``origin``: bay, station (if not given, but for ``mode`` and ``sim``) or remote.
+Who may ask for what is :mod:`ied_agents.runtime.access`'s business; who did, and what became of it, is in the journal.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
 import time
 import traceback
@@ -44,12 +44,15 @@ from ied_agents.runtime.clock import time_quality
 from ied_agents.runtime.durable import DurableFile, DurableFileError, DurableWriter, StateMissing
 from ied_agents.runtime.journal import Journal
 from ied_agents.runtime.lans import Lans
-from ied_agents.runtime.operator_client import answers_folder
+from ied_agents.runtime.local_sockets import datagram_socket, operator_socket
 from ied_agents.runtime.service_manager import ServiceManager
 from ied_agents.runtime.settings import AgentProcessSettings, AgentSettingsError
 from ied_agents.runtime.station import Station
+from scl.agent_model import BEHAVIOUR
 
 if TYPE_CHECKING:
+    import socket
+
     from ied_agents.dflisr.records import AgentState, LoadState
     from ied_agents.process.inputs import SwitchCommand
     from ied_agents.runtime.station import Output
@@ -66,6 +69,8 @@ _MOST_UNANSWERED: Final = 64
 _LONGEST_WHY: Final = 500
 _LOOKING: Final = ("status", "values", "counters", "check")
 """Requests that leave no trace, unless they were refused."""
+_KEPT_BY_A_NEW_START: Final = (*_LOOKING, "tag", "mode", "authority")
+"""Requests that may come while the agent starts anew after a simulation: what they change is carried over."""
 
 
 @dataclass(slots=True)
@@ -356,6 +361,8 @@ class AgentProcess:
 
     def _do(self, request: Any, data: dict[str, Any]) -> dict[str, Any]:
         agent = self._station.agent
+        if self._station.starting_anew and request not in _KEPT_BY_A_NEW_START:
+            return _outcome(Reason.NOT_READY)
         match request:
             case "status":
                 streams = {"streams": self._station.supervision()} if data.get("streams") else {}
@@ -371,6 +378,11 @@ class AgentProcess:
                 if refusal is not Reason.NONE:
                     return _outcome(refusal)
                 agent.set_mode(Behaviour[str(data["mode"]).upper().replace("/", "_")])
+            case "sim":
+                origin = _origin(data) if "origin" in data else None
+                return self._sim(agent.set_simulation(origin, on=_truth(data, "sim")))
+            case "check" if data["operation"] == "sim":
+                return self._sim(agent.refuse_simulation(_origin(data), on=_truth(data, "sim")))
             case "authority":
                 agent.set_authority(Authority[str(data["authority"]).upper()])
             case "close":
@@ -394,6 +406,11 @@ class AgentProcess:
             case other:
                 return {"done": False, "why": f"unknown request {other!r}"}
         return {"done": True}
+
+    def _sim(self, refusal: Reason) -> dict[str, Any]:
+        mode = self._station.agent.record.behaviour
+        said = f"Sim is set in test or test/blocked, and this agent is {BEHAVIOUR[mode]}"
+        return _outcome(refusal) | ({"words": said} if refusal is Reason.MODE else {})
 
     def _count(self) -> dict[str, Any]:
         counted = asdict(self._counters)
@@ -444,6 +461,8 @@ class AgentProcess:
             "locked": [side.lock.name for side in own.sides],
             "event": list(own.last_event),
             "mode": own.behaviour.name,
+            "simulation": record.simulation,
+            "simulated": [name for name, standing in self._station.supervision().items() if standing[1]],
             "authority": record.authority.name,
             "held_open": own.held,
             "held_until_confirmed": record.held,
@@ -459,6 +478,13 @@ class AgentProcess:
         }
 
 
+def _truth(data: dict[str, Any], name: str) -> bool:
+    value = data[name]
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}: true or false expected")
+    return value
+
+
 def _origin(data: dict[str, Any]) -> Origin:
     return Origin[str(data.get("origin", "station")).upper()]
 
@@ -466,28 +492,6 @@ def _origin(data: dict[str, Any]) -> Origin:
 def _outcome(refusal: Reason) -> dict[str, Any]:
     """A switch operates later than the answer: what is accepted is under way, and its end is in the status."""
     return {"done": True} if refusal is Reason.NONE else {"done": False, "why": refusal.name}
-
-
-def _datagram_socket(path: str, mode: int) -> socket.socket:
-    Path(path).unlink(missing_ok=True)
-    endpoint = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-    try:
-        endpoint.bind(path)
-        Path(path).chmod(mode)
-    except OSError as error:
-        endpoint.close()
-        raise OSError(error.errno, f"{path}: {error.strerror}") from None
-    return endpoint
-
-
-def _operator_socket(path: str) -> socket.socket:
-    """Where those of the agent's group may ask, and wait for the answer; who may do what is decided by who they are."""
-    answers = answers_folder(Path(path))
-    answers.mkdir(exist_ok=True)
-    answers.chmod(0o1730)  # nobody lists or removes what is another's
-    for left in answers.iterdir():
-        left.unlink(missing_ok=True)
-    return _datagram_socket(path, 0o660)
 
 
 def open_state(path: Path, clock_s: int) -> tuple[DurableFile, Record, bool]:
@@ -529,8 +533,8 @@ def main(arguments: list[str]) -> int:
             loss=settings.receive_loss,
             now=time.monotonic(),
         )
-        inputs = _datagram_socket(settings.inputs, 0o600) if settings.agent.relay is None else None
-        endpoints = (inputs, _operator_socket(settings.operator))
+        inputs = datagram_socket(settings.inputs, 0o600) if settings.agent.relay is None else None
+        endpoints = (inputs, operator_socket(settings.operator))
     except (AgentSettingsError, DurableFileError, StoredRecordError, OSError) as error:
         print(f"{arguments[0]}: {error}", file=sys.stderr)
         return 2

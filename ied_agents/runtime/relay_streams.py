@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from ied_agents.dflisr.agent import Agent
+    from ied_agents.dflisr.stored import Record
     from ied_agents.goose.events import Event
     from ied_agents.iec61850.data import Data
     from ied_agents.iec61850.utctime import UtcTime
@@ -54,12 +55,20 @@ class Standing:
     shadow: bool
 
     @classmethod
-    def of(cls, agent: Agent, now: float) -> Standing:
-        """How it stands."""
+    def of(cls, agent: Agent, now: float, kept: Record | None = None) -> Standing:
+        """How it stands.
+
+        Args:
+            agent: the agent.
+            now: s.
+            kept: durable state without what came of a simulation, while there is one: no frame of that releases a
+                real lock.
+        """
         record, situation = agent.record, agent.situation
         inputs = situation.inputs
-        sides = [side for side in record.sides if side.locked]
-        blocked = bool(record.all_tags or record.held or situation.own.unproven)
+        sides = [side for each in (record, kept) if each is not None for side in each.sides if side.locked]
+        held = record.held or (kept is not None and kept.held)
+        blocked = bool(record.all_tags or held or situation.own.unproven)
         real = blocked or any(not side.test for side in sides)
         return cls(
             blocked=real or bool(sides),
@@ -87,7 +96,8 @@ class Relay:
     """
 
     def __init__(self, settings: RelaySettings, switch: int, mac: bytes) -> None:
-        self._inputs = RelayInputs(settings.config, switch)
+        self._make_inputs = partial(RelayInputs, settings.config, switch)
+        self._inputs = self._make_inputs()
         self._pulses = OrderPulses(settings.config.pulse_s)
         self._publisher = Publisher(settings.orders.publisher(mac))
         self.addresses: Collection[bytes] = frozenset(bytes.fromhex(stream.mac) for stream in settings.streams)
@@ -96,6 +106,8 @@ class Relay:
         # What other makers send is read as far as it can be told what it means.
         self.receiver = Receiver(subscribers, strict=False)
         self._accepted = [0] * len(subscribers)
+        self._real: dict[int, tuple[Any, int]] = {}
+        """Last real values of each stream, with their time."""
         self._refresh = 0.0
         self._told: tuple[bool | Quality, ...] = ()
 
@@ -118,6 +130,22 @@ class Relay:
                 self._inputs.heard(index, now)
         return self._take(events)
 
+    @property
+    def simulated(self) -> list[bool]:
+        """By stream, whether a simulated relay is followed."""
+        return [subscriber.simulation for subscriber in self.receiver.subscribers.values()]
+
+    def end_simulation(self) -> list[str]:
+        """Follow the real relay again; ``gocbRef`` of the streams that were simulated.
+
+        All streams are as silent as after a loss: the next frame of each says that its last real values still hold.
+        """
+        self._inputs = self._make_inputs()
+        for index, (values, t_ns) in self._real.items():
+            self._inputs.take(index, values, t_ns)
+        self._refresh = 0.0
+        return self.receiver.end_simulation()
+
     def lost(self, now: float) -> list[Note]:
         """What there is to note of streams whose time to live has run out."""
         return self._take(self.receiver.handle_timer(now))
@@ -128,6 +156,10 @@ class Relay:
             index = self._index[event.gocbRef]
             self._refresh = 0.0
             if isinstance(event, StateReceived):
+                if not event.simulation:
+                    self._real[index] = event.value, event.t.to_ns()
+                elif event.restarted:
+                    notes.append(Note("simulation followed", {"gocbRef": event.gocbRef}))
                 problems = self._inputs.take(index, event.value, event.t.to_ns())
                 if problems:
                     notes.append(Note("relay values refused", {"gocbRef": event.gocbRef, "why": problems}))
@@ -146,7 +178,7 @@ class Relay:
         """What the relay says now, None if nothing it says can be relied on; and how old its word is: since when, s."""
         self._refresh = now + REFRESH_S
         inputs = self._inputs.snapshot(now, in_test=in_test)
-        if inputs is not None and inputs.position_valid:
+        if inputs is not None and inputs.position_valid and not any(self.simulated):
             self._pulses.seen(inputs.position)
         return inputs, self._inputs.heard_at
 

@@ -5,18 +5,20 @@ The same station runs on a packet socket in its own process and under virtual ti
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from ied_agents.control.decision import Behaviour
 from ied_agents.dflisr import wire
 from ied_agents.dflisr.agent import Agent, Note
 from ied_agents.dflisr.records import NO_EVENT
+from ied_agents.dflisr.views import TESTING
 from ied_agents.goose.events import StateReceived, StreamLost, StreamResumed
 from ied_agents.goose.publisher import Publisher
 from ied_agents.goose.subscriber import Receiver, Subscriber
 from ied_agents.iec61850.utctime import UtcTime
 from ied_agents.runtime.relay_streams import Relay, Standing
+from ied_agents.runtime.simulation import Simulation, as_in_test
 
 if TYPE_CHECKING:
     from ied_agents.dflisr.agent import Turn
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
     from ied_agents.goose.events import Event
     from ied_agents.process.inputs import SwitchCommand, SwitchInputs
     from ied_agents.runtime.settings import AgentSettings
+
+
+SOON_S: Final = 1e-3
+"""Until the next turn where the disk has nothing to do and the agent goes on at once."""
 
 
 @dataclass(slots=True)
@@ -55,7 +61,9 @@ class Station:
     """
 
     def __init__(self, settings: AgentSettings, record: Record, *, unclean: bool, mac: bytes, now: float) -> None:
+        self._config = settings.config
         self.agent = Agent(settings.config, record, unclean=unclean, now=now)
+        self._simulation: Simulation | None = None
         self.time_quality = 0
         self._in_test = False
         self._fast = Publisher(settings.own.fast.publisher(mac))
@@ -82,6 +90,7 @@ class Station:
 
     def receive_frame(self, frame: bytes, now: float) -> None:
         """A frame off the wire."""
+        self._follow_simulation()
         relay = self.relay
         if relay is not None and frame[:6] in relay.addresses:
             notes = relay.receive(frame, now)
@@ -113,11 +122,14 @@ class Station:
 
     def _testing(self) -> bool:
         """Whether values that the relay marks as test count; from the very turn on in which the mode changes."""
-        return self.agent.record.behaviour in (Behaviour.TEST, Behaviour.TEST_BLOCKED)
+        return self.agent.record.behaviour in TESTING
 
     def stored(self, version: int, record: Record) -> None:
         """A record is on disk."""
-        self.agent.stored(version, record)
+        if self._simulation is None:
+            self.agent.stored(version, record)
+        else:
+            self._simulation.stored(version)
         self._arrived = True
 
     def touch(self) -> None:
@@ -128,10 +140,16 @@ class Station:
         switch, fast = self._streams[event.gocbRef]
         match event:
             case StateReceived():
+                simulation = self._simulation
+                if event.simulation and simulation is not None:
+                    view = self.agent.situation.views[switch]
+                    if simulation.remember(switch, view, fast=fast):
+                        self._notes.append(Note("simulation followed", {"gocbRef": event.gocbRef}))
                 if fast:
+                    value = as_in_test(event.value) if event.simulation else event.value
                     before = self.agent.situation.views[switch].state
                     self._alone = None if self._arrived else (switch, before)
-                    self.agent.receive_state(switch, event.value)
+                    self.agent.receive_state(switch, value)
                 else:
                     self.agent.receive_load(switch, event.value)
                 self._arrived = True
@@ -153,7 +171,7 @@ class Station:
             utc_ns: as for :meth:`turn`.
         """
         alone, self._alone = self._alone, None
-        if alone is None or now >= self.next_deadline:
+        if alone is None or now >= self.next_deadline or self._simulation is not None:
             return None
         event = self.agent.clear_request(*alone, now)
         if event == NO_EVENT:
@@ -173,6 +191,8 @@ class Station:
 
     def prepare(self) -> None:
         """Get ready for :meth:`react`, when all that the last turn gave has been sent."""
+        if self._simulation is not None:
+            return
         state = self.agent.prepare()
         if state is not None and state is not self._prepared[0]:
             self._prepared = state, self._encode_fast(state)
@@ -209,12 +229,14 @@ class Station:
             utc_ns: CLOCK_REALTIME, ns, for the time stamps of new states.
         """
         self._alone = None
+        self._follow_simulation()
         for lost in self.receiver.handle_timer(now):
             self._take(lost)
         if self.relay is not None and (now >= self.relay.next_deadline or self._in_test is not self._testing()):
             self._hear_relay(self.relay.lost(now), now)
         output = Output()
-        if self._arrived or now >= self.agent.next_deadline:
+        starting = self.starting_anew and not self._start_anew(output, now, utc_ns)
+        if not starting and (self._arrived or now >= self.agent.next_deadline):
             self._arrived = False
             output = self._hand_over(self.agent.evaluate(now), now, utc_ns)
         for publisher in (self._fast, self._slow):
@@ -223,7 +245,10 @@ class Station:
                 output.frames.append(repetition)
         self._order(output, now, utc_ns)
         deadlines = (self._fast.next_deadline, self._slow.next_deadline, self.receiver.next_deadline)
-        self.next_deadline = min([self.agent.next_deadline, *(d for d in deadlines if d is not None)])
+        decides_at = now + SOON_S if self._arrived else self.agent.next_deadline
+        if starting:
+            decides_at = math.inf  # until the disk answers
+        self.next_deadline = min([decides_at, *(d for d in deadlines if d is not None)])
         if self.relay is not None:
             self.next_deadline = min(self.next_deadline, self.relay.next_deadline)
         return output
@@ -233,12 +258,15 @@ class Station:
         if self.relay is None:
             return
         t = UtcTime.of_clock(utc_ns, self.time_quality)
-        output.frames += self.relay.orders(output.commands, Standing.of(self.agent, now), now, t)
+        real = None if self._simulation is None else self._simulation.real
+        output.frames += self.relay.orders(output.commands, Standing.of(self.agent, now, real), now, t)
         output.commands = []
 
     def _hand_over(self, turn: Turn, now: float, utc_ns: int) -> Output:
         output = Output(commands=turn.commands, record=turn.record, notes=[*self._notes, *turn.notes])
         self._notes.clear()
+        if self._simulation is not None:
+            self._keep_what_is_real(self._simulation, output)
         fast, slow = self._last
         if turn.fast != fast:
             self._send(self._fast, self._encode_fast(turn.fast), now, utc_ns, output.frames)
@@ -246,6 +274,55 @@ class Station:
             self._send(self._slow, wire.encode_slow(turn.slow), now, utc_ns, output.frames)
         self._last = (turn.fast, turn.slow)
         return output
+
+    # -- simulation -----------------------------------------------------------------------------------------------
+
+    @property
+    def starting_anew(self) -> bool:
+        """Simulation has ended, and the agent that starts anew waits for the disk: nothing is decided."""
+        return self._simulation is not None and self._simulation.over
+
+    def _follow_simulation(self) -> None:
+        """Accept simulated frames from the moment in which it is set, and none from that in which it is not."""
+        simulation, record = self._simulation, self.agent.record
+        if record.simulation is (simulation is not None):
+            return
+        if simulation is None:
+            self._simulation = Simulation(record)
+            self.receiver.accept_simulation()
+            if self.relay is not None:
+                self.relay.receiver.accept_simulation()
+        elif not simulation.over:
+            simulation.over = True
+            simulation.restore(self.agent.situation.views)
+            followed = self.receiver.end_simulation() + ([] if self.relay is None else self.relay.end_simulation())
+            self._notes.append(Note("simulation over", {"followed": followed}))
+        self._arrived, self._alone = True, None
+
+    def _keep_what_is_real(self, simulation: Simulation, output: Output) -> None:
+        """Give the disk what of a turn is real; the rest is done with at once."""
+        situation = self.agent.situation
+        simulation.observe(situation, relay_simulated=self.relay is not None and all(self.relay.simulated))
+        version, record = output.record or (self.agent.next_version(), self.agent.record)
+        output.record = simulation.hand_over(version, record, situation)
+        confirmed = simulation.confirmed()
+        if confirmed is not None:
+            self.agent.stored(*confirmed)
+            self._arrived = True
+
+    def _start_anew(self, output: Output, now: float, utc_ns: int) -> bool:
+        """After a simulation: once the record of the new start is on disk another agent takes over, without traces."""
+        simulation, old = self._simulation, self.agent
+        assert simulation is not None
+        clock_s = max(0, utc_ns // 1_000_000_000)
+        output.record = simulation.start_anew(old.next_version(), old.record, old.situation, clock_s)
+        if not simulation.on_disk:
+            return False
+        self._simulation = None
+        self.agent = Agent(self._config, simulation.real, unclean=True, now=now)
+        self.agent.succeed(old)
+        self._arrived, self._prepared = True, (None, b"")
+        return True
 
     def _send(self, publisher: Publisher, all_data: bytes, now: float, utc_ns: int, frames: list[bytes]) -> None:
         frame = publisher.publish(all_data, now, UtcTime.of_clock(utc_ns, self.time_quality))

@@ -41,6 +41,7 @@ EVERYTHING = {
         {"request": "open"},
         {"request": "check", "operation": "close"},
         {"request": "mode", "mode": "blocked"},
+        {"request": "sim", "sim": False},
         {"request": "authority", "authority": "local"},
         {"request": "restore", "side": "A", "epoch": 1},
     ],

@@ -83,6 +83,24 @@ def test_what_is_asked_of_it_is_done_or_refused_with_the_reason(running, flisr):
     assert not refused["done"]
 
 
+def test_simulation_is_set_in_test_and_refused_in_words_elsewhere(running, flisr):
+    flisr("mode", "T9", "blocked")
+    assert "this agent is blocked" in flisr("sim", "T9", "on", status=1).err
+    assert json.loads(flisr("sim", "T9", "on", "--json", status=1).out)["why"] == "MODE"
+    flisr("mode", "T9", "test/blocked")
+    assert "accepted" in flisr("sim", "T9", "on").out
+    status = json.loads(flisr("status", "T9", "--json").out)
+    assert (status["simulation"], status["simulated"]) == (True, [])
+    assert 'flisr_agent_simulation{ied="T9"} 1.0' in flisr("metrics", "T9").out
+    flisr("mode", "T9", "blocked")
+    assert not json.loads(flisr("status", "T9", "--json").out)["simulation"]
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(PATIENCE_S) == 0
+    kinds = [json.loads(line)["kind"] for line in flisr("trace", "T9", "--json").out.splitlines()]
+    assert kinds.count("simulation asked") == 3
+    assert kinds.count("simulation over") == 1
+
+
 def test_its_journal_is_told_whether_it_runs_or_not(running, flisr):
     flisr("confirm", "T9")
     running.send_signal(signal.SIGTERM)

@@ -152,6 +152,30 @@ def test_a_client_operates_a_switch_and_the_agent_refuses_what_it_must(hosted, m
         assert refused(client, "T9", close=True) == ("select", AddCause.BLOCKED_BY_SYNCHROCHECK)
 
 
+@pytest.mark.parametrize("maker", CLIENTS.values(), ids=CLIENTS)
+def test_a_client_sets_simulation_in_test_and_nowhere_else(hosted, maker):
+    sim = "F1R3FLISR/LPHD1.Sim"
+    with hosted.client("F1R3", maker) as client:
+        for mode in ("on", "blocked", "off"):
+            hosted.ask("F1R3", request="mode", mode=mode)
+            with pytest.raises(RefusedError) as said:
+                client.operate(sim, True)
+            assert (said.value.stage, said.value.add_cause) == ("operate", AddCause.BLOCKED_BY_MODE)
+        hosted.ask("F1R3", request="mode", mode="test/blocked")
+        with pytest.raises(RefusedError):
+            client.operate(sim, True, orCat=REMOTE)
+        assert value(client, "F1R3", "LPHD1$ST$Sim$stVal") is False
+        client.operate(sim, True)
+        assert value(client, "F1R3", "LPHD1$ST$Sim$stVal") is True
+        assert hosted.ask("F1R3", request="status")["simulation"]
+        client.operate("F1R3FLISR/LLN0.Mod", 1)
+        until(lambda: value(client, "F1R3", "LPHD1$ST$Sim$stVal") is False)
+        until(lambda: hosted.ask("F1R3", request="status")["ready"])
+        notes = [entry["kind"] for entry in hosted.journal("F1R3")]
+        assert "simulation over" in notes
+        client.operate("F1R3FLISR/CSWI1.Pos", False)
+
+
 def test_a_locked_switch_is_not_closed_and_the_lock_can_be_read(hosted):
     section = next(s.index for s in SITE.network.sections if s.name == "F1/S3")
     hosted.stage.inject_fault(section, time.time_ns() + 10**8)

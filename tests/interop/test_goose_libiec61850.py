@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import select
 import struct
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from ied_agents.goose.data import encode_all_data
+import scl
+from gateway.site import read_site
+from ied_agents.control.decision import Behaviour, Reason
+from ied_agents.dflisr.records import CLEAR_SIDE, AgentState, EventId, SectionState
+from ied_agents.dflisr.stored import COMMISSIONED
+from ied_agents.dflisr.wire import encode_fast
+from ied_agents.goose.data import decode_all_data, encode_all_data
 from ied_agents.goose.events import StateReceived
 from ied_agents.goose.layout import DataSetLayout, StructureOf
 from ied_agents.goose.publisher import Publisher, PublisherConfig
@@ -17,6 +25,7 @@ from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.iec61850.quality import GOOD, OLD_DATA
 from ied_agents.iec61850.utctime import UtcTime
 from ied_agents.runtime.af_packet import AfPacketLink
+from ied_agents.runtime.station import Station
 from tools.lab import HOST_INTERFACE
 
 PATIENCE_S = 30
@@ -231,3 +240,45 @@ def test_simulation_and_needs_commissioning_both_ways(station, link):
     link.send(Publisher(config).publish(encode_all_data((True,)), 0.0, T))
     message = theirs.line()
     assert (message["simulation"], message["ndsCom"], message["allData"]) == (True, True, [["boolean", True]])
+
+
+@pytest.mark.parametrize("behaviour", [Behaviour.ON, Behaviour.TEST_BLOCKED])
+def test_an_agent_in_test_follows_a_fault_that_libiec61850_simulates(station, lab, behaviour):
+    """The frames of the switch before it, with a declared fault: it locks in test, and would open."""
+    agents = read_site(Path(scl.__file__).parent / "samples" / "two_source.toml").agents
+    streams = agents[3].peers[2].fast
+    config = streams.subscriber()
+    record = replace(COMMISSIONED, behaviour=behaviour).started(1000)
+    agent = Station(agents[3], record, unclean=False, mac=bytes(6), now=0.0)
+    agent.turn(0.0, 0)
+    accepted = agent.agent.set_simulation(None, on=True) is Reason.NONE
+    assert accepted is (behaviour is Behaviour.TEST_BLOCKED)
+    event = EventId(2, 65)
+    side = CLEAR_SIDE._replace(section=SectionState.FAULTED, section_event=event)
+    state = AgentState(500, sides=(side, side), last_event=event, ready=True)
+    theirs = station("publish", HOST_INTERFACE)
+    with lab.enter("ours"):
+        link = AfPacketLink(HOST_INTERFACE, [config.dst])
+    theirs.order(
+        dst=config.dst.hex(),
+        vlan=None,
+        appid=config.appid,
+        gocbRef=config.gocbRef,
+        datSet=config.datSet,
+        goID=config.goID,
+        confRev=config.confRev,
+        ndsCom=False,
+        simulation=True,
+        timeAllowedtoLive=2000,
+        new_state=True,
+        allData=[described(value) for value in decode_all_data(encode_fast(state), strict=False)],
+    )
+    (frame,) = received(link)
+    link.close()
+    agent.receive_frame(frame, 0.1)
+    output = agent.turn(0.1, 10**8)
+    alive, simulated, *_ = agent.supervision()[config.gocbRef]
+    assert (alive, simulated, agent.agent.record.locked) == (accepted, accepted, accepted)
+    assert ("would open" in [note.kind for note in output.notes]) is accepted
+    assert output.commands == []
+    assert agent.counters()[config.gocbRef]["simulation_refused"] == (not accepted)

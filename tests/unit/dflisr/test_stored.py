@@ -53,6 +53,7 @@ records = st.builds(
     island_loads=st.tuples(numbers, numbers),
     shot_for=st.tuples(st.booleans(), st.booleans()),
     behaviour=st.sampled_from(Behaviour),
+    simulation=st.booleans(),
     authority=st.sampled_from(Authority),
     tags=tags,
     clean=st.booleans(),
@@ -74,6 +75,7 @@ FULL = Record(
     island_loads=(1200, 35),
     shot_for=(False, True),
     behaviour=Behaviour.BLOCKED,
+    simulation=True,
     authority=Authority.REMOTE,
     tags=(("crew 7", 1), ("dispatcher", 2)),
     clean=True,
@@ -256,13 +258,18 @@ def test_a_wrong_value_in_the_first_version_is_refused_by_name(member, wrong):
 
 
 def test_a_record_of_the_second_version_keeps_all_that_stood_in_it():
-    written = {name: value for name, value in to_json(FULL).items() if name != "shot_for"} | {"version": 2}
-    assert from_json(written) == replace(FULL, shot_for=(False, False))
+    written = {name: value for name, value in to_json(FULL).items() if name not in ("shot_for", "simulation")}
+    assert from_json(written | {"version": 2}) == replace(FULL, shot_for=(False, False), simulation=False)
+
+
+def test_a_record_of_the_third_version_keeps_all_that_stood_in_it():
+    written = {name: value for name, value in to_json(FULL).items() if name != "simulation"} | {"version": 3}
+    assert from_json(written) == replace(FULL, simulation=False)
 
 
 def test_a_record_written_by_a_newer_program_is_refused_with_both_versions():
-    with pytest.raises(StoredRecordError, match=r"version: 4.*newer program.*up to 3"):
-        from_json(to_json(FULL) | {"version": 4, "more": "members that nobody knows"})
+    with pytest.raises(StoredRecordError, match=r"version: 5.*newer program.*up to 4"):
+        from_json(to_json(FULL) | {"version": 5, "more": "members that nobody knows"})
 
 
 @pytest.mark.parametrize("version", [0, 1, -1, "2", None, 2.5])

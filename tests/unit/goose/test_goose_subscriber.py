@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ied_agents.goose.data import encode_all_data
 from ied_agents.goose.errors import GooseDecodeError
@@ -342,7 +344,7 @@ def test_either_simulation_flag_counts(receiver, where):
 
 
 def test_simulation_is_followed_where_accepted(receiver, subscriber):
-    subscriber.accept_simulation = True
+    receiver.accept_simulation()
     receiver.receive(frame(50, 3), 0.0)
     (event,) = receiver.receive(frame(1, 7, 99, simulated=True), 0.1)
     assert event == state(1, 7, 99, simulation=True, restarted=True)
@@ -351,12 +353,81 @@ def test_simulation_is_followed_where_accepted(receiver, subscriber):
     assert subscriber.counters.real_ignored == 2
     assert list(receiver.handle_timer(2.1)) == [StreamLost(REF, 2000)]
     assert list(receiver.receive(frame(51, 1, 11), 2.2)) == []
-    subscriber.accept_simulation = False
+    assert receiver.end_simulation() == [REF]
     assert list(receiver.receive(frame(1, 8, 99, simulated=True), 2.3)) == [SimulationRefused(REF)]
-    assert list(receiver.receive(frame(51, 2, 11), 2.4)) == [
-        StreamResumed(REF),
-        state(51, 2, 11, restarted=True),
-    ]
+    resumed, _, event = receiver.receive(frame(51, 2, 11), 2.4)
+    assert (resumed, event) == (StreamResumed(REF), state(51, 2, 11))
+
+
+def test_after_simulation_the_real_stream_is_lost_until_it_is_heard_again(receiver, subscriber):
+    receiver.accept_simulation()
+    receiver.receive(frame(50, 3), 0.0)
+    receiver.receive(frame(9, 0, 99, simulated=True), 0.1)
+    assert (subscriber.simulation, subscriber.alive, subscriber.stNum) == (True, True, 9)
+    receiver.end_simulation()
+    assert (subscriber.simulation, subscriber.alive, subscriber.stNum) == (False, False, 50)
+    assert list(receiver.handle_timer(99.0)) == []
+    assert list(receiver.receive(frame(50, 7), 99.0)) == [StreamResumed(REF), FramesMissed(REF, 0, 3)]
+    assert subscriber.alive
+
+
+def test_a_stream_that_was_heard_simulated_only_is_unknown_after_it(receiver, subscriber):
+    receiver.accept_simulation()
+    receiver.receive(frame(9, 0, 99, simulated=True), 0.1)
+    receiver.end_simulation()
+    assert (subscriber.alive, subscriber.stNum) == (False, None)
+    *_, event = receiver.receive(frame(1, 0), 0.2)
+    assert event == state(1, 0)
+    assert list(receiver.receive(frame(1, 1), 0.3)) == []
+
+
+@pytest.mark.parametrize("last", [None, 50])
+@pytest.mark.parametrize("bad", [{"confRev": 8}, {"goID": "x"}, {"ndsCom": True}], ids=lambda bad: next(iter(bad)))
+def test_a_simulated_frame_that_cannot_be_used_takes_nobodys_place(receiver, subscriber, last, bad):
+    receiver.accept_simulation()
+    if last is not None:
+        receiver.receive(frame(last, 3), 0.0)
+    receiver.receive(frame(60, 0, 99, simulated=True, **bad), 0.1)
+    unreadable = Subscriber(CONFIG, _unreadable)
+    unreadable.accept_simulation = True
+    Receiver([unreadable]).receive(frame(60, 0, 99, simulated=True), 0.1)
+    assert unreadable.counters.undecodable == 1
+    assert (unreadable.simulation, unreadable.stNum) == (False, None)
+    assert (subscriber.simulation, subscriber.stNum) == (False, last)
+    assert [type(event).__name__ for event in receiver.receive(frame(51, 0, 11), 0.2)][-1] == "StateReceived"
+
+
+def _unreadable(_):
+    raise GooseDecodeError("member", 0, "as the test wants it")
+
+
+@given(
+    st_numbers=st.lists(
+        st.tuples(st.booleans(), st.integers(1, 5), st.integers(0, 3), st.integers(0, 200)), max_size=20
+    ),
+    incarnations=st.booleans(),
+)
+def test_no_number_of_a_simulated_frame_decides_what_real_one_is_taken_after_it(st_numbers, incarnations):
+    """Beside a stream that was silent for as long, and never heard a simulated frame."""
+    how = {"incarnation": lambda value: value[0]} if incarnations else {}
+    played, silent = (Receiver([Subscriber(CONFIG, **how)]) for _ in range(2))
+    for one in (played, silent):
+        one.receive(frame(3, 1, 100, t=200), 0.0)
+    played.accept_simulation()
+    began = False
+    for simulated, *numbers in st_numbers:
+        began = began or simulated
+        if simulated or began:
+            played.receive(frame(*numbers, t=300, simulated=simulated), 0.1)
+    played.end_simulation()
+    silent.handle_timer(50.0)
+    played.handle_timer(50.0)
+    for _, *numbers in st_numbers:
+        taken = [
+            [event for event in one.receive(frame(*numbers, t=250), 60.0) if isinstance(event, StateReceived)]
+            for one in (played, silent)
+        ]
+        assert taken[0] == taken[1]
 
 
 def test_unreadable_members_leave_the_state_as_it_is():

@@ -432,3 +432,36 @@ def test_the_slow_data_set_of_an_agent_without_a_load_says_so(beside):
     assert isinstance(load, LoadState)
     assert load.flow_quality == INVALID.to_int()
     assert encode_slow(load)
+
+
+# -- simulated (LPHD.Sim) --------------------------------------------------------------------------------------------
+
+
+def as_simulated(frame):
+    """The same frame with the simulation bit of its header set."""
+    at = 22 if frame[12:14] == b"\x81\x00" else 18
+    return frame[:at] + bytes((frame[at] | 0x80,)) + frame[at + 1 :]
+
+
+def test_a_simulated_relay_is_heard_in_test_and_the_real_ones_word_comes_back_after_it(site):
+    beside = Beside(site, record=replace(COMMISSIONED, behaviour=Behaviour.TEST).started(1000))
+    beside.say()
+    play = RelayPublishers(beside.relay_settings, RELAY_MAC)
+    fault = {"pickup": True, "direction": Direction.FORWARD, "direction_trusted": True}
+    false = [as_simulated(frame) for frame in play.say(replace(beside.inputs, position=Dbpos.OFF, **fault), beside.now)]
+    for sim in (False, True):
+        beside.station.agent.set_simulation(None, on=sim)
+        for frame in false:
+            beside.station.receive_frame(frame, beside.now)
+        beside.turn()
+        assert (beside.state.position is Dbpos.OFF, beside.state.pickup) == (sim, sim)
+    beside.say(position=Dbpos.ON)  # nobody listens to the real one
+    assert beside.state.position is Dbpos.OFF
+    beside.station.agent.set_mode(Behaviour.ON)
+    for _ in range(3):
+        beside.turn()
+    assert (beside.state.position_quality != 0, beside.state.ready) == (True, False)
+    beside.turns(2.5)
+    assert (beside.state.position, beside.state.position_quality, beside.state.pickup) == (Dbpos.ON, 0, False)
+    assert not beside.station.agent.record.held, "what it saw was not its own relay's"
+    assert beside.orders == (False, False, True), "its locks are not proven yet"

@@ -3,7 +3,7 @@
 What a device tells is acknowledged to it only when it is on disk here, so that neither end loses an event.
 
 * A spontaneous object is an event. A state that is told again with another time has happened again; with the same time
-  it is the same event, sent twice.
+  it is the same event, sent twice. A value of which only an answer was known is told with its time.
 * What answers an interrogation, a read, or comes by a scan is an event only if it differs from what is known; and it
   is passed over if it is older than what is known: by its time tag, or, having none, if an event came since the
   interrogation was asked and is tagged later than that. Times of one connection only are compared with each other:
@@ -283,7 +283,8 @@ class FieldRtu:
 
     def _begin(self, CA: int, utc_ns: int) -> None:
         """A station is interrogated; its times begin anew."""
-        self._asked_ns[CA] = utc_ns
+        if self.config.settings.interrogate:
+            self._asked_ns[CA] = utc_ns
         for (ca, _), told in self._told.items():
             if ca == CA:
                 told.t_ns = told.event_ns = 0
@@ -348,9 +349,9 @@ class FieldRtu:
     def _event(self, told: _Told, point: PointValue, *, timed: bool) -> None:
         name, table = told.config.rule.name, self._outlet.table
         known = table.process_value(name)
-        if not (told.state and timed and known is not None and known[:2] == point[:2]):
+        if not timed or known is None or known[:2] != point[:2]:
             self._outlet.update(name, point)
-        elif known.t_ns != point.t_ns:
+        elif known.t_ns != point.t_ns and (told.state or known.time_quality == TIME_UNKNOWN):
             event = table.update(name, point)  # the table takes it for no news
             if event is not None or table.get(name) is point:
                 self._outlet.tell(name, point)
@@ -358,7 +359,8 @@ class FieldRtu:
     def _is_outdated(self, told: _Told, point: PointValue, asdu: Asdu, *, timed: bool) -> bool:
         if timed:
             return point.t_ns < told.t_ns
-        return asdu.cause in _INTERROGATED and told.event_ns > self._asked_ns.get(asdu.CA, 0)
+        asked_ns = self._asked_ns.get(asdu.CA)
+        return asdu.cause in _INTERROGATED and asked_ns is not None and told.event_ns > asked_ns
 
     def _answer(self, told: _Told, point: PointValue) -> None:
         """The image as the device has it: no news if it is known so, for its time says no more than that."""
@@ -375,6 +377,7 @@ class FieldRtu:
             _LOG.warning("%s: %s: %s", name, what, asked.why)
         if asked.typeID is not TypeID.C_IC_NA_1 or asked.qualifier != STATION:
             return
+        self._asked_ns.pop(asked.CA, None)
         names = [
             each.config.rule.name
             for (ca, _), each in self._told.items()

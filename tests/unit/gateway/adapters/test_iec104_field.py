@@ -1,0 +1,682 @@
+"""A field device as points, against a device made of our own link: values, order, losses, commands; no sockets."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from gateway.adapters.iec104_field import FieldControl, FieldPoint, FieldRtu, FieldRtuConfig, FieldRtus
+from gateway.adapters.iec104_outlet import PointCommand
+from gateway.iec104.asdu import Asdu, Cause, InformationObject, Step, TypeID, decode, encode, mirror
+from gateway.iec104.client import Reach
+from gateway.iec104.commands import CommandDesk
+from gateway.iec104.link import AsduReceived, Link, LinkConfig, Role
+from gateway.iec104.master import MasterSettings
+from gateway.iec104.time_tag import TimeBase
+from gateway.points.mapping import CommandValue
+from gateway.points.mapping_rules import MappingError, Rule
+from gateway.points.point import TIME_UNKNOWN, UNSPECIFIED_ACCURACY, PointConfig, PointValue
+from gateway.points.table import PointTable
+from ied_agents.iec61850.quality import Quality, Validity
+
+UTC = TimeBase("UTC")
+T_NS = 1_795_000_000_000_000_000
+S = 10**9
+OLD = Quality(Validity.QUESTIONABLE, oldData=True).to_int()
+SP, SP_PLAIN, DP, ME, IT = (TypeID[name] for name in ("M_SP_TB_1", "M_SP_NA_1", "M_DP_TB_1", "M_ME_TF_1", "M_IT_TB_1"))
+ACT_CON, END, DEACT_CON = Cause.ACTIVATION_CON, Cause.TERMINATION, Cause.DEACTIVATION_CON
+
+
+def point(IOA, name, cdc, typeID, CA=1, **more):
+    return FieldPoint(CA=CA, IOA=IOA, rule=Rule(name=name, cdc=cdc, typeID=typeID, **more))
+
+
+def control(IOA, name, cdc, typeID, *, select=False, terminated=True, CA=1, **more):
+    rule = Rule(name=name, cdc=cdc, typeID=typeID, **more)
+    return FieldControl(CA=CA, IOA=IOA, rule=rule, select=select, terminated=terminated)
+
+
+POINTS = [
+    point(1, "in", "SPS", SP),
+    point(2, "Q1", "DPC", DP),
+    point(3, "I", "MV", ME, scale=10.0),
+    point(4, "Wh", "BCR", IT),
+]
+CONTROLS = [
+    control(12, "Q1", "DPC", TypeID.C_DC_TA_1, select=True),
+    control(13, "P", "APC", TypeID.C_SE_NC_1, terminated=False),
+    control(14, "Q2", "SPC", TypeID.C_SC_NA_1),
+]
+
+
+def config(points=POINTS, controls=CONTROLS, name="RTU", **settings):
+    more = {"interrogate": False} | settings
+    return FieldRtuConfig(
+        name=name,
+        reach=Reach(name, (("127.0.0.1", 1),)),
+        settings=MasterSettings(more.pop("CAs", (1,)), **more),
+        points=points,
+        controls=controls,
+    )
+
+
+class Outlet:
+    """What an outlet is to a field device; keeps what it is told."""
+
+    def __init__(self, table):
+        self.table = table
+        self.desk = CommandDesk()
+        self.told, self.answers = [], []
+
+    def update(self, name, value):
+        event = self.table.update(name, value)
+        if event is not None:
+            self.tell(name, event)
+
+    def tell(self, name, event):
+        self.told.append((name, event))
+
+    def confirm(self, number, why=""):
+        self.answers.append(("confirm", number, why))
+
+    def terminate(self, number, why=""):
+        self.answers.append(("terminate", number, why))
+
+
+class World:
+    """A field device, its connections, and what is made of it."""
+
+    def __init__(self, of=None, deadbands=(), *, start=True, **settings):
+        self.now, self.utc_ns = 0.0, T_NS
+        of = of or config(**settings)
+        table = PointTable(
+            PointConfig(name=p.rule.name, cdc=p.rule.cdc, source="RTU", deadband=dict(deadbands).get(p.rule.name, 0.0))
+            for p in {p.rule.name: p for p in of.points}.values()
+        )
+        self.outlet = Outlet(table)
+        self.rtu = FieldRtu(of, self.outlet)
+        self.links = {}
+        self.asdus = []
+        if start:
+            self.connect()
+
+    def connect(self, number=1):
+        self.links[number] = Link(LinkConfig(), Role.CONTROLLED, self.now)
+        self.rtu.station.connect(number, self.now)
+        self.run()
+
+    def cut(self, number=1, why="cut"):
+        del self.links[number]
+        self.take(self.rtu.station.disconnect(number, why, self.now))
+        self.run()
+
+    def take(self, events):
+        for event in events:
+            self.rtu.take(event, self.now, self.utc_ns)
+
+    def run(self):
+        for _ in range(100):
+            said = [each for each in self.rtu.station.data_to_send() if each[0] in self.links]
+            for number, octets in said:
+                for event in self.links[number].receive(octets, self.now):
+                    if isinstance(event, AsduReceived):
+                        self.asdus.append(event.octets)
+            answers = [(number, link.data_to_send()) for number, link in self.links.items()]
+            for number, octets in answers:
+                self.take(self.rtu.station.receive(number, octets, self.now, self.utc_ns))
+                self.rtu.station.stored(number, self.rtu.station.received(number), self.now)
+            if not said and not any(octets for _, octets in answers):
+                return
+        raise AssertionError("never quiet")
+
+    def wait(self, seconds):
+        end = self.now + seconds
+        while self.now < end:
+            self.now = min(end, self.now + 0.5)
+            self.take(self.rtu.station.handle_timer(self.now, self.utc_ns))
+            for link in self.links.values():
+                link.handle_timer(self.now)
+            self.run()
+
+    def say(self, octets):
+        self.links[min(self.links)].send(octets, self.now)
+        self.run()
+
+    def tell(
+        self, IOA, value, *, typeID=SP, cause=Cause.SPONTANEOUS, at=None, qualifier=0, invalid=False, CA=1, **more
+    ):
+        """The device tells an object; ``at``: seconds after T_NS in its tag."""
+        tag = None if at is None else UTC.encode(T_NS + round(at * S), invalid=invalid)
+        one = InformationObject(IOA, value, qualifier, tag)
+        if tag is None:
+            typeID = {SP: SP_PLAIN, DP: TypeID.M_DP_NA_1, ME: TypeID.M_ME_NC_1, IT: TypeID.M_IT_NA_1}.get(
+                typeID, typeID
+            )
+        self.say(encode(Asdu(typeID, cause, CA, (one,), **more)))
+
+    def answer(self, cause, *, negative=False):
+        """The device answers the one ASDU that it was told."""
+        (octets,) = self.asdus
+        self.asdus.clear()
+        self.say(mirror(octets, self.rtu.config.settings.sizes, cause, negative=negative))
+        return octets
+
+    def operate(self, number, step, name, value, *, qualifier=0, test=False):
+        command = CommandValue(value, step == "select", qualifier)
+        self.rtu.operate(PointCommand(number, step, name, command, test, 0), self.now, self.utc_ns)
+        self.run()
+
+    def heard(self):
+        told, self.outlet.told = self.outlet.told, []
+        return [(name, value.value, value.quality, (value.t_ns - T_NS) / S) for name, value in told]
+
+    def answers(self):
+        answers, self.outlet.answers = self.outlet.answers, []
+        return answers
+
+
+def interrogated(world, IOA, value, **more):
+    world.tell(IOA, value, cause=Cause.INTERROGATED, **more)
+
+
+# -- values -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_told_is_a_point_with_its_time_and_quality():
+    world = World()
+    world.utc_ns = T_NS + 9 * S
+    world.tell(1, True, at=5)
+    world.tell(1, False, at=6, qualifier=0x80, invalid=True)
+    world.tell(1, True)
+    world.tell(3, 125.0, typeID=ME, at=7, qualifier=0x10, test=True)
+    arrived = T_NS + 9 * S
+    assert world.outlet.told == [
+        ("in", PointValue(True, 0, T_NS + 5 * S, UNSPECIFIED_ACCURACY, arrived)),
+        ("in", PointValue(False, Quality(Validity.INVALID).to_int(), T_NS + 6 * S, TIME_UNKNOWN, arrived)),
+        ("in", PointValue(True, 0, arrived, TIME_UNKNOWN, arrived)),
+        (
+            "I",
+            PointValue(
+                12.5, Quality(test=True, operatorBlocked=True).to_int(), T_NS + 7 * S, UNSPECIFIED_ACCURACY, arrived
+            ),
+        ),
+    ]
+
+
+@pytest.mark.parametrize("cause", [Cause.SPONTANEOUS, Cause.RETURN_REMOTE, Cause.RETURN_LOCAL])
+def test_a_state_told_again_has_happened_again_but_not_at_the_same_time(cause):
+    world = World()
+    for at in (1, 2, 2, 3):
+        world.tell(2, 2, typeID=DP, at=at, cause=cause)
+    assert world.heard() == [("Q1", 2, 0, 1.0), ("Q1", 2, 0, 2.0), ("Q1", 2, 0, 3.0)]
+    world.outlet.table.substitute("Q1", 1, "me", T_NS)
+    world.tell(2, 2, typeID=DP, at=4, cause=cause)
+    assert world.heard() == []  # somebody has put in another value
+    assert world.outlet.table.get("Q1").value == 1
+
+
+def test_a_number_told_again_is_no_news():
+    world = World(deadbands={"I": 1.0})
+    for number, value in enumerate((100.0, 100.0, 105.0, 120.0)):
+        world.tell(3, value, typeID=ME, at=number)
+    assert world.heard() == [("I", 10.0, 0, 0.0), ("I", 12.0, 0, 3.0)]
+
+
+@pytest.mark.parametrize(
+    "cause", [Cause.PERIODIC, Cause.BACKGROUND, Cause.REQUESTED, Cause.INTERROGATED, Cause.GROUP_16]
+)
+def test_an_answer_is_an_event_only_if_it_is_news(cause):
+    world = World()
+    world.utc_ns = T_NS + 5 * S
+    world.tell(1, True, cause=cause)
+    world.tell(1, True, cause=cause)
+    assert world.heard() == [("in", True, 0, 5.0)]
+    world.tell(1, False, at=6)
+    world.heard()
+    world.tell(1, False, cause=cause)
+    assert world.outlet.table.get("in").t_ns == T_NS + 6 * S  # when it changed, not when it was asked for
+    world.tell(1, False, cause=cause, qualifier=0x40)
+    assert [one[:2] for one in world.heard()] == [("in", False)]
+
+
+def test_an_event_that_an_answer_came_before_is_told_with_its_time():
+    world = World(interrogate=True)
+    world.utc_ns = T_NS + 9 * S
+    interrogated(world, 3, 100.0, typeID=ME)
+    world.tell(3, 100.0, typeID=ME, at=5)
+    world.tell(3, 100.0, typeID=ME, at=6)
+    assert world.heard() == [("I", 10.0, 0, 9.0), ("I", 10.0, 0, 5.0)]
+
+
+def test_counters_that_are_asked_for():
+    world = World()
+    for value in (5, 5, 6):
+        world.tell(4, value, typeID=IT, cause=Cause.COUNTER_GENERAL)
+    assert [value for _, value, *_ in world.heard()] == [5, 6]
+
+
+def test_an_answer_with_an_older_time_tag_than_the_event_is_passed_over():
+    world = World()
+    world.tell(1, True, at=5)
+    interrogated(world, 1, False, at=4)
+    assert world.heard() == [("in", True, 0, 5.0)]
+    assert world.rtu.outdated == 1
+    interrogated(world, 1, False, at=6)
+    assert world.heard() == [("in", False, 0, 6.0)]
+
+
+def test_an_answer_without_time_gives_way_to_an_event_of_this_interrogation():
+    world = World(interrogate=True)
+    world.answer(ACT_CON)
+    world.tell(1, True, at=5)  # later than T_NS, when it was asked
+    interrogated(world, 1, False)
+    assert world.heard() == [("in", True, 0, 5.0)]
+    world.tell(2, 2, typeID=DP, at=-5)  # of before: it waited in the device
+    interrogated(world, 2, 1, typeID=DP)
+    assert [one[:2] for one in world.heard()] == [("Q1", 2), ("Q1", 1)]
+
+
+def test_after_a_reconnect_a_clock_that_was_set_back_does_not_matter():
+    world = World()
+    world.tell(1, True, at=500)
+    world.cut()
+    world.connect(2)
+    world.heard()
+    interrogated(world, 1, False, at=5)
+    assert world.heard() == [("in", False, 0, 5.0)]
+
+
+def test_after_an_initialisation_times_begin_anew():
+    world = World()
+    world.tell(1, True, at=500)
+    world.say(encode(Asdu(TypeID.M_EI_NA_1, Cause.INITIALISED, 1, (InformationObject(0, None, 2),))))
+    interrogated(world, 1, False, at=5)
+    assert world.heard() == [("in", True, 0, 500.0), ("in", False, 0, 5.0)]
+
+
+# -- what does not fit ------------------------------------------------------------------------------------------------
+
+
+def test_what_nobody_configured_is_said_once_and_counted(caplog):
+    world = World()
+    for _ in range(3):
+        for ioa in range(1000, 1200):
+            world.tell(ioa, True, at=1)
+    assert world.rtu.unknown == 600
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 101
+    assert "CA 1 IOA 1000, type 30, stands for no point" in said[0]
+    assert "only counted" in said[-1]
+    assert world.heard() == []
+
+
+@pytest.mark.parametrize(
+    ("typeID", "value", "cause", "why"),
+    [
+        (DP, 2, Cause.SPONTANEOUS, "in is told with type 31; expected 30"),
+        (TypeID.M_BO_TB_1, 2, Cause.SPONTANEOUS, "in is told with type 33; expected 30"),
+        (SP, True, Cause.ACTIVATION, "type 30 with cause 6 tells no value"),
+        (SP, True, 63, "type 30 with cause 63 tells no value"),
+    ],
+)
+def test_what_does_not_fit_its_point_is_passed_over_and_the_rest_is_not(caplog, typeID, value, cause, why):
+    world = World()
+    for _ in range(2):
+        world.tell(1, value, typeID=typeID, cause=cause, at=1)
+    assert [record.getMessage() for record in caplog.records] == [f"RTU: CA 1 IOA 1: passed over: {why}; said once"]
+    assert (world.rtu.unfit, world.heard()) == (2, [])
+
+
+def test_a_number_that_no_point_can_hold_costs_only_itself():
+    world = World(config([point(1, "n", "INS", TypeID.M_ME_TE_1, scale=1e-300), point(2, "m", "MV", ME)]))
+    tag = UTC.encode(T_NS)
+    objects = tuple(InformationObject(1, number, 0, tag) for number in (30000, 7))
+    world.say(encode(Asdu(TypeID.M_ME_TE_1, Cause.SPONTANEOUS, 1, objects)))
+    assert world.rtu.unfit == 2
+    nan = InformationObject(2, float("nan"), 0, tag), InformationObject(2, 1.0, 0, tag)
+    world.say(encode(Asdu(ME, Cause.SPONTANEOUS, 1, nan)))
+    assert [name for name, *_ in world.heard()] == ["m", "m"]
+
+
+def test_quality_is_not_lost_to_a_type_that_has_none():
+    world = World(config([point(1, "m", "MV", TypeID.M_ME_ND_1)]))
+    world.tell(1, 0.5, typeID=TypeID.M_ME_ND_1)
+    world.tell(1, 0.25, typeID=TypeID.M_ME_NA_1, qualifier=0x80)
+    assert ([value for _, value, *_ in world.heard()], world.rtu.unfit) == ([0.5], 1)
+
+
+def test_single_points_of_an_enumeration_say_only_what_is_on():
+    of = config([point(n, "mode", "ENS", SP, expectedValue=n * 10) for n in (1, 2)], [])
+    world = World(of)
+    for ioa, on in ((1, True), (2, False), (1, False), (2, True)):
+        world.tell(ioa, on, at=ioa)
+    assert [value for _, value, *_ in world.heard()] == [10, 20]
+
+
+def test_a_step_position():
+    world = World(config([point(1, "tap", "BSC", TypeID.M_ST_TB_1)], []))
+    world.tell(1, Step(-5, transient=True), typeID=TypeID.M_ST_TB_1, at=1)
+    assert world.heard() == [("tap", (-5, 1), 0, 1.0)]
+
+
+# -- losses -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_lost_device_makes_its_points_old_until_it_tells_them_again(caplog):
+    world = World(interrogate=True)
+    world.tell(1, True, at=1)
+    world.tell(2, 2, typeID=DP, at=2)
+    world.heard()
+    world.utc_ns = T_NS + 10 * S
+    world.cut()
+    assert sorted(world.heard()) == [("Q1", 2, OLD, 10.0), ("in", True, OLD, 10.0)]
+    assert "2 points are old" in caplog.text
+    world.asdus.clear()
+    world.utc_ns = T_NS + 20 * S
+    world.connect(2)
+    asked = world.answer(ACT_CON)
+    interrogated(world, 1, True)
+    assert world.heard() == [("in", True, 0, 20.0)]
+    caplog.clear()
+    world.say(mirror(asked, world.rtu.config.settings.sizes, END, negative=False))
+    (record,) = caplog.records
+    assert record.getMessage().endswith("the interrogation did not tell 2 points, which stay as they were: Q1, I")
+    assert world.outlet.table.get("Q1").quality == OLD
+
+
+def test_many_points_that_are_not_told_are_named_by_some(caplog):
+    world = World(config([point(n, f"p{n}", "SPS", SP) for n in range(1, 31)], [], interrogate=True))
+    asked = world.answer(ACT_CON)
+    world.say(mirror(asked, world.rtu.config.settings.sizes, END, negative=False))
+    assert "30 points" in caplog.text
+    assert caplog.text.rstrip().endswith("p10 and 20 more")
+
+
+def test_where_another_link_takes_over_nothing_grows_old():
+    world = World()
+    world.tell(1, True, at=1)
+    world.heard()
+    world.connect(2)
+    world.cut(1)
+    assert world.rtu.station.started
+    assert world.heard() == []
+    world.cut(2)
+    assert [one[:3] for one in world.heard()] == [("in", True, OLD)]
+
+
+def test_where_the_other_link_does_not_start_it_grows_old_after_all():
+    world = World()
+    world.tell(1, True, at=1)
+    world.heard()
+    world.rtu.station.connect(2, 0.0)  # and says nothing
+    world.cut(1)
+    assert world.heard() == []
+    world.wait(16)
+    assert [one[:3] for one in world.heard()] == [("in", True, OLD)]
+
+
+def test_at_our_own_end_nothing_grows_old():
+    world = World()
+    world.tell(1, True, at=1)
+    world.heard()
+    world.rtu.ending = True
+    world.rtu.station.stop(world.now)
+    world.run()
+    assert (world.rtu.station.started, world.heard()) == (False, [])
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\x00" * 9, b"\x68\x04\x83\x00\x00", bytes.fromhex("680e0000000001010300010001000001 00")]
+)
+def test_garbage_costs_the_connection_and_says_so(garbage, caplog):
+    world = World()
+    world.tell(1, True, at=1)
+    world.heard()
+    world.take(world.rtu.station.receive(1, garbage + b"\x99" * 300, world.now, T_NS))
+    assert not world.rtu.station.is_open(1)
+    assert [one[:3] for one in world.heard()] == [("in", True, OLD)]
+    assert "lost: " in caplog.text
+
+
+# -- commands ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("test", [False, True])
+def test_a_command_goes_out_in_the_devices_type_and_ends_when_it_says_so(test):
+    world = World()
+    world.operate(7, "execute", "Q2", True, qualifier=1, test=test)
+    asdu = decode(world.asdus[0])
+    assert (asdu.typeID, asdu.cause, asdu.test, asdu.CA) == (TypeID.C_SC_NA_1, Cause.ACTIVATION, test, 1)
+    assert asdu.objects == (InformationObject(14, True, 4),)
+    assert world.answers() == []
+    execute = world.answer(ACT_CON)
+    assert world.answers() == [("confirm", 7, "")]
+    world.say(mirror(execute, world.rtu.config.settings.sizes, END, negative=False))
+    assert world.answers() == [("terminate", 7, "")]
+
+
+def test_a_device_without_terminations_has_ended_with_its_confirmation():
+    world = World()
+    world.operate(7, "execute", "P", 12.5)
+    world.answer(ACT_CON)
+    assert world.answers() == [("confirm", 7, ""), ("terminate", 7, "")]
+
+
+def test_select_execute_passes_through():
+    world = World()
+    world.operate(1, "select", "Q1", True)
+    asdu = decode(world.asdus[0])
+    assert (asdu.typeID, asdu.objects[0][:3]) == (TypeID.C_DC_TA_1, (12, 2, 0x80))
+    assert UTC.decode(asdu.objects[0].time) == T_NS
+    world.answer(ACT_CON)
+    assert (world.answers(), world.asdus) == ([("confirm", 1, "")], [])
+    world.operate(2, "execute", "Q1", True)
+    assert decode(world.asdus[0]).objects[0][:3] == (12, 2, 0)
+    world.answer(ACT_CON)
+    assert world.answers() == [("confirm", 2, "")]
+
+
+def test_select_cancel_passes_through():
+    world = World()
+    world.operate(1, "select", "Q1", True)
+    world.answer(ACT_CON)
+    world.operate(2, "cancel", "Q1", True)
+    assert decode(world.asdus[0]).cause == Cause.DEACTIVATION
+    world.answer(DEACT_CON)
+    assert world.answers() == [("confirm", 1, ""), ("confirm", 2, "")]
+    world.operate(3, "execute", "Q1", True)  # the selection is over: it is selected anew
+    assert decode(world.asdus[0]).objects[0].qualifier == 0x80
+
+
+def test_what_only_the_device_wants_selected_is_selected_for_it():
+    world = World()
+    world.operate(1, "execute", "Q1", False)
+    assert decode(world.asdus[0]).objects[0][:3] == (12, 1, 0x80)
+    world.answer(ACT_CON)
+    assert world.answers() == []
+    assert decode(world.asdus[0]).objects[0][:3] == (12, 1, 0)
+    execute = world.answer(ACT_CON)
+    world.say(mirror(execute, world.rtu.config.settings.sizes, END, negative=True))
+    assert [one[:2] for one in world.answers()] == [("confirm", 1), ("terminate", 1)]
+
+
+def test_what_was_selected_too_late_for_its_master_is_cancelled_and_not_executed():
+    world = World()
+    world.operate(1, "execute", "Q1", False)
+    world.wait(world.outlet.desk.settings.confirm_s)
+    world.answer(ACT_CON)
+    (answer,) = world.answers()
+    assert answer[:2] == ("confirm", 1)
+    assert "too late" in answer[2]
+    assert decode(world.asdus[0]).cause == Cause.DEACTIVATION
+
+
+def test_what_only_the_centre_wants_selected_is_kept_here():
+    world = World()
+    for number, step in enumerate(("select", "cancel", "select")):
+        world.operate(number, step, "Q2", True)
+        assert (world.answers(), world.asdus) == ([("confirm", number, "")], [])
+    world.operate(3, "execute", "Q2", True)
+    assert len(world.asdus) == 1
+    world.cut()
+    world.answers()
+    world.operate(4, "select", "Q2", True)
+    assert world.answers() == [("confirm", 4, "RTU: not connected")]
+
+
+def test_a_selection_that_is_called_back_before_it_is_confirmed_is_cancelled_then():
+    world = World()
+    world.operate(1, "select", "Q1", True)
+    world.operate(2, "cancel", "Q1", True)
+    assert len(world.asdus) == 1
+    world.answer(ACT_CON)
+    assert decode(world.asdus[0]).cause == Cause.DEACTIVATION
+    world.answer(DEACT_CON)
+    assert world.answers() == [("confirm", 1, ""), ("confirm", 2, "")]
+
+
+@pytest.mark.parametrize(
+    ("cause", "why"),
+    [(ACT_CON, "refused"), (Cause.UNKNOWN_IOA, "it does not know the object"), (Cause.UNKNOWN_CA, "common address")],
+)
+@pytest.mark.parametrize("step", ["select", "execute"])
+def test_a_refusal_is_the_devices_own(step, cause, why):
+    world = World()
+    world.operate(1, step, "Q1" if step == "select" else "Q2", True)
+    world.answer(cause, negative=True)
+    (answer,) = world.answers()
+    assert answer[:2] == ("confirm", 1)
+    assert answer[2].startswith(f"RTU: {step}: ")
+    assert answer[2].endswith(why)
+
+
+def test_what_cannot_be_sent_is_refused_at_once_and_never_sent():
+    world = World()
+    world.operate(1, "execute", "P", 1e300)  # no short floating point number
+    (answer,) = world.answers()
+    assert "no place" in answer[2]
+    world.cut()
+    world.operate(2, "execute", "Q2", True)
+    assert world.answers() == [("confirm", 2, "RTU: not connected to the device: the command was not sent")]
+    world.connect(2)
+    assert world.asdus == []
+
+
+def test_an_outcome_that_is_not_known_is_a_no_that_says_so(caplog):
+    world = World()
+    world.operate(1, "execute", "Q2", True)
+    world.cut()
+    ((what, number, why),) = world.answers()
+    assert (what, number) == ("confirm", 1)
+    assert why == ("RTU: execute: the connection was lost: cut; it may have been executed: its outcome is not known")
+    assert why in caplog.text
+    world.connect(2)
+    assert len(world.asdus) == 1  # what went out before the loss, and never again
+    world.asdus.clear()
+    world.operate(2, "execute", "Q2", True)
+    world.answer(ACT_CON)
+    world.cut(2)
+    confirmed, (what, number, why) = world.answers()
+    assert confirmed == ("confirm", 2, "")
+    assert (what, number) == ("terminate", 2)
+    assert "its outcome is not known" in why
+
+
+def test_a_device_that_does_not_answer():
+    world = World(confirm_s=5.0, terminate_s=8.0)
+    world.operate(1, "execute", "Q2", True)
+    world.wait(5)
+    ((what, _, why),) = world.answers()
+    assert (what, "no answer to the execute in time" in why, "not known" in why) == ("confirm", True, True)
+    world.asdus.clear()
+    world.operate(2, "execute", "Q2", True)
+    world.answer(ACT_CON)
+    world.wait(8)
+    _, (what, number, why) = world.answers()
+    assert (what, number) == ("terminate", 2)
+    assert "no answer to the termination in time" in why
+
+
+def test_a_selection_does_not_outlive_its_connection():
+    world = World()
+    world.operate(1, "select", "Q1", True)
+    world.answer(ACT_CON)
+    world.connect(2)
+    world.cut(1)
+    world.answers()
+    world.operate(2, "execute", "Q1", True)
+    ((_, _, why),) = world.answers()
+    assert why.endswith("the selection was lost with the connection: cut; select again")
+    assert world.asdus == []
+    world.operate(3, "select", "Q1", True)
+    assert len(world.asdus) == 1
+
+
+def test_a_confirmation_after_the_centre_was_told_no_is_said(caplog):
+    world = World()
+    world.operate(1, "execute", "Q2", True)
+    world.wait(world.outlet.desk.settings.confirm_s)
+    world.answer(ACT_CON)
+    assert "Q2: RTU confirmed it after 10.0 s; the control centre was told no after 10 s" in caplog.text
+
+
+# -- configurations ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("of", "why"),
+    [
+        ([config(), config()], "RTU: two devices of this name"),
+        ([config(), config(name="B")], "Q1: a point of B and of RTU"),
+        (
+            [config([point(1, "a", "SPS", SP), point(1, "b", "SPS", SP)], [])],
+            "point b at CA 1 IOA 1: the address is that",
+        ),
+        ([config([point(1, "a", "SPS", SP), point(2, "a", "SPS", SP)], [])], "the point stands twice"),
+        ([config([point(1, "a", "SPS", SP, CA=2)], [])], "the CA is none of the device's, 1"),
+        ([config([point(0, "a", "SPS", SP)], [])], "IOA 1 to 16777215 expected"),
+        ([config([point(1, "a", "SPS", DP)], [])], "type 31 cannot monitor a SPS"),
+        ([config([], [control(1, "a", "SPC", TypeID.C_DC_NA_1)])], "type 46 cannot control a SPC"),
+        ([config([], [control(1, "a", "INC", TypeID.C_BO_NA_1, select=True)])], "a bit string cannot be selected"),
+    ],
+)
+def test_a_configuration_that_cannot_be(of, why):
+    with pytest.raises(ValueError, match=why):
+        FieldRtus(of)
+
+
+@pytest.mark.parametrize(("source", "why"), [("RTU", "I is not in the point table"), ("A", "expected 'RTU'")])
+def test_a_table_that_does_not_have_its_points(source, why):
+    names = ("in", "Q1") if source == "RTU" else ("in", "Q1", "I", "Wh")
+    cdcs = {each.rule.name: each.rule.cdc for each in POINTS}
+    outlet = Outlet(PointTable(PointConfig(name=name, cdc=cdcs[name], source=source) for name in names))
+    with pytest.raises(ValueError, match=why):
+        FieldRtus([config()]).start(outlet)
+
+
+def test_a_command_to_a_point_of_no_device():
+    rtus = FieldRtus([])
+    outlet = Outlet(PointTable([]))
+    rtus.start(outlet)
+    rtus.operate(PointCommand(1, "execute", "X", CommandValue(True, False, 0), False, 0))
+    assert outlet.answers == [("confirm", 1, "X: no device operates it")]
+
+
+@pytest.fixture(autouse=True)
+def only_warnings(caplog):
+    caplog.set_level(logging.WARNING)
+
+
+def test_a_rule_that_cannot_be_is_refused():
+    with pytest.raises(MappingError):
+        FieldRtu(config([point(1, "a", "SPS", DP)], []), Outlet(PointTable([])))
+
+
+def test_what_is_interrogated_later_is_no_older_than_events_of_before():
+    world = World(interrogate=True)
+    asked = world.answer(ACT_CON)
+    world.tell(1, True, at=5)
+    world.say(mirror(asked, world.rtu.config.settings.sizes, END, negative=False))
+    interrogated(world, 1, False)
+    assert [value for _, value, *_ in world.heard()] == [True, False]

@@ -107,19 +107,19 @@ async def until(found):
 
 
 class Gateway:
-    """Field devices behind an outlet; a centre sees the points of the n-th at CA 10 + n."""
+    """Field devices behind an outlet; a centre sees the points of the n-th at ``first_CA`` + n."""
 
-    def __init__(self, folder, configs, select=None):
+    def __init__(self, folder, configs, select=None, first_CA=10):
         self.rtus = FieldRtus(configs)
         more = {} if select is None else {"select": select}
-        listed = [row for number, config in enumerate(configs) for row in rows(config, 10 + number, **more)]
+        listed = [row for number, config in enumerate(configs) for row in rows(config, first_CA + number, **more)]
         table = PointTable(
             PointConfig(name=each.rule.name, cdc=each.rule.cdc, source=config.name)
             for config in configs
             for each in {each.rule.name: each for each in (*config.controls, *config.points)}.values()
         )
         self.outlet = Outlet(table, folder, [CentreConfig("centre", listed)], self.rtus)
-        self.CAs = tuple(10 + number for number in range(len(configs)))
+        self.CAs = tuple(first_CA + number for number in range(len(configs)))
 
 
 @contextlib.asynccontextmanager

@@ -523,15 +523,17 @@ class FieldRtus:
         """Connect to the devices; what they tell goes to the outlet.
 
         Raises:
-            ValueError: the outlet's table lacks one of their points, or has it from another source.
+            ValueError: the outlet's table lacks one of their points, or has it from another source or of another kind.
         """
         for config in self._configs:
             for each in config.points:
                 if each.rule.name not in outlet.table:
                     raise ValueError(f"{config.name}: {each.rule.name} is not in the point table")
-                source = outlet.table.config(each.rule.name).source
-                if source != config.name:
-                    raise ValueError(f"{each.rule.name}: its source is {source!r}; expected {config.name!r}")
+                found = outlet.table.config(each.rule.name)
+                if found.source != config.name:
+                    raise ValueError(f"{found.name}: its source is {found.source!r}; expected {config.name!r}")
+                if found.kind is not KINDS[each.rule.cdc]:
+                    raise ValueError(f"{found.name}: a {found.cdc}, but {config.name} tells it as a {each.rule.cdc}")
         self._outlet = outlet
         for config in self._configs:
             rtu = self.rtus[config.name] = FieldRtu(config, outlet)

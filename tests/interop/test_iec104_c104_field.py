@@ -28,6 +28,7 @@ from c104_peers import (
 from iec104_field_site import control, gateway, point, rtu, until
 
 from gateway.iec104.asdu import Cause, TypeID, tag_of
+from gateway.iec104.master import CommandEnded
 
 CDCS = {
     "M_SP": "SPS", "M_DP": "DPS", "M_ST": "BSC", "M_BO": "INS", "M_ME": "MV", "M_IT": "BCR",
@@ -174,3 +175,20 @@ async def test_a_device_that_is_killed_is_shown_as_old_and_comes_back(stage, tmp
         async with asyncio.timeout(60):
             while not await client.ask("command", ioa=101, value=True):  # noqa: ASYNC110 - it has no event
                 await asyncio.sleep(0.1)
+
+
+async def test_a_cancel_that_the_device_takes_for_a_select_is_no_yes(stage):
+    """c104's server knows no cancel (cause 8): it selects again and says so."""
+    _, recorder = await stage.their_server()
+    master = await stage.master(recorder, interrogate=False, confirm_s=1.0)
+    kind = TypeID[CONTROLS[SELECTED]]
+    ended = await master.command(SELECTED, kind, 2, select=True, execute=False, terminated=False)
+    assert (ended.done, ended.stage) == (True, "select")
+    master.station.cancel(1, SELECTED, kind, 2, master.client.now(), 0)
+    master.client.flush()
+    _, ended = await master.until(lambda: master.of(CommandEnded)[1:] and master.of(CommandEnded))
+    assert (ended.done, ended.stage, ended.moving) == (False, "cancel", False)
+    assert recorder.asdus(from_server=False)[-1].cause == Cause.DEACTIVATION
+    answers = [asdu.cause for asdu in recorder.asdus(from_server=True)]
+    assert answers.count(Cause.ACTIVATION_CON) == 2
+    assert Cause.DEACTIVATION_CON not in answers

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.adapters.iec104_field import FieldControl, FieldPoint, FieldRtu, FieldRtuConfig, FieldRtus
 from gateway.adapters.iec104_outlet import PointCommand
@@ -16,7 +18,15 @@ from gateway.iec104.master import MasterSettings
 from gateway.iec104.time_tag import TimeBase
 from gateway.points.mapping import CommandValue
 from gateway.points.mapping_rules import MappingError, Rule
-from gateway.points.point import TIME_UNKNOWN, UNSPECIFIED_ACCURACY, PointConfig, PointValue
+from gateway.points.point import (
+    TIME_UNKNOWN,
+    UNSPECIFIED_ACCURACY,
+    PointConfig,
+    PointValue,
+    decode_value,
+    encode_value,
+    fault_of,
+)
 from gateway.points.table import PointTable
 from ied_agents.iec61850.quality import Quality, Validity
 
@@ -360,6 +370,46 @@ def test_a_step_position():
     assert world.heard() == [("tap", (-5, 1), 0, 1.0)]
 
 
+@given(
+    st.lists(
+        st.one_of(
+            st.binary(max_size=60),
+            # Like an ASDU: type, number, cause, CA 1, address 1 to 5, and whatever.
+            st.builds(
+                lambda typeID, number, cause, ioa, rest: bytes((typeID, number, cause, 0, 1, 0, ioa, 0, 0)) + rest,
+                *(st.integers(1, 40), st.integers(1, 3), st.integers(0, 255), st.integers(1, 5)),
+                st.binary(max_size=40),
+            ),
+            st.builds(
+                lambda typeID, cause, ioa, value, tag: bytes((typeID, 1, cause, 0, 1, 0, ioa, 0, 0)) + value + tag,
+                *(st.sampled_from((30, 31, 35, 36, 37)), st.sampled_from((1, 3, 11, 20)), st.integers(1, 5)),
+                *(st.binary(min_size=1, max_size=5), st.binary(min_size=7, max_size=7)),
+            ),
+        ),
+        max_size=20,
+    )
+)
+def test_whatever_a_device_tells_only_its_points_are_told_and_can_be_stored(asdus):
+    world = World()
+    for octets in asdus:
+        if not world.rtu.station.started:
+            world = World()
+        if octets:
+            world.links[1].send(octets, 0.0)
+            world.take(world.rtu.station.receive(1, world.links[1].data_to_send(), 0.0, T_NS))
+        for name, value in world.outlet.told:
+            assert decode_value(encode_value(value))[1:] == value[1:]
+            assert fault_of(world.outlet.table.config(name).kind, value.value) == ""
+
+
+def test_times_are_in_the_devices_time_base():
+    base = TimeBase("Europe/Sarajevo")
+    world = World(time_base=base)
+    one = InformationObject(1, True, 0, base.encode(T_NS))
+    world.say(encode(Asdu(SP, Cause.SPONTANEOUS, 1, (one,))))
+    assert world.heard() == [("in", True, 0, 0.0)]
+
+
 # -- losses -----------------------------------------------------------------------------------------------------------
 
 
@@ -646,11 +696,19 @@ def test_a_configuration_that_cannot_be(of, why):
         FieldRtus(of)
 
 
-@pytest.mark.parametrize(("source", "why"), [("RTU", "I is not in the point table"), ("A", "expected 'RTU'")])
-def test_a_table_that_does_not_have_its_points(source, why):
-    names = ("in", "Q1") if source == "RTU" else ("in", "Q1", "I", "Wh")
-    cdcs = {each.rule.name: each.rule.cdc for each in POINTS}
-    outlet = Outlet(PointTable(PointConfig(name=name, cdc=cdcs[name], source=source) for name in names))
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"I": None}, "I is not in the point table"),
+        ({"Q1": {"source": "A"}}, "Q1: its source is 'A'; expected 'RTU'"),
+        ({"Q1": {"cdc": "SPC"}}, "Q1: a SPC, but RTU tells it as a DPC"),
+    ],
+)
+def test_a_table_that_does_not_have_its_points(change, why):
+    known = {each.rule.name: {"cdc": each.rule.cdc, "source": "RTU"} for each in POINTS}
+    for name, more in change.items():
+        known[name] = more and known[name] | more
+    outlet = Outlet(PointTable(PointConfig(name=name, **more) for name, more in known.items() if more))
     with pytest.raises(ValueError, match=why):
         FieldRtus([config()]).start(outlet)
 

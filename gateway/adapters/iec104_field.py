@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.iec104.asdu import Cause, TypeID, untagged
 from gateway.iec104.client import Iec104Client
-from gateway.iec104.image import STATION
+from gateway.iec104.image import GENERAL_COUNTERS, STATION
 from gateway.iec104.master import (
     Asked,
     CommandConfirmed,
@@ -58,7 +58,7 @@ _TELLING: Final = frozenset(
     (Cause.PERIODIC, Cause.BACKGROUND, Cause.REQUESTED, *_INTERROGATED, *range(Cause.COUNTER_GENERAL, 42), *_EVENTS)
 )
 _MEASURED: Final = frozenset((Kind.INTEGER, Kind.FLOAT, Kind.COUNTER))
-_NOT_INTERROGATED: Final = frozenset((TypeID.M_IT_TB_1, TypeID.M_EP_TE_1, TypeID.M_EP_TF_1))
+_PROTECTION: Final = frozenset((TypeID.M_EP_TE_1, TypeID.M_EP_TF_1))
 _LAST_MONITORED: Final = TypeID.M_EP_TF_1
 
 
@@ -171,6 +171,11 @@ class _Told:
     """An information object of the device, and what came of it on this connection.
 
     Attributes:
+        config: which, and what it stands for.
+        monitor: likewise.
+        state: no number: that it is told again is news.
+        counter: it is asked for with the counters.
+        only_events: it is never asked for.
         answered: its point is known again.
         t_ns: device's time of the last that had one to be trusted, 0 before.
         event_ns: likewise of the last event.
@@ -179,6 +184,8 @@ class _Told:
     config: FieldPoint
     monitor: Monitor
     state: bool
+    counter: bool
+    only_events: bool
     answered: bool = False
     t_ns: int = 0
     event_ns: int = 0
@@ -207,6 +214,11 @@ class _Running(NamedTuple):
     began: float
 
 
+def _told(point: FieldPoint) -> _Told:
+    kind, base = KINDS[point.rule.cdc], tagged(point.rule.typeID)
+    return _Told(point, Monitor(point.rule), kind not in _MEASURED, kind is Kind.COUNTER, base in _PROTECTION)
+
+
 class FieldRtu:
     """One field device: its events to the outlet, the outlet's commands to it. Sans-IO.
 
@@ -230,10 +242,7 @@ class FieldRtu:
         self.outdated = 0
         self.ending = False
         self._outlet = outlet
-        self._told = {
-            (each.CA, each.IOA): _Told(each, Monitor(each.rule), KINDS[each.rule.cdc] not in _MEASURED)
-            for each in config.points
-        }
+        self._told = {(each.CA, each.IOA): _told(each) for each in config.points}
         self._operated = {each.rule.name: _Operated(each, Control(each.rule)) for each in config.controls}
         self._running: dict[int, _Running] = {}
         self._confirmed: set[int] = set()
@@ -304,7 +313,7 @@ class FieldRtu:
             self._outlet.tell(name, event)
 
     def _objects(self, asdu: Asdu, arrived_ns: int) -> None:
-        if asdu.typeID is TypeID.M_EI_NA_1:
+        if asdu.typeID is TypeID.M_EI_NA_1 and asdu.CA in self.config.settings.CAs:
             _LOG.info("%s: CA %d has been initialised, cause %d", self.config.name, asdu.CA, asdu.objects[0].qualifier)
             self._begin(asdu.CA, arrived_ns)
             return
@@ -375,18 +384,20 @@ class FieldRtu:
         if asked.why:
             what = f"{asked.typeID.name} of CA {asked.CA}"
             _LOG.warning("%s: %s: %s", name, what, asked.why)
-        if asked.typeID is not TypeID.C_IC_NA_1 or asked.qualifier != STATION:
+        counters = asked.typeID is TypeID.C_CI_NA_1 and asked.qualifier == GENERAL_COUNTERS
+        if not counters and (asked.typeID is not TypeID.C_IC_NA_1 or asked.qualifier != STATION):
             return
-        self._asked_ns.pop(asked.CA, None)
+        if not counters:
+            self._asked_ns.pop(asked.CA, None)
         names = [
-            each.config.rule.name
-            for (ca, _), each in self._told.items()
-            if ca == asked.CA and not each.answered and tagged(each.config.rule.typeID) not in _NOT_INTERROGATED
+            told.config.rule.name
+            for (ca, _), told in self._told.items()
+            if ca == asked.CA and not told.answered and told.counter is counters and not told.only_events
         ]
         if names:
             more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-            text = "%s: CA %d: the interrogation did not tell %d points, which stay as they were: %s%s"
-            _LOG.warning(text, name, asked.CA, len(names), ", ".join(names[:_MOST_NAMED]), more)
+            text = "%s: CA %d: %s did not tell %d points, which stay as they were: %s%s"
+            _LOG.warning(text, name, asked.CA, asked.typeID.name, len(names), ", ".join(names[:_MOST_NAMED]), more)
 
     # -- commands -------------------------------------------------------------------------------------------------
 

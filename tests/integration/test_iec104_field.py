@@ -17,6 +17,7 @@ from gateway.iec104.asdu import Cause, TypeID
 from gateway.iec104.image import Monitored
 from gateway.iec104.link import LinkConfig
 from gateway.points.event_log import ConsumerConfig, EventLog
+from gateway.points.point import PointValue
 
 SP, ME, DC, SC = TypeID.M_SP_TB_1, TypeID.M_ME_TF_1, TypeID.C_DC_TA_1, TypeID.C_SC_NA_1
 T_NS = 1_795_000_000_000_000_000
@@ -124,6 +125,22 @@ async def test_with_a_disk_that_refuses_events_go_on_and_it_is_said(tmp_path, mo
         await site.centre.hears((10, 2, True, 0, False))
 
 
+async def test_what_is_stored_is_told_in_order_and_at_once_where_nothing_waits(tmp_path, monkeypatch):
+    async with gateway(tmp_path, rtu("A", [1], points()), centre=False) as site:
+        outlet, calls = site.outlet, []
+        await until(lambda: not outlet.log.needs_write and outlet._writing is None)
+        outlet.when_stored(lambda: calls.append("nothing waits"))
+        assert calls == ["nothing waits"]
+        outlet.log.append("of no centre's points", b"", 0)
+        outlet.when_stored(lambda: calls.append("nor for this"))
+        for number in range(2):
+            outlet.update(f"p{number + 1}", PointValue(True))
+            outlet.when_stored(lambda number=number: calls.append(number))
+        assert calls[2:] == []
+        await until(lambda: len(calls) == 4)
+        assert (calls, outlet.log.offered) == (["nothing waits", "nor for this", 0, 1], outlet.log.last)
+
+
 # -- losses -----------------------------------------------------------------------------------------------------------
 
 
@@ -133,18 +150,23 @@ async def test_a_device_that_is_killed_makes_its_points_old_and_good_again(tmp_p
     process, port = await iec104_field_kill.start(PROCESS, folder, 0, 0, 200)
     try:
         async with gateway(tmp_path / "gateway", rtu("RTU", [port], measured)) as site:
-            centre, everywhere = site.centre, set(range(1, 21))
-            await until(lambda: {one[1] for one in centre.told() if not one[3]} >= everywhere)
+            centre = site.centre
+
+            def shows(quality):
+                last = {ioa: qualifier for _, ioa, _, qualifier, _ in centre.told()}
+                return last == dict.fromkeys(range(1, 21), quality)
+
+            await until(lambda: shows(0))
             for life in range(2):
                 process.kill()
                 await process.wait()
-                await until(lambda: {one[1] for one in centre.told() if one[3] == OLD} >= everywhere)
+                await until(lambda: shows(OLD))
                 values = {name: one.value for name, one in site.outlet.table.snapshot().items()}
                 last = {f"RTU/M{ioa - 1}": value for _, ioa, value, _, _ in centre.told()}
                 assert values == last
                 centre.events.clear()
                 process, _ = await iec104_field_kill.start(PROCESS, folder, port, (life + 1) * 10**5, 200)
-                await until(lambda: {one[1] for one in centre.told() if not one[3]} >= everywhere)
+                await until(lambda: shows(0))
     finally:
         if process.returncode is None:
             process.kill()

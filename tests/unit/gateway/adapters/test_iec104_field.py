@@ -1,4 +1,4 @@
-"""A field device as points, against a device made of our own link: values, order, losses, commands; no sockets."""
+"""A field device as points, against a device made of our own link: values, order, losses; no sockets."""
 
 from __future__ import annotations
 
@@ -7,17 +7,32 @@ import logging
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from iec104_field_world import (
+    ACT_CON,
+    DP,
+    END,
+    IT,
+    ME,
+    OLD,
+    POINTS,
+    SP,
+    T_NS,
+    UTC,
+    Outlet,
+    S,
+    World,
+    config,
+    control,
+    interrogated,
+    point,
+)
 
-from gateway.adapters.iec104_field import FieldControl, FieldPoint, FieldRtu, FieldRtuConfig, FieldRtus
+from gateway.adapters.iec104_field import FieldRtu, FieldRtus
 from gateway.adapters.iec104_outlet import PointCommand
-from gateway.iec104.asdu import Asdu, Cause, InformationObject, Step, TypeID, decode, encode, mirror
-from gateway.iec104.client import Reach
-from gateway.iec104.commands import CommandDesk
-from gateway.iec104.link import AsduReceived, Link, LinkConfig, Role
-from gateway.iec104.master import MasterSettings
+from gateway.iec104.asdu import Asdu, Cause, InformationObject, Step, TypeID, encode, mirror
 from gateway.iec104.time_tag import TimeBase
 from gateway.points.mapping import CommandValue
-from gateway.points.mapping_rules import MappingError, Rule
+from gateway.points.mapping_rules import MappingError
 from gateway.points.point import (
     TIME_UNKNOWN,
     UNSPECIFIED_ACCURACY,
@@ -30,164 +45,10 @@ from gateway.points.point import (
 from gateway.points.table import PointTable
 from ied_agents.iec61850.quality import Quality, Validity
 
-UTC = TimeBase("UTC")
-T_NS = 1_795_000_000_000_000_000
-S = 10**9
-OLD = Quality(Validity.QUESTIONABLE, oldData=True).to_int()
-SP, SP_PLAIN, DP, ME, IT = (TypeID[name] for name in ("M_SP_TB_1", "M_SP_NA_1", "M_DP_TB_1", "M_ME_TF_1", "M_IT_TB_1"))
-ACT_CON, END, DEACT_CON = Cause.ACTIVATION_CON, Cause.TERMINATION, Cause.DEACTIVATION_CON
 
-
-def point(IOA, name, cdc, typeID, CA=1, **more):
-    return FieldPoint(CA=CA, IOA=IOA, rule=Rule(name=name, cdc=cdc, typeID=typeID, **more))
-
-
-def control(IOA, name, cdc, typeID, *, select=False, terminated=True, CA=1, **more):
-    rule = Rule(name=name, cdc=cdc, typeID=typeID, **more)
-    return FieldControl(CA=CA, IOA=IOA, rule=rule, select=select, terminated=terminated)
-
-
-POINTS = [
-    point(1, "in", "SPS", SP),
-    point(2, "Q1", "DPC", DP),
-    point(3, "I", "MV", ME, scale=10.0),
-    point(4, "Wh", "BCR", IT),
-]
-CONTROLS = [
-    control(12, "Q1", "DPC", TypeID.C_DC_TA_1, select=True),
-    control(13, "P", "APC", TypeID.C_SE_NC_1, terminated=False),
-    control(14, "Q2", "SPC", TypeID.C_SC_NA_1),
-]
-
-
-def config(points=POINTS, controls=CONTROLS, name="RTU", **settings):
-    more = {"interrogate": False} | settings
-    return FieldRtuConfig(
-        name=name,
-        reach=Reach(name, (("127.0.0.1", 1),)),
-        settings=MasterSettings(more.pop("CAs", (1,)), **more),
-        points=points,
-        controls=controls,
-    )
-
-
-class Outlet:
-    """What an outlet is to a field device; keeps what it is told."""
-
-    def __init__(self, table):
-        self.table = table
-        self.desk = CommandDesk()
-        self.told, self.answers = [], []
-
-    def update(self, name, value):
-        event = self.table.update(name, value)
-        if event is not None:
-            self.tell(name, event)
-
-    def tell(self, name, event):
-        self.told.append((name, event))
-
-    def confirm(self, number, why=""):
-        self.answers.append(("confirm", number, why))
-
-    def terminate(self, number, why=""):
-        self.answers.append(("terminate", number, why))
-
-
-class World:
-    """A field device, its connections, and what is made of it."""
-
-    def __init__(self, of=None, deadbands=(), *, start=True, **settings):
-        self.now, self.utc_ns = 0.0, T_NS
-        of = of or config(**settings)
-        table = PointTable(
-            PointConfig(name=p.rule.name, cdc=p.rule.cdc, source="RTU", deadband=dict(deadbands).get(p.rule.name, 0.0))
-            for p in {p.rule.name: p for p in of.points}.values()
-        )
-        self.outlet = Outlet(table)
-        self.rtu = FieldRtu(of, self.outlet)
-        self.links = {}
-        self.asdus = []
-        if start:
-            self.connect()
-
-    def connect(self, number=1):
-        self.links[number] = Link(LinkConfig(), Role.CONTROLLED, self.now)
-        self.rtu.station.connect(number, self.now)
-        self.run()
-
-    def cut(self, number=1, why="cut"):
-        del self.links[number]
-        self.take(self.rtu.station.disconnect(number, why, self.now))
-        self.run()
-
-    def take(self, events):
-        for event in events:
-            self.rtu.take(event, self.now, self.utc_ns)
-
-    def run(self):
-        for _ in range(100):
-            said = [each for each in self.rtu.station.data_to_send() if each[0] in self.links]
-            for number, octets in said:
-                for event in self.links[number].receive(octets, self.now):
-                    if isinstance(event, AsduReceived):
-                        self.asdus.append(event.octets)
-            answers = [(number, link.data_to_send()) for number, link in self.links.items()]
-            for number, octets in answers:
-                self.take(self.rtu.station.receive(number, octets, self.now, self.utc_ns))
-                self.rtu.station.stored(number, self.rtu.station.received(number), self.now)
-            if not said and not any(octets for _, octets in answers):
-                return
-        raise AssertionError("never quiet")
-
-    def wait(self, seconds):
-        end = self.now + seconds
-        while self.now < end:
-            self.now = min(end, self.now + 0.5)
-            self.take(self.rtu.station.handle_timer(self.now, self.utc_ns))
-            for link in self.links.values():
-                link.handle_timer(self.now)
-            self.run()
-
-    def say(self, octets):
-        self.links[min(self.links)].send(octets, self.now)
-        self.run()
-
-    def tell(
-        self, IOA, value, *, typeID=SP, cause=Cause.SPONTANEOUS, at=None, qualifier=0, invalid=False, CA=1, **more
-    ):
-        """The device tells an object; ``at``: seconds after T_NS in its tag."""
-        tag = None if at is None else UTC.encode(T_NS + round(at * S), invalid=invalid)
-        one = InformationObject(IOA, value, qualifier, tag)
-        if tag is None:
-            typeID = {SP: SP_PLAIN, DP: TypeID.M_DP_NA_1, ME: TypeID.M_ME_NC_1, IT: TypeID.M_IT_NA_1}.get(
-                typeID, typeID
-            )
-        self.say(encode(Asdu(typeID, cause, CA, (one,), **more)))
-
-    def answer(self, cause, *, negative=False):
-        """The device answers the one ASDU that it was told."""
-        (octets,) = self.asdus
-        self.asdus.clear()
-        self.say(mirror(octets, self.rtu.config.settings.sizes, cause, negative=negative))
-        return octets
-
-    def operate(self, number, step, name, value, *, qualifier=0, test=False):
-        command = CommandValue(value, step == "select", qualifier)
-        self.rtu.operate(PointCommand(number, step, name, command, test, 0), self.now, self.utc_ns)
-        self.run()
-
-    def heard(self):
-        told, self.outlet.told = self.outlet.told, []
-        return [(name, value.value, value.quality, (value.t_ns - T_NS) / S) for name, value in told]
-
-    def answers(self):
-        answers, self.outlet.answers = self.outlet.answers, []
-        return answers
-
-
-def interrogated(world, IOA, value, **more):
-    world.tell(IOA, value, cause=Cause.INTERROGATED, **more)
+@pytest.fixture(autouse=True)
+def only_warnings(caplog):
+    caplog.set_level(logging.WARNING)
 
 
 # -- values -----------------------------------------------------------------------------------------------------------
@@ -303,6 +164,9 @@ def test_after_an_initialisation_times_begin_anew():
     world.say(encode(Asdu(TypeID.M_EI_NA_1, Cause.INITIALISED, 1, (InformationObject(0, None, 2),))))
     interrogated(world, 1, False, at=5)
     assert world.heard() == [("in", True, 0, 500.0), ("in", False, 0, 5.0)]
+    for ca in range(2, 300):  # of stations that are none of the device's
+        world.say(encode(Asdu(TypeID.M_EI_NA_1, Cause.INITIALISED, ca, (InformationObject(0, None, 2),))))
+    assert world.rtu.unknown == 298
 
 
 # -- what does not fit ------------------------------------------------------------------------------------------------
@@ -431,8 +295,24 @@ def test_a_lost_device_makes_its_points_old_until_it_tells_them_again(caplog):
     caplog.clear()
     world.say(mirror(asked, world.rtu.config.settings.sizes, END, negative=False))
     (record,) = caplog.records
-    assert record.getMessage().endswith("the interrogation did not tell 2 points, which stay as they were: Q1, I")
+    assert record.getMessage().endswith("C_IC_NA_1 did not tell 2 points, which stay as they were: Q1, I")
     assert world.outlet.table.get("Q1").quality == OLD
+
+
+def test_counters_that_were_asked_for_and_not_told_are_named(caplog):
+    world = World(counters=True)
+    world.tell(1, True, at=1)
+    asked = world.answer(ACT_CON)
+    world.say(mirror(asked, world.rtu.config.settings.sizes, END, negative=False))
+    assert caplog.text.rstrip().endswith("did not tell 1 points, which stay as they were: Wh")
+
+
+@pytest.mark.parametrize("cause", [Cause.UNKNOWN_TYPE, Cause.UNKNOWN_CA, ACT_CON])
+def test_an_interrogation_that_is_refused_is_said(cause, caplog):
+    world = World(interrogate=True)
+    world.answer(cause, negative=True)
+    assert "C_IC_NA_1 of CA 1: " in caplog.text
+    assert "did not tell 3 points" in caplog.text
 
 
 def test_many_points_that_are_not_told_are_named_by_some(caplog):
@@ -489,188 +369,6 @@ def test_garbage_costs_the_connection_and_says_so(garbage, caplog):
     assert "lost: " in caplog.text
 
 
-# -- commands ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("test", [False, True])
-def test_a_command_goes_out_in_the_devices_type_and_ends_when_it_says_so(test):
-    world = World()
-    world.operate(7, "execute", "Q2", True, qualifier=1, test=test)
-    asdu = decode(world.asdus[0])
-    assert (asdu.typeID, asdu.cause, asdu.test, asdu.CA) == (TypeID.C_SC_NA_1, Cause.ACTIVATION, test, 1)
-    assert asdu.objects == (InformationObject(14, True, 4),)
-    assert world.answers() == []
-    execute = world.answer(ACT_CON)
-    assert world.answers() == [("confirm", 7, "")]
-    world.say(mirror(execute, world.rtu.config.settings.sizes, END, negative=False))
-    assert world.answers() == [("terminate", 7, "")]
-
-
-def test_a_device_without_terminations_has_ended_with_its_confirmation():
-    world = World()
-    world.operate(7, "execute", "P", 12.5)
-    world.answer(ACT_CON)
-    assert world.answers() == [("confirm", 7, ""), ("terminate", 7, "")]
-
-
-def test_select_execute_passes_through():
-    world = World()
-    world.operate(1, "select", "Q1", True)
-    asdu = decode(world.asdus[0])
-    assert (asdu.typeID, asdu.objects[0][:3]) == (TypeID.C_DC_TA_1, (12, 2, 0x80))
-    assert UTC.decode(asdu.objects[0].time) == T_NS
-    world.answer(ACT_CON)
-    assert (world.answers(), world.asdus) == ([("confirm", 1, "")], [])
-    world.operate(2, "execute", "Q1", True)
-    assert decode(world.asdus[0]).objects[0][:3] == (12, 2, 0)
-    world.answer(ACT_CON)
-    assert world.answers() == [("confirm", 2, "")]
-
-
-def test_select_cancel_passes_through():
-    world = World()
-    world.operate(1, "select", "Q1", True)
-    world.answer(ACT_CON)
-    world.operate(2, "cancel", "Q1", True)
-    assert decode(world.asdus[0]).cause == Cause.DEACTIVATION
-    world.answer(DEACT_CON)
-    assert world.answers() == [("confirm", 1, ""), ("confirm", 2, "")]
-    world.operate(3, "execute", "Q1", True)  # the selection is over: it is selected anew
-    assert decode(world.asdus[0]).objects[0].qualifier == 0x80
-
-
-def test_what_only_the_device_wants_selected_is_selected_for_it():
-    world = World()
-    world.operate(1, "execute", "Q1", False)
-    assert decode(world.asdus[0]).objects[0][:3] == (12, 1, 0x80)
-    world.answer(ACT_CON)
-    assert world.answers() == []
-    assert decode(world.asdus[0]).objects[0][:3] == (12, 1, 0)
-    execute = world.answer(ACT_CON)
-    world.say(mirror(execute, world.rtu.config.settings.sizes, END, negative=True))
-    assert [one[:2] for one in world.answers()] == [("confirm", 1), ("terminate", 1)]
-
-
-def test_what_was_selected_too_late_for_its_master_is_cancelled_and_not_executed():
-    world = World()
-    world.operate(1, "execute", "Q1", False)
-    world.wait(world.outlet.desk.settings.confirm_s)
-    world.answer(ACT_CON)
-    (answer,) = world.answers()
-    assert answer[:2] == ("confirm", 1)
-    assert "too late" in answer[2]
-    assert decode(world.asdus[0]).cause == Cause.DEACTIVATION
-
-
-def test_what_only_the_centre_wants_selected_is_kept_here():
-    world = World()
-    for number, step in enumerate(("select", "cancel", "select")):
-        world.operate(number, step, "Q2", True)
-        assert (world.answers(), world.asdus) == ([("confirm", number, "")], [])
-    world.operate(3, "execute", "Q2", True)
-    assert len(world.asdus) == 1
-    world.cut()
-    world.answers()
-    world.operate(4, "select", "Q2", True)
-    assert world.answers() == [("confirm", 4, "RTU: not connected")]
-
-
-def test_a_selection_that_is_called_back_before_it_is_confirmed_is_cancelled_then():
-    world = World()
-    world.operate(1, "select", "Q1", True)
-    world.operate(2, "cancel", "Q1", True)
-    assert len(world.asdus) == 1
-    world.answer(ACT_CON)
-    assert decode(world.asdus[0]).cause == Cause.DEACTIVATION
-    world.answer(DEACT_CON)
-    assert world.answers() == [("confirm", 1, ""), ("confirm", 2, "")]
-
-
-@pytest.mark.parametrize(
-    ("cause", "why"),
-    [(ACT_CON, "refused"), (Cause.UNKNOWN_IOA, "it does not know the object"), (Cause.UNKNOWN_CA, "common address")],
-)
-@pytest.mark.parametrize("step", ["select", "execute"])
-def test_a_refusal_is_the_devices_own(step, cause, why):
-    world = World()
-    world.operate(1, step, "Q1" if step == "select" else "Q2", True)
-    world.answer(cause, negative=True)
-    (answer,) = world.answers()
-    assert answer[:2] == ("confirm", 1)
-    assert answer[2].startswith(f"RTU: {step}: ")
-    assert answer[2].endswith(why)
-
-
-def test_what_cannot_be_sent_is_refused_at_once_and_never_sent():
-    world = World()
-    world.operate(1, "execute", "P", 1e300)  # no short floating point number
-    (answer,) = world.answers()
-    assert "no place" in answer[2]
-    world.cut()
-    world.operate(2, "execute", "Q2", True)
-    assert world.answers() == [("confirm", 2, "RTU: not connected to the device: the command was not sent")]
-    world.connect(2)
-    assert world.asdus == []
-
-
-def test_an_outcome_that_is_not_known_is_a_no_that_says_so(caplog):
-    world = World()
-    world.operate(1, "execute", "Q2", True)
-    world.cut()
-    ((what, number, why),) = world.answers()
-    assert (what, number) == ("confirm", 1)
-    assert why == ("RTU: execute: the connection was lost: cut; it may have been executed: its outcome is not known")
-    assert why in caplog.text
-    world.connect(2)
-    assert len(world.asdus) == 1  # what went out before the loss, and never again
-    world.asdus.clear()
-    world.operate(2, "execute", "Q2", True)
-    world.answer(ACT_CON)
-    world.cut(2)
-    confirmed, (what, number, why) = world.answers()
-    assert confirmed == ("confirm", 2, "")
-    assert (what, number) == ("terminate", 2)
-    assert "its outcome is not known" in why
-
-
-def test_a_device_that_does_not_answer():
-    world = World(confirm_s=5.0, terminate_s=8.0)
-    world.operate(1, "execute", "Q2", True)
-    world.wait(5)
-    ((what, _, why),) = world.answers()
-    assert (what, "no answer to the execute in time" in why, "not known" in why) == ("confirm", True, True)
-    world.asdus.clear()
-    world.operate(2, "execute", "Q2", True)
-    world.answer(ACT_CON)
-    world.wait(8)
-    _, (what, number, why) = world.answers()
-    assert (what, number) == ("terminate", 2)
-    assert "no answer to the termination in time" in why
-
-
-def test_a_selection_does_not_outlive_its_connection():
-    world = World()
-    world.operate(1, "select", "Q1", True)
-    world.answer(ACT_CON)
-    world.connect(2)
-    world.cut(1)
-    world.answers()
-    world.operate(2, "execute", "Q1", True)
-    ((_, _, why),) = world.answers()
-    assert why.endswith("the selection was lost with the connection: cut; select again")
-    assert world.asdus == []
-    world.operate(3, "select", "Q1", True)
-    assert len(world.asdus) == 1
-
-
-def test_a_confirmation_after_the_centre_was_told_no_is_said(caplog):
-    world = World()
-    world.operate(1, "execute", "Q2", True)
-    world.wait(world.outlet.desk.settings.confirm_s)
-    world.answer(ACT_CON)
-    assert "Q2: RTU confirmed it after 10.0 s; the control centre was told no after 10 s" in caplog.text
-
-
 # -- configurations ---------------------------------------------------------------------------------------------------
 
 
@@ -719,11 +417,6 @@ def test_a_command_to_a_point_of_no_device():
     rtus.start(outlet)
     rtus.operate(PointCommand(1, "execute", "X", CommandValue(True, False, 0), False, 0))
     assert outlet.answers == [("confirm", 1, "X: no device operates it")]
-
-
-@pytest.fixture(autouse=True)
-def only_warnings(caplog):
-    caplog.set_level(logging.WARNING)
 
 
 def test_a_rule_that_cannot_be_is_refused():

@@ -83,9 +83,16 @@ async def test_no_event_is_lost_whenever_the_gateway_is_killed(tmp_path, record_
     assert (count.lost, count.disordered, count.invented) == ([], [], [])
 
 
+async def quiet(site):
+    """All points are known, and nothing waits for the disk."""
+    outlet = site.outlet
+    await until(lambda: len(outlet.table.snapshot()) == len(outlet.table))
+    await until(lambda: not outlet.log.needs_write and outlet._writing is None)
+
+
 async def test_a_device_is_acknowledged_what_is_on_disk(tmp_path, monkeypatch):
     async with rtu_with() as device, gateway(tmp_path, rtu("A", device.ports, points(), link=LinkConfig(w=1))) as site:
-        await until(lambda: not site.outlet.log.needs_write and not device.events.taken)
+        await quiet(site)
         goes_on, write = threading.Event(), site.outlet.log.write
 
         def hangs():
@@ -107,18 +114,21 @@ async def test_a_device_is_acknowledged_what_is_on_disk(tmp_path, monkeypatch):
 
 async def test_with_a_disk_that_refuses_events_go_on_and_it_is_said(tmp_path, monkeypatch, caplog):
     async with rtu_with() as device, gateway(tmp_path, rtu("A", device.ports, points(), link=LinkConfig(w=1))) as site:
-        await until(lambda: not site.outlet.log.needs_write)
+        await quiet(site)
         write = site.outlet.log.write
 
         def full():
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(site.outlet.log, "write", full)
+        device.tell(1, True, 0)
+        await until(lambda: site.outlet.table.get("p1").value and not device.events.taken)
         for second in range(30):  # more than a window: it would stand still without acknowledgements
             device.tell(1, bool(second % 2), second)
         await until(lambda: not device.events.taken and not device.events.waiting)
         await until(lambda: [one[2] for one in site.centre.told() if one[1] == 1][-2:] == [False, True])
         assert "No space left" in caplog.text
+        assert "A: lost" not in caplog.text  # as it would be without acknowledgements
         monkeypatch.setattr(site.outlet.log, "write", write)
         await until(lambda: not site.outlet.log.trouble)
         device.tell(2, True, 99)
@@ -139,6 +149,26 @@ async def test_what_is_stored_is_told_in_order_and_at_once_where_nothing_waits(t
         assert calls[2:] == []
         await until(lambda: len(calls) == 4)
         assert (calls, outlet.log.offered) == (["nothing waits", "nor for this", 0, 1], outlet.log.last)
+        # Nor is anything stored while a write is under way that has taken all there was.
+        await until(lambda: outlet._writing is None)
+        goes_on, taken, write = threading.Event(), threading.Event(), outlet.log.write
+
+        def hangs():
+            result = write()
+            taken.set()
+            goes_on.wait()
+            return result
+
+        monkeypatch.setattr(outlet.log, "write", hangs)
+        try:
+            outlet.update("p1", PointValue(False))
+            await until(taken.is_set)
+            assert not outlet.log.needs_write
+            outlet.when_stored(lambda: calls.append("written"))
+            assert "written" not in calls
+        finally:
+            goes_on.set()
+        await until(lambda: calls[-1] == "written")
 
 
 # -- losses -----------------------------------------------------------------------------------------------------------

@@ -81,6 +81,8 @@ def test_what_comes_too_late_or_twice_does_nothing():
     assert one.data_to_send() == s(3)
     for received in (3, 1, 0):
         one.stored(received, 0.0)
+    one.send(ASDU, 0.0)
+    assert one.data_to_send() == i(0, 3)  # nothing is taken back
     give(one, [3])
     assert one.data_to_send() == b""
     assert closed(one.receive(i(9, 0), 0.0))

@@ -558,3 +558,6 @@ def test_where_the_standby_does_not_start_either_it_is_said():
     world.master.data_to_send()  # its start is lost
     assert world.master.disconnect(2, "cut too", world.now) == [Lost("cut too")]
     assert world.master.disconnect(2, "cut too", world.now) == []
+    world.master.connect(3, world.now)
+    world.master.data_to_send()
+    assert world.master.disconnect(3, "cut as well", world.now) == []  # it is known

@@ -6,6 +6,7 @@ What ours sends in both directions is read by tshark afterwards, as in the tests
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import AsyncExitStack
 
 import pytest
@@ -151,6 +152,23 @@ async def test_what_only_the_device_wants_selected(way):
         assert (message["ioa"], message["value"]) == (ioa, 2)
         sent = [o for a in field.asdus(from_server=False) for o in a.objects if ioa == o.IOA]
         assert [one.qualifier for one in sent] == [0x80, 0]
+
+
+async def test_a_slow_disk_slows_their_server_down_and_costs_nothing(way, monkeypatch):
+    server, site, client, field = await way()
+    write = site.outlet.log.write
+
+    def slowly():
+        time.sleep(0.03)
+        return write()
+
+    monkeypatch.setattr(site.outlet.log, "write", slowly)
+    values = list(range(1, 301))
+    for value in values:
+        assert await server.ask("set", ioa=6, value=value, cause="SPONTANEOUS")
+    heard = await client.heard(lambda said: any(m.get("ioa") == 6 and m["value"] == values[-1] for m in said))
+    assert [m["value"] for m in heard if m.get("ioa") == 6 and m["value"]] == values
+    assert len(field.lines) == 1  # and never was the connection given up
 
 
 async def test_a_device_that_is_killed_is_shown_as_old_and_comes_back(stage, tmp_path):

@@ -309,8 +309,7 @@ class FieldRtu:
             return
         events = self._outlet.table.invalidate(self.config.name, utc_ns)
         _LOG.warning("%s: lost: %s; %d points are old", self.config.name, lost.reason, len(events))
-        for name, event in events:
-            self._outlet.tell(name, event)
+        self._outlet.tell(events)
 
     def _objects(self, asdu: Asdu, arrived_ns: int) -> None:
         if asdu.typeID is TypeID.M_EI_NA_1 and asdu.CA in self.config.settings.CAs:
@@ -363,7 +362,7 @@ class FieldRtu:
         elif known.t_ns != point.t_ns and (told.state or known.time_quality == TIME_UNKNOWN):
             event = table.update(name, point)  # the table takes it for no news
             if event is not None or table.get(name) is point:
-                self._outlet.tell(name, point)
+                self._outlet.tell([(name, point)])
 
     def _is_outdated(self, told: _Told, point: PointValue, asdu: Asdu, *, timed: bool) -> bool:
         if timed:

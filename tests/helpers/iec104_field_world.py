@@ -70,10 +70,10 @@ class Outlet:
     def update(self, name, value):
         event = self.table.update(name, value)
         if event is not None:
-            self.tell(name, event)
+            self.tell([(name, event)])
 
-    def tell(self, name, event):
-        self.told.append((name, event))
+    def tell(self, events):
+        self.told += events
 
     def confirm(self, number, why=""):
         self.answers.append(("confirm", number, why))

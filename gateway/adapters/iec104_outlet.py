@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
@@ -282,6 +283,7 @@ class Outlet:
         self._soon: asyncio.TimerHandle | None = None
         self._closed = False
         self._said: set[str] = set()
+        self._until_stored: deque[tuple[int, Callable[[], None]]] = deque()
         self._loop = asyncio.get_running_loop()
         for name, point in table.snapshot().items():
             self._show(name, point)
@@ -337,6 +339,21 @@ class Outlet:
             sequence += 1
         self._write_now()
 
+    def when_stored(self, call: Callable[[], None]) -> None:
+        """Call once all events that were told before are on disk, or the disk refuses and they are told from memory.
+
+        It may be called at once, and is not called any more after :meth:`close`.
+        """
+        self._until_stored.append((self.log.last, call))
+        self._tell_stored(idle=self._writing is None)
+
+    def _tell_stored(self, *, idle: bool = True) -> None:
+        """Call those who wait for what is on disk; ``idle``: no write is under way."""
+        waiting = self._until_stored
+        # An event that is for no centre is never written: it is safe as soon as nothing else waits.
+        while waiting and (waiting[0][0] <= self.log.offered or (idle and not self.log.needs_write)):
+            waiting.popleft()[1]()
+
     def _write_now(self) -> None:
         if self._writing is None and not self._closed:
             self._writing = self._loop.create_task(self._write())
@@ -364,12 +381,14 @@ class Outlet:
                 except OSError as error:
                     log.degraded(error)
                     self._say_trouble()
+                    self._tell_stored()
                     self._tell_overflows()
                     self.server.events_ready()
                     await asyncio.sleep(_AGAIN_S)
                 else:
                     log.written(result)
                     self._say_trouble()
+                    self._tell_stored()
                     self._tell_overflows()
                     self.server.events_ready()
                     if len(result.entries) >= _CROWD:

@@ -76,12 +76,20 @@ class Iec104Client:
         reach: where it is.
         station: what is said to it.
         tell: called with each event, in order.
+        when_stored: for a station that holds: calls back once all that was told before is safe.
     """
 
-    def __init__(self, reach: Reach, station: ControllingStation, tell: Callable[[MasterEvent], None]) -> None:
+    def __init__(
+        self,
+        reach: Reach,
+        station: ControllingStation,
+        tell: Callable[[MasterEvent], None],
+        when_stored: Callable[[Callable[[], None]], None] | None = None,
+    ) -> None:
         self._reach = reach
         self._station = station
         self._tell = tell
+        self._when_stored = when_stored
         self._links: dict[int, _Link] = {}
         self._last = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -144,7 +152,16 @@ class Iec104Client:
 
     def received(self, link: _Link, data: bytes) -> None:
         """Octets have come."""
+        before = self._station.received(link.number)
         self._pass_on(self._station.receive(link.number, data, self.now(), time.time_ns()))
+        received = self._station.received(link.number)
+        if self._when_stored is not None and received > before:
+            self._when_stored(lambda: self._stored(link, received))
+
+    def _stored(self, link: _Link, received: int) -> None:
+        if self._links.get(link.number) is link:
+            self._station.stored(link.number, received, self.now())
+            self.flush()
 
     def disconnected(self, link: _Link, why: str) -> None:
         """A connection has ended."""

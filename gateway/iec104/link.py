@@ -11,6 +11,8 @@ What a peer may send is in two tables, one for each role; all else closes the co
 * STOPDT act is confirmed when all own I frames are acknowledged. Neither end sends I frames after it.
 * A connection that is deactivated (another one of its group was started) is stopped, but its master may not know yet.
   An I frame on it is refused like any in that state: it could be a command, and is not to be executed.
+* A link that holds acknowledges only what it was told is stored (:meth:`Link.stored`). Where t2 or w ask for an
+  acknowledgement before, it follows on the storing at once; meanwhile the peer's window and t1 run on.
 """
 
 from __future__ import annotations
@@ -229,17 +231,20 @@ class Link:
         config: window and time limits.
         role: which end this is.
         now: s, of a clock that never goes back.
+        holds: what is received is acknowledged only when :meth:`stored` says so.
 
     Attributes:
         config: as given.
         role: as given.
         state: whether data are transferred.
+        received: how many ASDUs have come, never wrapped.
     """
 
-    def __init__(self, config: LinkConfig, role: Role, now: float) -> None:
+    def __init__(self, config: LinkConfig, role: Role, now: float, *, holds: bool = False) -> None:
         self.config = config
         self.role = role
         self.state = LinkState.STOPPED
+        self.received = 0
         self._machine = _MACHINE_OF[role]
         self._takes_asdus = False
         self._told_started = False
@@ -251,9 +256,11 @@ class Link:
         self._sent = 0
         self._acknowledged = 0
         self._t1_of: deque[float] = deque()
-        # Receiving: V(R); how many of the last are not acknowledged.
+        # Receiving: V(R); how many of the last are not acknowledged, and how many of these must not be yet.
         self._expected = 0
         self._unacknowledged = 0
+        self._held = 0
+        self._holds = int(holds)
         self._awaited: UFunction | None = None
         self._t1_awaited = inf
         self._t1_test = inf
@@ -290,6 +297,8 @@ class Link:
                         self._acknowledge(nr, events)
                     self._expected = (ns + 1) & _WRAP
                     self._unacknowledged += 1
+                    self.received += 1
+                    self._held += self._holds
                     append(AsduReceived(asdu))
                 elif isinstance(frame, SFrame):
                     self._receive_s(frame.nr, events)
@@ -304,12 +313,26 @@ class Link:
         """What follows on all frames of one call: one S frame does for them."""
         if fault is not None:
             raise _ViolationError(str(fault))
-        if self._unacknowledged >= self.config.w or (self._unacknowledged and self.state is LinkState.STOPPING):
-            self._send_s()
-        elif self._unacknowledged and self._t2 == inf:
+        self._acknowledge_due(now)
+        if self._unacknowledged and self._t2 == inf:
             self._t2 = now + self.config.t2_s
         if self._queued > self.config.most_queued:
             raise _ViolationError(f"{self._queued} answers wait to be sent: the peer asks and does not read")
+
+    def stored(self, received: int, now: float) -> None:
+        """What was received is safe and may be acknowledged; at once where t2 or w have asked for it before.
+
+        Args:
+            received: the first so many of the ASDUs that have come, as :attr:`received` counts them.
+            now: s.
+        """
+        self._held = min(self._held, self.received - received)
+        self._acknowledge_due(now)
+
+    def _acknowledge_due(self, now: float) -> None:
+        due = self._unacknowledged >= self.config.w or self.state is LinkState.STOPPING or now >= self._t2
+        if due and self._owed:
+            self._send_s()
 
     def _refuse_i(self, ns: int) -> None:
         self._check(LinkInput.I_FRAME)
@@ -396,7 +419,7 @@ class Link:
             self._t1_of[0] if self._t1_of else inf,
             self._t1_awaited,
             self._t1_test,
-            self._t2,
+            self._t2 if self._owed else inf,
             self._t3 if self._may_test else inf,
         )
 
@@ -409,8 +432,7 @@ class Link:
             return [self._close(f"{_INPUT_OF[self._awaited]} was not confirmed {t1}")]
         if now >= self._t1_test:
             return [self._close(f"TESTFR act was not confirmed {t1}")]
-        if now >= self._t2:
-            self._send_s()
+        self._acknowledge_due(now)
         if now >= self._t3 and self._may_test:
             self.test(now)
         return []
@@ -444,11 +466,9 @@ class Link:
         if not self.window:
             raise ValueError(f"the window is 0: {self.state}, {len(self._t1_of)} of {self.config.k} unacknowledged")
         number = self._sent
-        self._out.append(encode_i(number & _WRAP, self._expected, asdu))
+        self._out.append(encode_i(number & _WRAP, self._acknowledging(), asdu))
         self._sent = number + 1
         self._t1_of.append(now + self.config.t1_s)
-        self._unacknowledged = 0
-        self._t2 = inf
         return number
 
     def start(self, now: float) -> None:
@@ -509,15 +529,25 @@ class Link:
         self._out.append(_U_FRAMES[function])
         self._queued += 1
 
+    @property
+    def _owed(self) -> int:
+        """How many ASDUs can be acknowledged; where no I frame may come no S frame may go."""
+        return self._unacknowledged - self._held if self._takes_asdus else 0
+
     def _send_owed_s(self) -> None:
-        if self._unacknowledged:
+        if self._owed:
             self._send_s()
 
     def _send_s(self) -> None:
-        self._out.append(encode_s(self._expected))
+        self._out.append(encode_s(self._acknowledging()))
         self._queued += 1
-        self._unacknowledged = 0
-        self._t2 = inf
+
+    def _acknowledging(self) -> int:
+        """The N(R) of a frame that goes now. What is still held keeps the t2 of the first, which is the strictest."""
+        self._unacknowledged = self._held
+        if not self._held:
+            self._t2 = inf
+        return (self._expected - self._held) & _WRAP
 
     # -- state ----------------------------------------------------------------------------------------------------
 

@@ -92,9 +92,15 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The started connection is gone, and with it all that is not told yet."""
+    """The started connection is gone, and with it all that is not told yet.
+
+    Attributes:
+        reason: why.
+        standby: another connection is being started in its place. If none of them can be, it is told once more.
+    """
 
     reason: str
+    standby: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +128,20 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class CommandConfirmed:
+    """The device has confirmed the execute of a command that it terminates; its end is still to come."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class CommandEnded:
     """A command has come to its end.
 
     Attributes:
         number: of :meth:`ControllingStation.command`.
-        done: the device confirmed and terminated it.
-        stage: where it ended: select, execute or termination.
+        done: the device confirmed and terminated it; a select or a cancel that stood alone, that it confirmed it.
+        stage: where it ended: select, execute, termination or cancel.
         why: of what was not done.
         moving: it may move, or have moved, done or not: it was confirmed, or its execute was sent and not answered.
     """
@@ -140,13 +153,14 @@ class CommandEnded:
     moving: bool = False
 
 
-MasterEvent = Started | Lost | ObjectsReceived | Asked | CommandEnded
+MasterEvent = Started | Lost | ObjectsReceived | Asked | CommandConfirmed | CommandEnded
 
 
 class _Stage(Enum):
     SELECT = "select"
     EXECUTE = "execute"
     TERMINATION = "termination"
+    CANCEL = "cancel"
 
 
 @dataclass(slots=True)
@@ -156,6 +170,7 @@ class _Command:
     typeID: TypeID
     object: InformationObject
     stage: _Stage
+    executed: bool
     terminated: bool
     test: bool
     deadline: float = _INF
@@ -175,14 +190,18 @@ class ControllingStation:
 
     Args:
         settings: how.
+        holds: what the device tells is acknowledged at link level only when :meth:`stored` says so, so that it is not
+            lost with us; else at once.
 
     Attributes:
         notes: what is to be logged, oldest first; taken by the driver.
     """
 
-    def __init__(self, settings: MasterSettings) -> None:
+    def __init__(self, settings: MasterSettings, *, holds: bool = False) -> None:
         self.settings = settings
         self.notes: list[str] = []
+        self._holds = holds
+        self._replacing = False
         self._links: dict[int, Link] = {}
         self._started: int | None = None
         self._starting: int | None = None
@@ -205,7 +224,7 @@ class ControllingStation:
 
     def connect(self, number: int, now: float) -> None:
         """A connection is there; the first one is started, the others stand by and are tested."""
-        self._links[number] = Link(self._link, Role.CONTROLLING, now)
+        self._links[number] = Link(self._link, Role.CONTROLLING, now, holds=self._holds)
         self._start_one(now)
 
     def disconnect(self, number: int, why: str, now: float) -> list[MasterEvent]:
@@ -224,6 +243,17 @@ class ControllingStation:
         """Octets have come; what they mean, in order."""
         link = self._links.get(number)
         return [] if link is None else self._take(number, link.receive(data, now), now, utc_ns)
+
+    def received(self, number: int) -> int:
+        """How many ASDUs have come on a connection, for :meth:`stored`; 0 where it is none any more."""
+        link = self._links.get(number)
+        return 0 if link is None else link.received
+
+    def stored(self, number: int, received: int, now: float) -> None:
+        """Whoever listens has made safe what has come on a connection, up to so many ASDUs."""
+        link = self._links.get(number)
+        if link is not None:
+            link.stored(received, now)
 
     def handle_timer(self, now: float, utc_ns: int) -> list[MasterEvent]:
         """Do what is due."""
@@ -277,8 +307,14 @@ class ControllingStation:
             self._waiting.clear()
             out += [_asked(request.asdu, f"the connection was lost: {why}") for request in self._requests.values()]
             self._requests.clear()
-            out.append(Lost(why))
+            self._start_one(now)
+            self._replacing = self._starting is not None
+            out.append(Lost(why, self._replacing))
+            return out
         self._start_one(now)
+        if self._replacing and self._starting is None:
+            self._replacing = False
+            out.append(Lost(why))
         return out
 
     def _take(self, number: int, events: Sequence[LinkEvent], now: float, utc_ns: int) -> list[MasterEvent]:
@@ -297,7 +333,7 @@ class ControllingStation:
                         del self._links[number]
                         return out + self._end(number, str(error), now)
                 case DataTransferStarted():
-                    self._starting, self._started = None, number
+                    self._starting, self._started, self._replacing = None, number, False
                     out.append(Started(number))
                     self._begin(now, utc_ns)
                 case DataTransferStopped() if number == self._started:
@@ -373,6 +409,7 @@ class ControllingStation:
         *,
         qualifier: int = 0,
         select: bool = False,
+        execute: bool = True,
         terminated: bool = True,
         test: bool = False,
     ) -> int:
@@ -387,6 +424,7 @@ class ControllingStation:
             utc_ns: for the time tag.
             qualifier: QU or QL.
             select: select it before.
+            execute: execute it; else it ends with the confirmation of the select, to be executed or cancelled later.
             terminated: the device terminates its commands; else the confirmation ends it.
             test: set the test bit.
 
@@ -397,32 +435,55 @@ class ControllingStation:
             ValueError: no connection is started, too much waits, another command to this object runs, the type is
                 none, or the value is none of the type.
         """
-        if typeID not in COMMANDS:
-            raise ValueError(f"{typeID.name} is no command")
+        one = InformationObject(IOA, value, qualifier)
+        stage = _Stage.SELECT if select else _Stage.EXECUTE
+        return self._begin_command(_Command(0, CA, typeID, one, stage, execute, terminated, test), now, utc_ns)
+
+    def cancel(
+        self,
+        CA: int,
+        IOA: int,
+        typeID: TypeID,
+        value: Value,
+        now: float,
+        utc_ns: int,
+        *,
+        qualifier: int = 0,
+        test: bool = False,
+    ) -> int:
+        """Cancel a selection (cause 8), as it was made; arguments, result and errors as of :meth:`command`."""
+        one = InformationObject(IOA, value, qualifier)
+        command = _Command(0, CA, typeID, one, _Stage.CANCEL, executed=False, terminated=False, test=test)
+        return self._begin_command(command, now, utc_ns)
+
+    def _begin_command(self, command: _Command, now: float, utc_ns: int) -> int:
+        value = command.object.value
+        place = command.CA, command.object.IOA
+        if command.typeID not in COMMANDS:
+            raise ValueError(f"{command.typeID.name} is no command")
         if self._started is None:
             raise ValueError("not connected to the device: the command was not sent")
-        if (CA, IOA) in self._commands:
-            raise ValueError(f"CA {CA} IOA {IOA}: another command runs")
+        if place in self._commands:
+            raise ValueError(f"CA {place[0]} IOA {place[1]}: another command runs")
         if len(self._waiting) >= _MOST_WAITING:
             raise ValueError(f"{len(self._waiting)} requests wait for the device: the command was not sent")
         if isinstance(value, float) and not isfinite(value):
             raise ValueError(f"{value} is no set point")
         self._last += 1
-        stage = _Stage.SELECT if select else _Stage.EXECUTE
-        one = InformationObject(IOA, value, qualifier)
-        command = _Command(self._last, CA, typeID, one, stage, terminated, test)
-        self._advance(command, stage, now, utc_ns)
-        self._commands[CA, IOA] = command
+        command.number = self._last
+        self._advance(command, command.stage, now, utc_ns)
+        self._commands[place] = command
         return command.number
 
     def _advance(self, command: _Command, stage: _Stage, now: float, utc_ns: int) -> None:
         command.stage = stage
         command.deadline = now + self.settings.confirm_s
         one = command.object
-        qualifier = one.qualifier & ~_SELECT_BIT | (_SELECT_BIT if stage is _Stage.SELECT else 0)
+        qualifier = one.qualifier & ~_SELECT_BIT | (0 if stage is _Stage.EXECUTE else _SELECT_BIT)
+        cause = Cause.DEACTIVATION if stage is _Stage.CANCEL else Cause.ACTIVATION
         tag = None if tag_of(command.typeID) is None else self.settings.time_base.encode(utc_ns)
         one = one._replace(qualifier=qualifier, time=tag)
-        command.octets = self._encode(Asdu(command.typeID, Cause.ACTIVATION, command.CA, (one,), test=command.test))
+        command.octets = self._encode(Asdu(command.typeID, cause, command.CA, (one,), test=command.test))
         # As the device reads it: a set point of its type is not quite what was asked for.
         command.object = decode(command.octets, self.settings.sizes).objects[0]
         self._send(command.octets, now)
@@ -480,14 +541,19 @@ class ControllingStation:
         match asdu.cause, command.stage:
             case Cause.ACTIVATION_CON, _Stage.SELECT | _Stage.EXECUTE if asdu.negative:
                 return [self._ended(command, "refused", answered=True)]
+            case Cause.ACTIVATION_CON, _Stage.SELECT if not command.executed:
+                return [self._ended(command)]
             case Cause.ACTIVATION_CON, _Stage.SELECT:
                 self._advance(command, _Stage.EXECUTE, now, utc_ns)
             case Cause.ACTIVATION_CON, _Stage.EXECUTE if command.terminated:
                 command.stage, command.deadline = _Stage.TERMINATION, now + self.settings.terminate_s
+                return [CommandConfirmed(command.number)]
             case Cause.ACTIVATION_CON, _Stage.EXECUTE:
                 return [self._ended(command)]
             case Cause.TERMINATION, _Stage.TERMINATION:
                 return [self._ended(command, "it did not reach its end" if asdu.negative else "")]
+            case Cause.DEACTIVATION_CON, _Stage.CANCEL:
+                return [self._ended(command, "refused" if asdu.negative else "", answered=True)]
         return []
 
     # -- what goes ------------------------------------------------------------------------------------------------

@@ -207,6 +207,16 @@ class EventLog:
         return trouble
 
     @property
+    def last(self) -> int:
+        """Sequence number of the last event."""
+        return self._last
+
+    @property
+    def offered(self) -> int:
+        """Events up to this sequence number are on disk; or were taken in while the disk is known to refuse."""
+        return self._backlog.offered
+
+    @property
     def octets(self) -> int:
         """Length of all segments together, octets, as of the last :meth:`written`."""
         return sum(each.octets for each in self._segments)

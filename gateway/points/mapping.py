@@ -160,7 +160,7 @@ class Monitor:
         """
         try:
             value = self._to_value(received.value)
-        except (TypeError, AttributeError, ValueError):
+        except (TypeError, AttributeError, ValueError, OverflowError):
             message = f"{self.rule.name}: {received.value!r} is no element of type {self.rule.typeID:d}"
             raise MappingError(message) from None
         if value is None:
@@ -217,7 +217,7 @@ class Monitor:
         if base is BO:
             return _whole
         if kind is Kind.INTEGER:
-            return lambda value: round((_number(value) - rule.offset) / rule.scale)
+            return lambda value: _integer((_number(value) - rule.offset) / rule.scale)
         return lambda value: (_number(value) - rule.offset) / rule.scale
 
     def _protection(self, value: Value) -> tuple[ElementValue, int]:
@@ -272,6 +272,13 @@ def _whole(value: object) -> int:
     if value is True or value is False or not isinstance(value, int):
         raise TypeError
     return int(value)
+
+
+def _integer(number: float) -> int:
+    whole = round(number)
+    if not -(1 << 63) <= whole < 1 << 63:
+        raise OverflowError
+    return whole
 
 
 def _number(value: object) -> float:

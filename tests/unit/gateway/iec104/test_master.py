@@ -11,6 +11,7 @@ from gateway.iec104.errors import Iec104EncodeError
 from gateway.iec104.link import AsduReceived, Link, LinkConfig, Role
 from gateway.iec104.master import (
     Asked,
+    CommandConfirmed,
     CommandEnded,
     ControllingStation,
     Lost,
@@ -261,7 +262,7 @@ def test_select_execute_terminate(typeID, test):
     execute = world.asdus[0]
     asdu = decode(execute)
     assert (asdu.cause, asdu.objects[0].value, asdu.objects[0].qualifier, asdu.test) == (ACT, 2, 4, test)
-    assert world.answer(ACT_CON) == []
+    assert world.answer(ACT_CON) == [CommandConfirmed(number)]
     told = world.say(mirror(execute, world.settings.sizes, END, negative=False))
     assert told == [CommandEnded(number, done=True, stage="termination", moving=True)]
 
@@ -379,7 +380,7 @@ def test_the_second_connection_stands_by_and_takes_over():
     world = started()
     world.connect(2)
     assert world.heard() == []
-    assert world.cut(1) == [Lost("cut"), Started(2)]
+    assert world.cut(1) == [Lost("cut", standby=True), Started(2)]
     assert world.cut(2) == [Lost("cut")]
     assert not world.master.started
 
@@ -482,3 +483,81 @@ def test_any_octets_close_at_most_their_connection(octets):
         del world.links[1]
         world.run()
         assert world.master.started
+
+
+# -- what a listener makes safe ---------------------------------------------------------------------------------------
+
+
+def test_a_device_is_acknowledged_what_is_stored():
+    world = World(link=LinkConfig(w=1))
+    world.master = ControllingStation(world.settings, holds=True)
+    world.connect()
+    world.heard()
+    before = world.links[1].window
+    for number in range(2):
+        assert world.say(value(number)) == [ObjectsReceived(value(number))]
+    assert (world.master.received(1), world.master.received(2)) == (2, 0)
+    assert world.links[1].window == before - 2
+    world.master.stored(1, 1, world.now)
+    world.heard()
+    assert world.links[1].window == before - 1
+    world.master.stored(2, 2, world.now)  # no such connection, any more
+    world.master.stop(world.now)
+    assert world.heard() == []  # the device waits for the rest
+    world.master.stored(1, 2, world.now)
+    assert world.heard() == [Lost("data transfer was stopped")]
+
+
+# -- select and cancel that stand alone -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("test", [False, True])
+def test_a_selection_is_made_and_cancelled_and_never_executed(test):
+    world = started()
+    number = world.command(select=True, execute=False, qualifier=4, test=test)
+    assert world.answer(ACT_CON) == [CommandEnded(number, done=True, stage="select")]
+    assert world.asdus == []
+    number = world.master.cancel(1, 9, DC, 2, world.now, T_NS, qualifier=4, test=test)
+    world.run()
+    asdu = decode(world.asdus[0])
+    assert (asdu.cause, asdu.test, asdu.objects[0].value) == (Cause.DEACTIVATION, test, 2)
+    assert asdu.objects[0].qualifier == 0x84
+    told = world.answer(Cause.DEACTIVATION_CON)
+    assert told == [CommandEnded(number, done=True, stage="cancel")]
+    assert world.asdus == []
+
+
+@pytest.mark.parametrize("cause", [Cause.DEACTIVATION_CON, Cause.UNKNOWN_CAUSE])
+def test_a_cancel_that_is_refused(cause):
+    world = started()
+    world.master.cancel(1, 9, DC, 2, world.now, T_NS)
+    world.run()
+    (ended,) = world.answer(cause, negative=True)
+    assert (ended.done, ended.stage, bool(ended.why), ended.moving) == (False, "cancel", True, False)
+
+
+def test_a_cancel_that_is_not_answered():
+    world = started()
+    world.master.cancel(1, 9, DC, 2, world.now, T_NS)
+    world.run()
+    (ended,) = world.wait(16)
+    assert (ended.done, ended.why, ended.moving) == (False, "no answer to the cancel in time", False)
+
+
+# -- the standby ------------------------------------------------------------------------------------------------------
+
+
+def test_where_the_standby_does_not_start_either_it_is_said():
+    world = started()
+    world.master.connect(2, world.now)  # it never says anything
+    world.links[2] = Link(LinkConfig(), Role.CONTROLLED, world.now)
+    world.master.data_to_send()
+    events = world.master.disconnect(1, "cut", world.now)
+    del world.links[1]
+    assert events == [Lost("cut", standby=True)]
+    world.master.data_to_send()  # its start is lost
+    assert world.master.disconnect(2, "cut too", world.now) == [Lost("cut too")]
+    assert world.master.disconnect(2, "cut too", world.now) == []
+    world.master.connect(3, world.now)
+    world.master.data_to_send()
+    assert world.master.disconnect(3, "cut as well", world.now) == []  # it is known

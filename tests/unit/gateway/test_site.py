@@ -245,7 +245,7 @@ BROKEN = {
     "a shot without dead time": (
         Q1,
         Q1 + "shots_ms = [300.0, 0.0]\n",
-        Q1_PATH + r"\.shots_ms\.1: Input should be greater than 0",
+        Q1_PATH + r"\.shots_ms\[2\]: Input should be greater than 0",
     ),
     "transfer before the loss": (
         Q1,

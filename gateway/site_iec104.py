@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from difflib import get_close_matches
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationInfo, field_validator
 
 from gateway.adapters.iec104_outlet import CentreConfig
 from gateway.iec104.asdu import Sizes, TypeID
@@ -72,6 +72,7 @@ _Port = Annotated[int, Field(ge=0, le=0xFFFF)]
 _Type = Annotated[TypeID, BeforeValidator(_type_id)]
 _Zone = Annotated[str, BeforeValidator(_zone)]
 _Listen = Annotated[str, BeforeValidator(_address)]
+_Network = Annotated[IPv4Network | IPv6Network, PlainValidator(lambda value: ip_network(value))]
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
@@ -149,7 +150,7 @@ class SiteCentre(Strict):
     name: _Name
     listen: _Listen
     port: _Port | None = None
-    clients: tuple[IPv4Network | IPv6Network, ...] = ()
+    clients: tuple[_Network, ...] = ()
     certificates: tuple[str, ...] = ()
     tls: SiteTls | None = None
     sizes: SiteSizes = SiteSizes()

@@ -34,12 +34,13 @@ from gateway.iec104.master import (
 from gateway.iec104.server import PORT, TLS_PORT
 from gateway.iec104.time_tag import CP56Time2a, TimeBase
 from gateway.iec104.tls import TlsFiles, client_context, server_context
+from gateway.interoperability import of_centre, of_rtu
 from gateway.points.point import KINDS, Kind, PointValue
 from gateway.points.point_list import point_list
 from gateway.points.table import PointTable
 from gateway.site import read_site
 from scl.reader import read
-from tools.points_command import keep_assigned
+from tools.points_command import centre_of, keep_assigned
 
 if TYPE_CHECKING:
     import ssl
@@ -283,6 +284,28 @@ def outstation(
         folder = store or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flisr-104-")))
         simulated = _Simulated(configs, random.Random(seed), rate, as_json=as_json)
         asyncio.run(simulated.run(PointTable(points.values()), folder, listeners))
+
+
+@app.command
+def interoperability(
+    site: Annotated[Path, Parameter(help="The site file.")],
+    *,
+    centre: Annotated[str, Parameter(help="The control centre; may be left out where there is one.")] = "",
+    rtu: Annotated[str, Parameter(help="Instead: the field device, and what is asked of it.")] = "",
+    as_json: _Json = False,
+) -> None:
+    """Print the interoperability list (IEC 60870-5-104, clause 9) of a centre or field device, as Markdown."""
+    if rtu and centre:
+        raise Iec104CommandError("--centre and --rtu: one of them")
+    if rtu:
+        _, rtus = read_site(site).iec104()
+        found = next((each for each in rtus if each.name == rtu), None)
+        if found is None:
+            raise Iec104CommandError(f"{site}: no rtu {rtu}; there is {', '.join(r.name for r in rtus) or 'none'}")
+        told = of_rtu(found)
+    else:
+        told = of_centre(centre_of(site, centre))
+    print(json.dumps(told.as_dict()) if as_json else told.markdown(), end="\n" if as_json else "")
 
 
 class _Listener(NamedTuple):

@@ -283,7 +283,7 @@ BROKEN = {
         r"shared\.T1\.rating_a: Field required",
     ),
     "unknown right": (Q1, '[access]\nclose = ["anna"]\n' + Q1, "access.close: Extra inputs"),
-    "a user without a name": (Q1, '[access]\ntag = ["@"]\n' + Q1, r"access\.tag\.0: String should match"),
+    "a user without a name": (Q1, '[access]\ntag = ["@"]\n' + Q1, r"access\.tag\[1\]: String should match"),
     "users as text": (Q1, '[access]\ntag = "anna"\n' + Q1, r"access\.tag: Input should be a valid tuple"),
     "unknown section": (
         '[section."F1/S1"]',

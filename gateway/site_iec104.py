@@ -72,7 +72,7 @@ _Port = Annotated[int, Field(ge=0, le=0xFFFF)]
 _Type = Annotated[TypeID, BeforeValidator(_type_id)]
 _Zone = Annotated[str, BeforeValidator(_zone)]
 _Listen = Annotated[str, BeforeValidator(_address)]
-_Network = Annotated[IPv4Network | IPv6Network, PlainValidator(lambda value: ip_network(value))]
+_Network = Annotated[IPv4Network | IPv6Network, PlainValidator(lambda value: ip_network(str(value)))]
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 

@@ -11,8 +11,9 @@ import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from gateway.site_iec104 import SiteCentre, SitePoint, SiteRtu, Strict, resolve_centres, resolve_rtus
 from ied_agents.dflisr.feeder import Feeder, FeederSection, FeederSwitch, SharedElement
 from ied_agents.dflisr.views import AgentConfig
 from ied_agents.process.plant_network import PlantNetwork, PlantSection, PlantSwitch
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from gateway.site_iec104 import FieldRtu, ServedCentre
+    from scl.model import SCL
     from scl.relay_inputs import RelayInput
     from scl.streams import GooseStream
     from scl.topology import PrimaryNetwork, Switch
@@ -42,11 +45,7 @@ _NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Account = Annotated[str, Field(pattern=r"^@?[^@:\s]+$")]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SiteHead(_Strict):
+class SiteHead(Strict):
     """``[site]``: name, SCD beside this file, and what holds for all agents."""
 
     name: str
@@ -56,7 +55,7 @@ class SiteHead(_Strict):
     shadow: bool = False
 
 
-class SiteSwitch(_Strict):
+class SiteSwitch(Strict):
     """``[switch."equipment path"]``: what SCL has no place for. Times in ms, currents in A.
 
     ``relay_reversed``: the forward direction of the relay beside it is from side B to side A.
@@ -73,7 +72,7 @@ class SiteSwitch(_Strict):
     relay_reversed: bool = False
 
 
-class SiteSection(_Strict):
+class SiteSection(Strict):
     """``[section."name"]``: what hangs on a section; with ``infeed`` its generation feeds faults and islands."""
 
     load_a: _NotNegative = 0.0
@@ -83,14 +82,14 @@ class SiteSection(_Strict):
     priority: Annotated[int, Field(ge=0)] = 0
 
 
-class SiteShared(_Strict):
+class SiteShared(Strict):
     """``[shared."name"]``: a transformer or busbar that several heads draw from, by equipment path; the owner first."""
 
     rating_a: _Positive
     heads: Annotated[tuple[str, ...], Field(min_length=2)]
 
 
-class SiteAccess(_Strict):
+class SiteAccess(Strict):
     """``[access]``: local users, and groups as ``@name``, with a right besides the agents' own user and root."""
 
     operate: tuple[_Account, ...] = ()
@@ -98,14 +97,17 @@ class SiteAccess(_Strict):
     tag: tuple[_Account, ...] = ()
 
 
-class SiteFile(_Strict):
+class SiteFile(Strict):
     """The whole file."""
 
     site: SiteHead
     access: SiteAccess = SiteAccess()
     switch: dict[str, SiteSwitch]
-    section: dict[str, SiteSection] = {}
-    shared: dict[str, SiteShared] = {}
+    section: dict[str, SiteSection] = Field(default_factory=dict)
+    shared: dict[str, SiteShared] = Field(default_factory=dict)
+    centre: tuple[SiteCentre, ...] = ()
+    rtu: tuple[SiteRtu, ...] = ()
+    point: dict[str, SitePoint] = Field(default_factory=dict)
 
 
 _NO_SECTION = SiteSection()
@@ -130,6 +132,7 @@ class Site:
         settings: the site file's content.
         network: switches and sections of the SCD.
         agents: settings of each agent, by switch number.
+        scl: the SCD.
     """
 
     file: Path
@@ -137,6 +140,20 @@ class Site:
     settings: SiteFile
     network: PrimaryNetwork
     agents: dict[int, AgentSettings]
+    scl: SCL
+
+    def iec104(self) -> tuple[list[ServedCentre], list[FieldRtu]]:
+        """Control centres and field devices of IEC 60870-5-104.
+
+        Raises:
+            SiteError: with every problem found.
+        """
+        folder = self.file.parent
+        centres, problems = resolve_centres(self.settings.centre, self.settings.point, self.scl, folder)
+        rtus, more = resolve_rtus(self.settings.rtu, folder)
+        if problems or more:
+            raise SiteError([f"{self.file}: {problem}" for problem in (*problems, *more)])
+        return centres, rtus
 
     def plant(self) -> PlantNetwork:
         """The primary equipment for a simulated plant; its switches take 0.8 of their longest operating time."""
@@ -232,11 +249,13 @@ def read_site(file: Path) -> Site:
     except SclError as error:
         error.file = error.file or str(scd)
         raise SiteError([str(error)]) from None
-    return Site(file, content.site.name, content, network, agents)
+    return Site(file, content.site.name, content, network, agents, scl)
 
 
 def _path(location: Iterable[int | str]) -> str:
-    return ".".join(f'"{step}"' if "/" in str(step) else str(step) for step in location)
+    """Places in a list are counted from 1."""
+    steps = (f'"{step}"' if isinstance(step, str) and "/" in step else step for step in location)
+    return "".join(f"[{step + 1}]" if isinstance(step, int) else f".{step}" for step in steps).removeprefix(".")
 
 
 def _differences(content: SiteFile, network: PrimaryNetwork, scd: Path) -> list[str]:

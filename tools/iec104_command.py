@@ -13,7 +13,7 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 from cyclopts import App, Parameter
 
@@ -34,19 +34,22 @@ from gateway.iec104.master import (
 from gateway.iec104.server import PORT, TLS_PORT
 from gateway.iec104.time_tag import CP56Time2a, TimeBase
 from gateway.iec104.tls import TlsFiles, client_context, server_context
+from gateway.interoperability import of_centre, of_rtu
 from gateway.points.point import KINDS, Kind, PointValue
 from gateway.points.point_list import point_list
 from gateway.points.table import PointTable
+from gateway.site import read_site
 from scl.reader import read
+from tools.points_command import centre_of, keep_assigned
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gateway.iec104.asdu import Asdu
     from gateway.iec104.station import ControlledStation, StationAsked
     from gateway.points.point import Value
-    from gateway.points.point_list import PointRow
+    from gateway.site_iec104 import ServedCentre
 
 app = App(name="104", help="A master and an outstation for the bench (IEC 60870-5-104).")
 
@@ -234,11 +237,14 @@ class _Looker:
 @app.command
 def outstation(
     *,
-    scd: Annotated[Path, Parameter(help="Its points are those of this SCD.")] = SAMPLE,
-    host: Annotated[str, Parameter(help="Address to listen at.")] = "127.0.0.1",
+    scd: Annotated[Path | None, Parameter(help="Its points are those of this SCD; else of a sample.")] = None,
+    site: Annotated[
+        Path | None, Parameter(help="The control centres of this site file, each with its points, address and TLS.")
+    ] = None,
+    host: Annotated[str | None, Parameter(help="Address to listen at; 127.0.0.1.")] = None,
     port: Annotated[int | None, Parameter(help="Port; 0 for any; 2404, with TLS 19998.")] = None,
     rate: Annotated[float, Parameter(help="Changes of points per second, at random.")] = 1.0,
-    common_address: Annotated[int, Parameter(help="One common address for all points.")] = 1,
+    common_address: Annotated[int | None, Parameter(help="One common address for all points; 1.")] = None,
     store: Annotated[Path | None, Parameter(help="Folder of the event store; else one that goes with it.")] = None,
     certificate: _Certificate = None,
     key: _Key = None,
@@ -251,41 +257,108 @@ def outstation(
 
     Values are invented; commands move the point they belong to. Events wait on disk until the master has them.
     """
-    found = point_list(read(scd), common=common_address)
-    for problem in found.problems:
-        print(problem, file=sys.stderr)  # what depends on it is not served
-    files = _tls_files(certificate, key, authority, revoked)
-    tls = None if files is None else server_context(files)
-    where = host, port if port is not None else PORT if tls is None else TLS_PORT
+    given = (scd, host, port, common_address, certificate, key, authority, revoked)
+    if site is not None:
+        if any(each is not None for each in given):
+            raise Iec104CommandError(f"{site} says points, addresses and TLS: give --site alone")
+        centres, _ = read_site(site).iec104()
+        if not centres:
+            raise Iec104CommandError(f"{site}: no [[centre]] in it: nobody to serve")
+        for centre in centres:
+            keep_assigned(centre)
+        configs = [centre.config for centre in centres]
+        listeners = _listeners(centres)
+        points = {point.name: point for centre in centres for point in centre.points.points()}
+    else:
+        found = point_list(read(scd or SAMPLE), common=1 if common_address is None else common_address)
+        for problem in found.problems:
+            print(problem, file=sys.stderr)  # what depends on it is not served
+        files = _tls_files(certificate, key, authority, revoked)
+        tls = None if files is None else server_context(files)
+        bound = port if port is not None else PORT if tls is None else TLS_PORT
+        configs = [CentreConfig("master", found.rows)]
+        listeners = [_Listener(host or "127.0.0.1", bound, tls, frozenset(("master",)))]
+        points = {point.name: point for point in found.points()}
     _log_to_stderr()
     with contextlib.ExitStack() as stack:
         folder = store or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flisr-104-")))
-        simulated = _Simulated(found.rows, random.Random(seed), rate, as_json=as_json)
-        asyncio.run(simulated.run(PointTable(found.points()), folder, where, tls))
+        simulated = _Simulated(configs, random.Random(seed), rate, as_json=as_json)
+        asyncio.run(simulated.run(PointTable(points.values()), folder, listeners))
+
+
+@app.command
+def interoperability(
+    site: Annotated[Path, Parameter(help="The site file.")],
+    *,
+    centre: Annotated[str, Parameter(help="The control centre; may be left out where there is one.")] = "",
+    rtu: Annotated[str, Parameter(help="Instead: the field device, and what is asked of it.")] = "",
+    as_json: _Json = False,
+) -> None:
+    """Print the interoperability list (IEC 60870-5-104, clause 9) of a centre or field device, as Markdown."""
+    if rtu and centre:
+        raise Iec104CommandError("--centre and --rtu: one of them")
+    if rtu:
+        _, rtus = read_site(site).iec104()
+        found = next((each for each in rtus if each.name == rtu), None)
+        if found is None:
+            raise Iec104CommandError(f"{site}: no rtu {rtu}; there is {', '.join(r.name for r in rtus) or 'none'}")
+        told = of_rtu(found)
+    else:
+        told = of_centre(centre_of(site, centre))
+    print(json.dumps(told.as_dict()) if as_json else told.markdown(), end="\n" if as_json else "")
+
+
+class _Listener(NamedTuple):
+    """Where masters connect, and the centres that are served there."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None
+    centres: frozenset[str]
+
+
+def _listeners(centres: Sequence[ServedCentre]) -> list[_Listener]:
+    """One for each address and port."""
+    by_place: dict[tuple[str, int, TlsFiles | None], list[str]] = {}
+    for number, centre in enumerate(centres):
+        # A port that is any is each one's own.
+        place = (centre.listen, centre.port or -number - 1, centre.tls)
+        by_place.setdefault(place, []).append(centre.config.name)
+    return [
+        _Listener(host, max(port, 0), None if files is None else server_context(files), frozenset(names))
+        for (host, port, files), names in by_place.items()
+    ]
 
 
 class _Simulated:
     """A device whose points change at random, and as they are commanded."""
 
-    def __init__(self, rows: list[PointRow], rng: random.Random, rate: float, *, as_json: bool) -> None:
-        self._rows = rows
+    def __init__(self, centres: list[CentreConfig], rng: random.Random, rate: float, *, as_json: bool) -> None:
+        self._centres = centres
         self._rng = rng
         self._rate = rate
         self._as_json = as_json
-        self._kinds = {row.name: KINDS[row.cdc] for row in rows if not row.control}
+        self._kinds = {row.name: KINDS[row.cdc] for centre in centres for row in centre.rows if not row.control}
 
-    async def run(self, table: PointTable, folder: Path, where: tuple[str, int], tls: ssl.SSLContext | None) -> None:
+    async def run(self, table: PointTable, folder: Path, listeners: list[_Listener]) -> None:
         for name, kind in self._kinds.items():
             table.update(name, self._point(_START[kind]))
-        outlet = self._outlet = Outlet(table, folder, [CentreConfig("master", self._rows)], self)
-        host, port = where
-        bound = await outlet.server.listen(host, port, tls=tls)
+        outlet = self._outlet = Outlet(table, folder, self._centres, self)
+        ports = [
+            await outlet.server.listen(each.host, each.port, tls=each.tls, only=each.centres) for each in listeners
+        ]
         ended = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             self._loop.add_signal_handler(number, ended.set)
-        ready = {"kind": "OutstationReady", "host": host, "port": bound, "points": len(self._kinds)}
-        print(json.dumps(ready) if self._as_json else f"{len(self._kinds)} points at {host}:{bound}", flush=True)
+        for each, bound in zip(listeners, ports, strict=True):
+            count = len(
+                {row.name for c in self._centres if c.name in each.centres for row in c.rows if not row.control}
+            )
+            names = sorted(each.centres)
+            ready = {"kind": "OutstationReady", "host": each.host, "port": bound, "points": count, "centres": names}
+            said = f"{count} points at {each.host}:{bound} for {', '.join(names)}"
+            print(json.dumps(ready) if self._as_json else said, flush=True)
         names = list(self._kinds)
         while not ended.is_set():
             with contextlib.suppress(TimeoutError):

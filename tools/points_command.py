@@ -15,11 +15,13 @@ from rich.text import Text
 from gateway.points.assigned import GENERATED, format_assigned, parse_assigned
 from gateway.points.list_output import to_csv, to_json
 from gateway.points.point_list import Selection, point_list
+from gateway.site import read_site
 from scl.reader import read
 
 if TYPE_CHECKING:
     from gateway.points.assigned import AssignedAddress
     from gateway.points.point_list import PointRow
+    from gateway.site_iec104 import ServedCentre
 
 
 class PointsCommandError(ValueError):
@@ -53,10 +55,11 @@ def points(
     common_address: Annotated[
         int | None, Parameter(help="One common address for all that has none yet, instead of one per IED.")
     ] = None,
+    centre: Annotated[str, Parameter(help="With a site file: the control centre whose list it is.")] = "",
     as_csv: Annotated[bool, Parameter(name="--csv", help="Print the list as CSV.", negative="")] = False,
     as_json: Annotated[bool, Parameter(name="--json", help="Print the result as JSON.", negative="")] = False,
 ) -> None:
-    """Print the point list of an SCD for IEC 60870-5-104 (IEC TS 61850-80-1).
+    """Print the point list of an SCD for IEC 60870-5-104 (IEC TS 61850-80-1), or of a centre of a site file (TOML).
 
     Addresses are those of the SCD (Private type="IEC_60870_5_104") where it has them, else generated: a common
     address per IED, information object addresses from 10001 (single points), 20001 (double points, steps),
@@ -67,13 +70,22 @@ def points(
         raise PointsCommandError("--csv and --json: one of them")
     if common_address is not None and not 0 < common_address < 0xFFFF:
         raise PointsCommandError(f"--common-address {common_address}: expected 1 to 65534")
-    before = _assigned(assigned) if assigned else []
-    selection = Selection(
-        include=include, exclude=exclude, housekeeping=every, settings=settings, addressed_only=addressed_only
-    )
-    found = point_list(read(file), selection=selection, assigned=before, common=common_address)
-    if assigned is not None and not found.problems and found.assigned != before:
-        _write(assigned, format_assigned(found.assigned))
+    if file.suffix == ".toml":
+        if assigned or include or exclude or every or settings or addressed_only or common_address is not None:
+            raise PointsCommandError(f"{file}: the site file says which points and addresses; give --centre only")
+        served = centre_of(file, centre)
+        assigned, found = served.assigned, served.points
+        keep_assigned(served)
+    else:
+        if centre:
+            raise PointsCommandError(f"--centre {centre}: {file} is no site file (TOML)")
+        before = _assigned(assigned) if assigned else []
+        selection = Selection(
+            include=include, exclude=exclude, housekeeping=every, settings=settings, addressed_only=addressed_only
+        )
+        found = point_list(read(file), selection=selection, assigned=before, common=common_address)
+        if assigned is not None and not found.problems and found.assigned != before:
+            _write(assigned, format_assigned(found.assigned))
     if as_json:
         print(to_json(found))
     else:
@@ -88,10 +100,32 @@ def points(
             new = sum(row.origin == GENERATED for row in found.rows)
             if new and assigned is None:
                 print(
-                    f"{new} addresses are generated for this file as it is; --assigned FILE keeps them when it changes"
+                    f"{new} addresses are generated for this file as it is; "
+                    f"{'assigned = FILE in the site file' if centre else '--assigned FILE'} keeps them when it changes"
                 )
     if found.problems:
         raise SystemExit(1)
+
+
+def centre_of(file: Path, name: str) -> ServedCentre:
+    """A control centre of a site file, by name; without one it must be the only one.
+
+    Raises:
+        SiteError: with all that is wrong with the file.
+        PointsCommandError: there is no such centre.
+    """
+    centres, _ = read_site(file).iec104()
+    found = [each for each in centres if name in ("", each.config.name)]
+    if len(found) != 1:
+        there = ", ".join(each.config.name for each in centres) or "none"
+        raise PointsCommandError(f"{file}: {f'no centre {name}' if name else 'which centre?'}; --centre: {there}")
+    return found[0]
+
+
+def keep_assigned(served: ServedCentre) -> None:
+    """Add the addresses that are new to the centre's file."""
+    if served.assigned is not None and served.points.assigned != _assigned(served.assigned):
+        _write(served.assigned, format_assigned(served.points.assigned))
 
 
 def _assigned(path: Path) -> list[AssignedAddress]:

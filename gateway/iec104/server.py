@@ -16,7 +16,7 @@ from gateway.iec104.transport import BoundedProtocol
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Container, Sequence
     from ipaddress import IPv4Network, IPv6Network
 
     from gateway.iec104.commands import CommandDesk, CommandRequested
@@ -72,10 +72,11 @@ class Centre:
 class _Connection(BoundedProtocol):
     """One master's connection."""
 
-    def __init__(self, server: Iec104Server, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, server: Iec104Server, tls: ssl.SSLContext | None, centres: tuple[Centre, ...]) -> None:
         super().__init__()
         self._server = server
         self._tls = tls
+        self.centres = centres
         self._early = b""
         self.number = 0
         self.centre: Centre | None = None
@@ -130,13 +131,24 @@ class Iec104Server:
         self._loop = asyncio.get_running_loop()
         self.now: Callable[[], float] = self._loop.time
 
-    async def listen(self, host: str, port: int = PORT, *, tls: ssl.SSLContext | None = None) -> int:
+    async def listen(
+        self, host: str, port: int = PORT, *, tls: ssl.SSLContext | None = None, only: Container[str] | None = None
+    ) -> int:
         """Accept masters at an address; returns the port.
+
+        Args:
+            host: own address.
+            port: 0 for any.
+            tls: for all who connect there; None for plain TCP.
+            only: names of the centres that are served there: one with TLS is not to be had beside it without.
 
         Raises:
             OSError: the address can't be had.
         """
-        server = await self._loop.create_server(lambda: _Connection(self, tls), host, port, backlog=_MOST_UNSERVED)
+        centres = tuple(centre for centre in self._centres if only is None or centre.name in only)
+        server = await self._loop.create_server(
+            lambda: _Connection(self, tls, centres), host, port, backlog=_MOST_UNSERVED
+        )
         self._servers.append(server)
         bound: int = server.sockets[0].getsockname()[1]
         return bound
@@ -162,7 +174,7 @@ class Iec104Server:
         transport = connection.transport
         assert transport is not None
         host = _host(transport)
-        if not any(centre.admits(host) for centre in self._centres):
+        if not any(centre.admits(host) for centre in connection.centres):
             _LOG.warning("%s: refused: of no control centre", _peer(transport))
             transport.abort()
             return
@@ -199,7 +211,7 @@ class Iec104Server:
         certificate = _common_name(transport.get_extra_info("peercert"))
         who = _peer(transport) + (f" ({certificate})" if certificate else "")
         host = _host(transport)
-        centre = next((centre for centre in self._centres if centre.serves(host, certificate)), None)
+        centre = next((centre for centre in connection.centres if centre.serves(host, certificate)), None)
         if centre is None:
             _LOG.warning("%s: refused: of no control centre", who)
             transport.abort()

@@ -63,7 +63,7 @@ _PER_ASDU: Final = 16
 """Events taken for each ASDU that the window has room for: as many measured values with time tag fit into one."""
 _SELECT_BIT: Final = 0x80
 _DOUBLE: Final = (TypeID.C_DC_NA_1, TypeID.C_RC_NA_1)
-_PARAMETERS: Final = {
+PARAMETERS: Final = {
     TypeID.P_ME_NA_1: TypeID.M_ME_NA_1,
     TypeID.P_ME_NB_1: TypeID.M_ME_NB_1,
     TypeID.P_ME_NC_1: TypeID.M_ME_NC_1,
@@ -411,7 +411,7 @@ class ControlledStation:
     def _set_parameter(self, connection: _Connection, asdu: Asdu, octets: bytes, utc_ns: int, now: float) -> None:
         del utc_ns, now
         entry = self.image.entry(asdu.CA, asdu.objects[0].IOA)
-        if entry is None or untagged(entry.config.typeID) is not _PARAMETERS.get(asdu.typeID, entry.config.typeID):
+        if entry is None or untagged(entry.config.typeID) is not PARAMETERS.get(asdu.typeID, entry.config.typeID):
             self._refuse(connection, octets, Cause.UNKNOWN_IOA)
         else:
             self._ask(connection, octets, "parameter", asdu)
@@ -538,3 +538,5 @@ _SERVED: Final[dict[int, _Service]] = {
     TypeID.P_ME_NB_1: _Service(_S._set_parameter, _ACTIVATION),  # noqa: SLF001
     TypeID.P_ME_NC_1: _Service(_S._set_parameter, _ACTIVATION),  # noqa: SLF001
 }
+SERVED_CAUSES: Final = {TypeID(typeID): service.causes for typeID, service in _SERVED.items()}
+"""Types in control direction that are served at all, and for which causes."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.iec104.asdu import Qds, TypeID
-from gateway.points.point import KINDS, Kind
+from gateway.points.point import KINDS, Kind, PointError
 from ied_agents.iec61850.quality import SIZE as QUALITY_SIZE
 from ied_agents.iec61850.quality import Quality, Validity
 from ied_agents.iec61850.utctime import TimeQuality
@@ -18,6 +18,20 @@ if TYPE_CHECKING:
 
 class MappingError(ValueError):
     """A rule that cannot be, or a command that a rule has no place for; says which point."""
+
+
+class OverrideError(PointError):
+    """Overrides that cannot be.
+
+    Attributes:
+        faults: name of the point, and why.
+        names: all points that could have one.
+    """
+
+    def __init__(self, faults: list[tuple[str, str]], names: set[str]) -> None:
+        super().__init__("\n".join(f"{name}: {reason}" for name, reason in faults))
+        self.faults = faults
+        self.names = names
 
 
 class CdcTypes(NamedTuple):

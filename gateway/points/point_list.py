@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway.iec104.asdu import TypeID
 from gateway.points.assigned import GENERATED, Wanted, assign
-from gateway.points.mapping_rules import TYPES, Override, Rule, control_types, monitor_types, tagged
-from gateway.points.point import PointConfig, PointError
+from gateway.points.mapping_rules import TYPES, Override, OverrideError, Rule, control_types, monitor_types, tagged
+from gateway.points.point import PointConfig
 from gateway.points.private_addresses import RULE, AddressReader
 from scl.binding import MAX_PROBLEMS
 from scl.document import SclError
@@ -208,7 +208,7 @@ def point_list(
         The list. It does not depend on the order of IEDs, logical devices and nodes in the file.
 
     Raises:
-        PointError: an override names no point, or cannot be.
+        OverrideError: overrides name no point, or cannot be.
     """
     builder = _Builder(scl, selection or Selection(), overrides or {})
     builder.build()
@@ -246,6 +246,7 @@ class _Builder:
         self._open: dict[str, tuple[int | None, int | None]] = {}  # CA and IOA that are given, by object
         self._places: dict[str, Node] = {}
         self._names: set[str] = set()
+        self._faults: list[tuple[str, str]] = []
 
     def build(self) -> None:
         ieds: set[str] = set()
@@ -266,9 +267,10 @@ class _Builder:
                 for node in ldevice.nodes():
                     own = self._reader.common_address(node)
                     self._node(ied, ldevice, node, common if own is None else own)
-        unknown = [name for name in self._overrides if name not in self._names]
-        if unknown:
-            raise PointError(f"{unknown[0]}: an override for no point of {self._scl.file or 'this file'}")
+        no_point = f"an override for no point of {self._scl.file or 'this file'}"
+        self._faults += [(name, no_point) for name in self._overrides if name not in self._names]
+        if self._faults:
+            raise OverrideError(self._faults, self._names)
 
     def assigned(self, before: Iterable[AssignedAddress], common: int | None) -> PointList:
         """Give every row its address."""
@@ -406,7 +408,8 @@ class _Builder:
             return
         override = self._overrides.get(each.name)
         if override is not None and (faults := override.problems()):
-            raise PointError(f"{each.name}: {'; '.join(faults)}")
+            self._faults.append((each.name, "; ".join(faults)))
+            return
         directions: set[bool] = set()
         for address in addresses:
             depth = len(each.steps)
@@ -486,7 +489,7 @@ class _Builder:
             row, given = _overridden(row, override)
             faults = row.rule.problems(control=row.control)
             if faults:
-                raise PointError(f"{row.name}: {'; '.join(faults)}")
+                self._faults.append((row.name, "; ".join(faults)))
             if given is not None:
                 IOA, origin = given, OVERRIDE
             CA = CA if override.CA is None else override.CA

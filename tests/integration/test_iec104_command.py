@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import scl
 from tools.cli import main
 
 WORDS = [sys.executable, "-P", "-m", "tools.cli", "104"]
@@ -93,3 +95,32 @@ def test_what_cannot_be_is_said_in_a_line(monkeypatch, capsys, words, said):
     assert ended.value.code == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("flisr: ")]
     assert said in line
+
+
+def test_a_centre_is_served_at_its_own_address_only(tmp_path):
+    samples = Path(scl.__file__).parent / "samples"
+    (tmp_path / "two_source.scd").write_bytes((samples / "two_source.scd").read_bytes())
+    base = (samples / "two_source.toml").read_text(encoding="utf-8")
+    centres = "".join(
+        f'[[centre]]\nname = "{name}"\nlisten = "127.0.0.1"\nport = 0\ncommon_address = {ca}\n'
+        f'points = {{ include = ["{ied}FLISR/CSWI1.Pos"] }}\nassigned = "{name}.csv"\n'
+        for name, ca, ied in (("a", 1, "F1Q1"), ("b", 2, "F2Q5"))
+    )
+    site = tmp_path / "two_source.toml"
+    site.write_text(base + centres, encoding="utf-8")
+    command = [*WORDS, "outstation", "--site", str(site), "--rate", "0", "--json"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        ready = [json.loads(child.stdout.readline()) for _ in range(2)]
+        assert [(each["centres"], each["points"]) for each in ready] == [(["a"], 1), (["b"], 1)]
+        for each, ca, other in zip(ready, (1, 2), (2, 1), strict=True):
+            run = master(each["port"], "--seconds", "2", "--json", "--ca", str(ca), "--ca", str(other))
+            said = [json.loads(line) for line in run.stdout.splitlines()]
+            assert {one["CA"] for one in said if one.get("cause") == "interrogated"} == {ca}
+            refused = {"asked": "C_IC_NA_1", "CA": other, "qualifier": 20}
+            assert refused | {"why": "it does not know the common address"} in said
+    finally:
+        child.terminate()
+        child.communicate(timeout=PATIENCE_S)
+    assert child.returncode == 0
+    assert "F2Q5FLISR/CSWI1.Pos.stVal,2,20001" in (tmp_path / "b.csv").read_text(encoding="utf-8")

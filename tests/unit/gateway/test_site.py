@@ -245,7 +245,7 @@ BROKEN = {
     "a shot without dead time": (
         Q1,
         Q1 + "shots_ms = [300.0, 0.0]\n",
-        Q1_PATH + r"\.shots_ms\.1: Input should be greater than 0",
+        Q1_PATH + r"\.shots_ms\[2\]: Input should be greater than 0",
     ),
     "transfer before the loss": (
         Q1,
@@ -283,7 +283,7 @@ BROKEN = {
         r"shared\.T1\.rating_a: Field required",
     ),
     "unknown right": (Q1, '[access]\nclose = ["anna"]\n' + Q1, "access.close: Extra inputs"),
-    "a user without a name": (Q1, '[access]\ntag = ["@"]\n' + Q1, r"access\.tag\.0: String should match"),
+    "a user without a name": (Q1, '[access]\ntag = ["@"]\n' + Q1, r"access\.tag\[1\]: String should match"),
     "users as text": (Q1, '[access]\ntag = "anna"\n' + Q1, r"access\.tag: Input should be a valid tuple"),
     "unknown section": (
         '[section."F1/S1"]',

@@ -93,3 +93,20 @@ def test_arguments_that_cannot_be(tmp_path):
     (tmp_path / "a.csv").write_text("x")
     with pytest.raises(AssignedError):
         points(SAMPLE, "--assigned", tmp_path / "a.csv")
+
+
+def test_a_centre_of_a_site_file(capsys):
+    site = SAMPLE.with_name("two_source_104.toml")
+    points(site, "--centre", "neighbour", "--json")
+    found = json.loads(capsys.readouterr().out)["points"]
+    assert {(point["CA"], point["type"]) for point in found} == {(20, "M_DP_TB_1"), (20, "C_DC_TA_1")}
+    points(site, "--centre", "regional", "--csv")
+    assert "1,1001,59,C_DC_TA_1,control,F1Q1FLISR/CSWI1.Pos" in capsys.readouterr().out
+    for words, said in (
+        ((site,), "which centre\\?; --centre: regional, neighbour"),
+        ((site, "--centre", "x"), "no centre x; --centre: regional, neighbour"),
+        ((site, "--centre", "regional", "--settings"), "the site file says which points"),
+        ((SAMPLE, "--centre", "regional"), "is no site file"),
+    ):
+        with pytest.raises(PointsCommandError, match=said):
+            points(*words)

@@ -1,0 +1,538 @@
+"""What a site file says about IEC 60870-5-104: control centres, field devices, and single points.
+
+``[[centre]]``, ``[[rtu]]`` and ``[point."IED/LN.DO"]`` as they are written, and what they resolve to: what serves a
+centre, and how a field device is talked to. All that is wrong is found at once, each with its path; sections of a list
+are counted from 1, as in ``centre[1].link.w``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from difflib import get_close_matches
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationInfo, field_validator
+
+from gateway.adapters.iec104_outlet import CentreConfig
+from gateway.iec104.asdu import Sizes, TypeID
+from gateway.iec104.errors import Iec104EncodeError
+from gateway.iec104.image import Image, Monitored
+from gateway.iec104.link import LinkConfig
+from gateway.iec104.master import MasterSettings
+from gateway.iec104.server import PORT, TLS_PORT
+from gateway.iec104.station import StationSettings
+from gateway.iec104.time_tag import TimeBase
+from gateway.iec104.tls import TlsFiles
+from gateway.points.assigned import AssignedError, parse_assigned
+from gateway.points.mapping_rules import TYPES, Override, OverrideError, Rule
+from gateway.points.point_list import Selection, point_list
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.points.assigned import AssignedAddress
+    from gateway.points.point_list import PointList
+    from scl.model import SCL
+
+
+class Strict(BaseModel):
+    """A section of the site file: nothing in it that is not known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def _type_id(value: object) -> object:
+    """A type by its number or name, ``30`` or ``M_SP_TB_1``."""
+    try:
+        return TypeID[value] if isinstance(value, str) else TypeID(value)  # type: ignore[arg-type]
+    except (KeyError, ValueError):
+        raise ValueError(f"{value!r} is no type identification; expected a name or number such as M_SP_TB_1") from None
+
+
+def _zone(value: str) -> str:
+    try:
+        TimeBase(value)
+    except Iec104EncodeError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+def _address(value: str) -> str:
+    ip_address(value)
+    return value
+
+
+_Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Period = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_CA = Annotated[int, Field(gt=0, lt=0xFFFF)]
+_IOA = Annotated[int, Field(gt=0, lt=1 << 24)]
+_Port = Annotated[int, Field(ge=0, le=0xFFFF)]
+_Type = Annotated[TypeID, BeforeValidator(_type_id)]
+_Zone = Annotated[str, BeforeValidator(_zone)]
+_Listen = Annotated[str, BeforeValidator(_address)]
+_Network = Annotated[IPv4Network | IPv6Network, PlainValidator(lambda value: ip_network(str(value)))]
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+
+
+class SiteTls(Strict):
+    """``tls``: PEM files, relative to the site file; see :class:`TlsFiles`."""
+
+    certificate: str
+    key: str
+    authority: str
+    revoked: str | None = None
+
+    def files(self, folder: Path) -> TlsFiles:
+        """The same as paths."""
+        revoked = None if self.revoked is None else folder / self.revoked
+        return TlsFiles(folder / self.certificate, folder / self.key, folder / self.authority, revoked)
+
+
+class SiteSizes(Strict):
+    """``sizes``: octets of cause of transmission, common address and information object address."""
+
+    COT: Annotated[int, Field(ge=1, le=2)] = 2
+    CA: Annotated[int, Field(ge=1, le=2)] = 2
+    IOA: Annotated[int, Field(ge=1, le=3)] = 3
+
+    def sizes(self) -> Sizes:
+        """The same for the stack."""
+        return Sizes(self.COT, self.CA, self.IOA)
+
+
+class SiteLink(Strict):
+    """``link``: window and time limits, see :class:`LinkConfig`; times in s."""
+
+    k: int = 12
+    w: int = 8
+    t1_s: float = 15.0
+    t2_s: float = 10.0
+    t3_s: float = 20.0
+
+    @field_validator("*")
+    @classmethod
+    def _possible(cls, value: Any, info: ValidationInfo) -> Any:
+        """Each beside those before it, so that an error bears the name of the later one."""
+        least: dict[str, Any] = {"w": 1, "t2_s": math.ulp(0.0)}
+        assert info.field_name is not None
+        LinkConfig(**(least | info.data | {info.field_name: value}))
+        return value
+
+    def config(self) -> LinkConfig:
+        """The same for the stack."""
+        return LinkConfig(self.k, self.w, self.t1_s, self.t2_s, self.t3_s)
+
+
+class SitePoints(Strict):
+    """``points``: which data objects a centre gets; see :class:`Selection`."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    housekeeping: bool = False
+    settings: bool = False
+    addressed_only: bool = False
+
+
+class SiteCentre(Strict):
+    """``[[centre]]``: a control centre. Times in s.
+
+    Attributes:
+        listen: own address that its masters connect to.
+        port: 2404, with TLS 19998; 0 for any.
+        clients: networks that they connect from; none for any.
+        certificates: common names of their certificates; none for any.
+        common_address: one for all points that have none yet.
+        assigned: file of addresses that were given before.
+    """
+
+    name: _Name
+    listen: _Listen
+    port: _Port | None = None
+    clients: tuple[_Network, ...] = ()
+    certificates: tuple[str, ...] = ()
+    tls: SiteTls | None = None
+    sizes: SiteSizes = SiteSizes()
+    link: SiteLink = SiteLink()
+    time_zone: _Zone = "UTC"
+    command_age_s: _Seconds = 60.0
+    cyclic_s: _Period = 0.0
+    background_s: _Period = 0.0
+    most_events: Annotated[int, Field(gt=0)] = 100_000
+    most_connections: Annotated[int, Field(gt=0)] = 8
+    points: SitePoints = SitePoints()
+    assigned: str | None = None
+    common_address: _CA | None = None
+
+    @property
+    def bound_port(self) -> int:
+        """The port as given, or the standard's."""
+        return self.port if self.port is not None else PORT if self.tls is None else TLS_PORT
+
+
+class SitePoint(Strict):
+    """``[point."IED/LN.DO"]``: what is not as the mapping has it; see :class:`Override`."""
+
+    typeID: _Type | None = None
+    control_typeID: _Type | None = None
+    CA: _CA | None = None
+    IOA: _IOA | None = None
+    control_IOA: _IOA | None = None
+    scale: float | None = None
+    offset: float | None = None
+    inverted: bool | None = None
+    expectedValue: int | None = None
+    groups: frozenset[int] | None = None
+    event_class: int | None = None
+    deadband: float | None = None
+    cyclic: bool | None = None
+    background: bool | None = None
+
+    @field_validator("*")
+    @classmethod
+    def _possible(cls, value: Any, info: ValidationInfo) -> Any:
+        assert info.field_name is not None
+        faults = Override(**{info.field_name: value}).problems()
+        if faults:
+            raise ValueError("; ".join(faults))
+        return value
+
+    def override(self) -> Override:
+        """The same for the point list."""
+        return Override(**dict(self))
+
+
+class SiteRtuPoint(Strict):
+    """``[[rtu.point]]``: an information object of a field device; CA: may be left out where the device has one."""
+
+    name: Annotated[str, Field(min_length=1)]
+    cdc: str
+    typeID: _Type
+    IOA: _IOA
+    direction: Literal["monitor", "control"] = "monitor"
+    CA: _CA | None = None
+    scale: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+    offset: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    inverted: bool = False
+    expectedValue: int | None = None
+    select: bool = False
+
+
+class SiteRtu(Strict):
+    """``[[rtu]]``: a field device. Times in s.
+
+    Attributes:
+        hosts: of its redundant links, each ``HOST`` or ``HOST:PORT``, IPv6 as ``[ADDRESS]:PORT``.
+        source: own address to connect from.
+        clock_s: its clock is set after each start and so often; 0 for never.
+    """
+
+    name: _Name
+    hosts: Annotated[tuple[str, ...], Field(min_length=1)]
+    CAs: Annotated[tuple[_CA, ...], Field(min_length=1)]
+    source: _Listen | Literal[""] = ""
+    tls: SiteTls | None = None
+    sizes: SiteSizes = SiteSizes()
+    link: SiteLink = SiteLink()
+    time_zone: _Zone = "UTC"
+    originator: Annotated[int, Field(ge=0, le=255)] = 0
+    interrogate: bool = True
+    counters: bool = False
+    clock_s: _Period = 0.0
+    confirm_s: _Seconds = 15.0
+    terminate_s: _Seconds = 60.0
+    point: tuple[SiteRtuPoint, ...] = ()
+
+    @field_validator("hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value:
+            split_host(each, PORT)
+        return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedCentre:
+    """A control centre as it is served.
+
+    Attributes:
+        config: for the outlet.
+        listen: own address.
+        port: TCP port.
+        tls: its files; None for plain TCP.
+        points: its point list with what was noted.
+        assigned: file of assigned addresses; None for none.
+    """
+
+    config: CentreConfig
+    listen: str
+    port: int
+    tls: TlsFiles | None
+    points: PointList
+    assigned: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldPoint:
+    """An information object of a field device.
+
+    Attributes:
+        CA: common address.
+        IOA: information object address.
+        control: control direction.
+        rule: how it stands for the point.
+        select: the command is to be selected first.
+    """
+
+    CA: int
+    IOA: int
+    control: bool
+    rule: Rule
+    select: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldRtu:
+    """A field device as it is talked to.
+
+    Attributes:
+        name: of the device.
+        addresses: host and port of each link.
+        source: own address; empty for any.
+        tls: files; None for plain TCP.
+        settings: how.
+        points: its information objects.
+    """
+
+    name: str
+    addresses: tuple[tuple[str, int], ...]
+    source: str
+    tls: TlsFiles | None
+    settings: MasterSettings
+    points: tuple[FieldPoint, ...]
+
+
+def split_host(text: str, port: int) -> tuple[str, int]:
+    """Host and port of ``HOST``, ``HOST:PORT`` or ``[ADDRESS]:PORT``.
+
+    Raises:
+        ValueError: it is none of them.
+    """
+    host, colon, digits = text.rpartition(":") if not text.endswith("]") else (text, "", "")
+    if not colon:
+        host = text
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        host = ""
+    if not host or (colon and not (digits.isdecimal() and 0 < int(digits) <= 0xFFFF)):
+        raise ValueError(f"{text!r}; expected HOST, HOST:PORT or [ADDRESS]:PORT")
+    return host, int(digits) if colon else port
+
+
+# -- centres --------------------------------------------------------------------------------------------------------
+
+
+def resolve_centres(
+    centres: tuple[SiteCentre, ...], points: dict[str, SitePoint], scl: SCL, folder: Path
+) -> tuple[list[ServedCentre], list[str]]:
+    """What serves the centres, and all that is wrong.
+
+    Args:
+        centres: ``[[centre]]``.
+        points: ``[point]``.
+        scl: the site's SCD.
+        folder: of the site file.
+    """
+    problems = _among(centres)
+    overrides = {name: point.override() for name, point in points.items()}
+    served = []
+    for number, centre in enumerate(centres, 1):
+        path = f"centre[{number}]"
+        found, why = _points_of(centre, scl, overrides, folder)
+        problems += [each if each.startswith("point.") else f"{path}.{each}" for each in why]
+        if found is None:
+            continue
+        tls = None if centre.tls is None else centre.tls.files(folder)
+        station = StationSettings(
+            sizes=centre.sizes.sizes(),
+            link=centre.link.config(),
+            time_base=TimeBase(centre.time_zone),
+            command_age_s=centre.command_age_s,
+            cyclic_s=centre.cyclic_s,
+            background_s=centre.background_s,
+            most_connections=centre.most_connections,
+        )
+        try:
+            Image(Monitored(row.CA, row.IOA, row.typeID) for row in found.rows if not row.control).check(station.sizes)
+            Image(Monitored(row.CA, row.IOA, TypeID.M_SP_NA_1) for row in found.rows if row.control).check(
+                station.sizes
+            )
+        except Iec104EncodeError as error:
+            problems.append(f"{path}.sizes: {error}")
+        config = CentreConfig(
+            centre.name, found.rows, station, centre.clients, frozenset(centre.certificates), centre.most_events
+        )
+        served.append(
+            ServedCentre(
+                config=config,
+                listen=centre.listen,
+                port=centre.bound_port,
+                tls=tls,
+                points=found,
+                assigned=None if centre.assigned is None else folder / centre.assigned,
+            )
+        )
+    return served, list(dict.fromkeys(problems))
+
+
+def _among(centres: tuple[SiteCentre, ...]) -> list[str]:
+    """What cannot be beside each other."""
+    problems = []
+    for number, centre in enumerate(centres, 1):
+        path = f"centre[{number}]"
+        if centre.certificates and centre.tls is None:
+            problems.append(f"{path}.certificates: only with tls: without it nobody shows one")
+        for before, other in enumerate(centres[: number - 1], 1):
+            if other.name == centre.name:
+                problems.append(f"{path}.name: {centre.name} is centre[{before}] too; each needs its own")
+            if centre.assigned is not None and centre.assigned == other.assigned:
+                problems.append(f"{path}.assigned: {centre.assigned} is that of centre[{before}]; each needs its own")
+            if centre.bound_port == 0 or (centre.listen, centre.bound_port) != (other.listen, other.bound_port):
+                continue
+            if centre.tls != other.tls:
+                problems.append(f"{path}.tls: centre[{before}] listens at the same address and port with another one")
+            elif not _apart(other, centre):
+                problems.append(
+                    f"{path}: centre[{before}] listens there too and would get its masters; "
+                    "give them clients or certificates that tell them apart, or another port"
+                )
+    return problems
+
+
+def _apart(one: SiteCentre, other: SiteCentre) -> bool:
+    if one.certificates and other.certificates and not set(one.certificates) & set(other.certificates):
+        return True
+    if not one.clients or not other.clients:
+        return False
+    return not any(a.version == b.version and a.overlaps(b) for a in one.clients for b in other.clients)
+
+
+def _points_of(
+    centre: SiteCentre, scl: SCL, overrides: dict[str, Override], folder: Path
+) -> tuple[PointList | None, list[str]]:
+    before: list[AssignedAddress] = []
+    problems: list[str] = []
+    if centre.assigned is not None:
+        file = folder / centre.assigned
+        try:
+            before = parse_assigned(file.read_text(encoding="utf-8"), str(file)) if file.exists() else []
+        except (AssignedError, UnicodeDecodeError) as error:
+            problems.append(f"assigned: {error}")
+        except OSError as error:
+            problems.append(f"assigned: {file}: {error.strerror}")
+    selection = Selection(**dict(centre.points))
+    try:
+        found = point_list(scl, selection=selection, overrides=overrides, assigned=before, common=centre.common_address)
+    except OverrideError as error:
+        for name, reason in error.faults:
+            near = get_close_matches(name, error.names, 3, 0.8) if name not in error.names else []
+            problems.append(f'point."{name}": {reason}' + (f"; there is {', '.join(near)}" if near else ""))
+        return None, problems
+    problems += [f"points: {problem}" for problem in found.problems]
+    if not found.rows:
+        problems.append("points: no point is left for this centre")
+    return found, problems
+
+
+# -- field devices --------------------------------------------------------------------------------------------------
+
+
+def resolve_rtus(rtus: tuple[SiteRtu, ...], folder: Path) -> tuple[list[FieldRtu], list[str]]:
+    """How the field devices are talked to, and all that is wrong."""
+    resolved: list[FieldRtu] = []
+    problems: list[str] = []
+    names: dict[str, str] = {}
+    for number, rtu in enumerate(rtus, 1):
+        path = f"rtu[{number}]"
+        problems += [
+            f"{path}.name: {rtu.name} is rtu[{before}] too; each needs its own"
+            for before, other in enumerate(rtus[: number - 1], 1)
+            if other.name == rtu.name
+        ]
+        problems += [
+            f"{path}.CAs: {CA} does not fit {rtu.sizes.CA} octet" for CA in rtu.CAs if CA >= (1 << 8 * rtu.sizes.CA) - 1
+        ]
+        if rtu.originator and rtu.sizes.COT == 1:
+            problems.append(f"{path}.originator: there is none where the cause of transmission has one octet")
+        points, why = _field_points(rtu, path, names)
+        problems += why
+        settings = MasterSettings(
+            CAs=rtu.CAs,
+            sizes=rtu.sizes.sizes(),
+            link=rtu.link.config(),
+            time_base=TimeBase(rtu.time_zone),
+            originator=rtu.originator,
+            interrogate=rtu.interrogate,
+            counters=rtu.counters,
+            clock_s=rtu.clock_s,
+            confirm_s=rtu.confirm_s,
+            terminate_s=rtu.terminate_s,
+        )
+        port = PORT if rtu.tls is None else TLS_PORT
+        resolved.append(
+            FieldRtu(
+                name=rtu.name,
+                addresses=tuple(split_host(host, port) for host in rtu.hosts),
+                source=rtu.source,
+                tls=None if rtu.tls is None else rtu.tls.files(folder),
+                settings=settings,
+                points=points,
+            )
+        )
+    return resolved, problems
+
+
+def _field_points(rtu: SiteRtu, path: str, names: dict[str, str]) -> tuple[tuple[FieldPoint, ...], list[str]]:
+    """The points of a device; ``names`` has those of the devices before it, with their path."""
+    points = []
+    problems = []
+    taken: dict[tuple[int, int, bool], str] = {}
+    cdcs: dict[str, str] = {}
+    for number, point in enumerate(rtu.point, 1):
+        place = f"{path}.point[{number}]"
+        control = point.direction == "control"
+        CA = point.CA if point.CA is not None else rtu.CAs[0]
+        if point.CA is None and len(rtu.CAs) > 1:
+            problems.append(f"{place}.CA: missing; {rtu.name} has {', '.join(map(str, rtu.CAs))}")
+        elif CA not in rtu.CAs:
+            problems.append(f"{place}.CA: {CA} is none of {rtu.name}, which has {', '.join(map(str, rtu.CAs))}")
+        if point.IOA >= 1 << 8 * rtu.sizes.IOA:
+            problems.append(f"{place}.IOA: {point.IOA} does not fit {rtu.sizes.IOA} octets")
+        other = taken.setdefault((CA, point.IOA, control), f"point[{number}]")
+        if other != f"point[{number}]":
+            problems.append(f"{place}.IOA: CA {CA} IOA {point.IOA}: {other} has it too")
+        key = f"{point.name} {point.direction}"
+        known = names.setdefault(key, place)
+        if known != place:
+            problems.append(f"{place}.name: {point.name} is {known} too, in the same direction")
+        if cdcs.setdefault(point.name, point.cdc) != point.cdc:
+            problems.append(f"{place}.cdc: {point.cdc}, and {cdcs[point.name]} in the other direction")
+        if point.cdc not in TYPES:
+            problems.append(f"{place}.cdc: {point.cdc!r}; expected one of {', '.join(TYPES)}")
+            continue
+        if point.select and not control:
+            problems.append(f"{place}.select: only in control direction")
+        rule = Rule(
+            name=point.name,
+            cdc=point.cdc,
+            typeID=point.typeID,
+            scale=point.scale,
+            offset=point.offset,
+            inverted=point.inverted,
+            expectedValue=point.expectedValue,
+        )
+        problems += [f"{place}: {fault}" for fault in rule.problems(control=control)]
+        points.append(FieldPoint(CA=CA, IOA=point.IOA, control=control, rule=rule, select=point.select))
+    return tuple(points), problems

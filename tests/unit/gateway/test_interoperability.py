@@ -1,0 +1,193 @@
+"""The interoperability list says what a real station does: each cause it claims, and each refusal."""
+
+from pathlib import Path
+
+import pytest
+from iec104_world import TAG, Asdu, InformationObject, World
+
+import scl
+from gateway.iec104.asdu import COMMANDS, Cause, TypeID, tag_of, untagged
+from gateway.iec104.image import Control, Image, Monitored
+from gateway.iec104.station import SERVED_CAUSES
+from gateway.interoperability import of_centre, of_rtu
+from gateway.site import read_site
+
+SAMPLE = Path(scl.__file__).parent / "samples" / "two_source_104.toml"
+VALUES = {TypeID.C_DC_NA_1: 1, TypeID.C_RC_NA_1: 1, TypeID.C_SC_NA_1: True, TypeID.C_TS_TA_1: 0xAA}
+QUALIFIERS = {TypeID.C_IC_NA_1: 20, TypeID.C_CI_NA_1: 5, TypeID.C_RP_NA_1: 1, TypeID.P_ME_NA_1: 1}
+QUALIFIERS |= {TypeID.P_ME_NB_1: 1, TypeID.P_ME_NC_1: 1, TypeID.P_AC_NA_1: 1}
+WHOLE = range(100, 108)
+
+
+@pytest.fixture(scope="module")
+def site():
+    return read_site(SAMPLE).iec104()
+
+
+@pytest.fixture(scope="module")
+def centre(site):
+    return site[0][0]
+
+
+@pytest.fixture
+def told(centre):
+    return of_centre(centre)
+
+
+def values(typeID):
+    plain = untagged(typeID)
+    if plain in (TypeID.C_SE_NA_1, TypeID.C_SE_NC_1, TypeID.P_ME_NA_1, TypeID.P_ME_NC_1):
+        return 0.5
+    default = 1 if plain in COMMANDS or typeID in (TypeID.P_ME_NB_1, TypeID.C_TS_NA_1) else None
+    return VALUES.get(plain, default)
+
+
+@pytest.fixture
+def world(centre):
+    """The station of the sample, a master on it, and a device that does what it is told and decides nothing else."""
+    rows = centre.config.rows
+    image = Image(
+        (Monitored(r.CA, r.IOA, r.typeID, r.groups, r.cyclic, r.background) for r in rows if not r.control),
+        (Control(r.CA, r.IOA, untagged(r.typeID), r.name, r.select) for r in rows if r.control),
+    )
+    world = World(image)
+    world.master = world.connect(k=1000, w=1)
+    world.told.clear()
+    return world
+
+
+def say(world, asdu):
+    told = world.say(world.master, asdu)
+    for _ in range(2):
+        while world.desk.requests:
+            request = world.desk.requests.pop(0)
+            world.desk.confirm(request.number, world.now)
+            if request.step == "execute":
+                world.desk.terminate(request.number)
+        while world.station.asked:
+            world.station.answer(world.station.asked.pop(0).number, why="this device decides nothing")
+        told += world.hear(world.master)
+    return told
+
+
+def order(world, centre, typeID, cause=Cause.ACTIVATION, *, CA=None, IOA=None, select=False):
+    """An ASDU of a type, at the address of a control, or measured value, that it can be for, if there is one."""
+    rows = centre.config.rows
+    if typeID in COMMANDS:
+        fit = [row for row in rows if row.control and untagged(row.typeID) is untagged(typeID)]
+    elif typeID < 110 and typeID != TypeID.C_RD_NA_1:
+        fit = []
+    else:
+        measured = {TypeID.P_ME_NB_1: TypeID.M_ME_NB_1}.get(typeID)
+        fit = [row for row in rows if not row.control and measured in (None, untagged(row.typeID))]
+    place = fit[0].IOA if fit else 0 if typeID in WHOLE else 9
+    qualifier = QUALIFIERS.get(typeID, 0) | (0x80 if select else 0)
+    one = InformationObject(place if IOA is None else IOA, values(typeID), qualifier, TAG if tag_of(typeID) else None)
+    return Asdu(typeID, cause, rows[0].CA if CA is None else CA, (one,))
+
+
+def answers(told, typeID):
+    return [(asdu.cause, asdu.negative) for asdu in told if asdu.typeID is typeID]
+
+
+def test_each_type_and_cause_that_is_claimed_in_control_direction_is_served(world, centre, told):
+    claimed = [typeID for typeID in told.matrix if typeID in SERVED_CAUSES]
+    assert {TypeID.C_DC_NA_1, TypeID.C_DC_TA_1, TypeID.C_IC_NA_1, TypeID.C_RD_NA_1} <= set(claimed)
+    for typeID in claimed:
+        causes = told.matrix[typeID]
+        heard = set()
+        if Cause.REQUESTED in causes:
+            found = say(world, order(world, centre, typeID, Cause.REQUESTED))
+            assert [asdu.cause for asdu in found] == [Cause.REQUESTED]
+            heard.add(Cause.REQUESTED)
+        if Cause.ACTIVATION in causes:
+            if typeID in COMMANDS:
+                assert answers(say(world, order(world, centre, typeID, select=True)), typeID) == [(7, False)]
+            found = answers(say(world, order(world, centre, typeID)), typeID)
+            assert not any(negative for _, negative in found)
+            heard |= {Cause.ACTIVATION} | {cause for cause, _ in found}
+        if Cause.DEACTIVATION in causes:
+            if typeID in COMMANDS:
+                say(world, order(world, centre, typeID, select=True))
+                found = answers(say(world, order(world, centre, typeID, Cause.DEACTIVATION)), typeID)
+                assert found == [(Cause.DEACTIVATION_CON, False)]
+            else:  # nothing runs any more: it is understood, and there is nothing to stop
+                found = answers(say(world, order(world, centre, typeID, Cause.DEACTIVATION)), typeID)
+                assert found == [(Cause.DEACTIVATION_CON, True)]
+            heard |= {Cause.DEACTIVATION, Cause.DEACTIVATION_CON}
+        wrong = {
+            Cause.UNKNOWN_CAUSE: order(world, centre, typeID, Cause.FILE),
+            Cause.UNKNOWN_CA: order(world, centre, typeID, min(SERVED_CAUSES[typeID]), CA=777),
+            Cause.UNKNOWN_IOA: order(world, centre, typeID, min(SERVED_CAUSES[typeID]), IOA=7),
+        }
+        for cause, asdu in wrong.items():
+            assert answers(say(world, asdu), typeID) == [(cause, True)]
+            heard.add(cause)
+        assert heard == causes, typeID.name
+
+
+def test_no_other_cause_of_a_used_type_is_served(world, centre, told):
+    for typeID in [typeID for typeID in told.matrix if typeID in SERVED_CAUSES]:
+        for cause in set(range(1, 48)) - told.matrix[typeID]:
+            assert answers(say(world, order(world, centre, typeID, cause)), typeID) == [(Cause.UNKNOWN_CAUSE, True)]
+
+
+def test_what_is_marked_as_not_used_is_refused_with_the_cause_that_the_list_says(world, centre, told):
+    assert len(told.refused) >= 15
+    for typeID, cause in told.refused.items():
+        assert answers(say(world, order(world, centre, typeID)), typeID) == [(cause, True)], typeID.name
+    for number in (*range(120, 128), 44, 200):
+        octets = bytes((number, 1, 6, 0, 1, 0, 0, 0, 0, 0))
+        world.masters[world.master].send(octets, world.now)
+        world.up(world.master)
+        replies = [out for _, out, _ in world.station.data_to_send()]
+        assert bytes((number, 1, 0x40 | Cause.UNKNOWN_TYPE, 0)) in b"".join(replies)
+
+
+def test_every_type_in_control_direction_is_either_used_or_refused(told):
+    commanding = {typeID for typeID in TypeID if typeID >= 45 and typeID is not TypeID.M_EI_NA_1}
+    assert commanding == {typeID for typeID in told.matrix if typeID in commanding} | told.refused.keys()
+    assert not told.matrix.keys() & told.refused.keys()
+
+
+def test_interrogations_and_scans_tell_the_types_and_causes_of_the_list(world, centre, told):
+    heard = {}
+    for qualifier in range(20, 37):
+        asdu = order(world, centre, TypeID.C_IC_NA_1)
+        for reply in say(world, asdu._replace(objects=(InformationObject(0, None, qualifier),))):
+            if reply.typeID < 45:
+                heard.setdefault(reply.typeID, set()).add(reply.cause)
+    for background in (False, True):
+        world.station._scan(background=background)
+        for reply in world.hear(world.master):
+            heard.setdefault(reply.typeID, set()).add(reply.cause)
+    not_asked = {Cause.SPONTANEOUS, Cause.REQUESTED}
+    monitored = {t: c - not_asked for t, c in told.matrix.items() if t < 45 and c - not_asked}
+    assert heard == monitored
+    assert Cause.GROUP_1 in heard[TypeID.M_DP_NA_1]
+    assert Cause.BACKGROUND in heard[TypeID.M_DP_NA_1]
+    assert Cause.PERIODIC in heard[TypeID.M_ME_NB_1]
+
+
+def test_the_list_of_a_field_device_is_what_its_section_asks_for(site):
+    text = of_rtu(site[1][0]).markdown()
+    for said in (
+        "[X] <37> M_IT_TB_1",
+        "[X] <103> C_CS_NA_1",
+        "[X] <59> C_DC_TA_1",
+        "connects to 192.0.2.11, port 2404",
+    ):
+        assert said in text
+    assert "[ ] <46> C_DC_NA_1" in text
+    assert "[ ] Counter freeze without reset" in text
+
+
+def test_sizes_that_104_does_not_have_are_marked_where_the_standard_strikes_them_out(site):
+    text = of_centre(site[0][1]).markdown()
+    assert "- [X] ~~one octet~~" in text
+    assert "k (12): 6" in text
+
+
+def test_the_committed_list_of_the_sample_is_up_to_date(told):
+    file = Path(__file__).parents[3] / "docs" / "iec104-interoperability.md"
+    assert file.read_text(encoding="utf-8") == told.markdown()

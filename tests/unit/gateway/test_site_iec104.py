@@ -1,0 +1,167 @@
+"""Control centres, field devices and points of a site file: the sample resolves, and all that is wrong is located."""
+
+import re
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+import scl
+from gateway.iec104.asdu import Sizes, TypeID
+from gateway.site import SiteError, read_site
+from gateway.site_iec104 import split_host
+
+SAMPLES = Path(scl.__file__).parent / "samples"
+CENTRE = '[[centre]]\nname = "a"\nlisten = "127.0.0.1"\npoints = { include = ["F1Q1*/CSWI1.Pos"] }\n'
+RTU = '[[rtu]]\nname = "r"\nhosts = ["h"]\nCAs = [1]\n'
+POINT = '[[rtu.point]]\nname = "p"\ncdc = "DPC"\ntypeID = 31\nIOA = 5\n'
+
+
+@pytest.fixture
+def site(tmp_path):
+    (tmp_path / "two_source.scd").write_bytes((SAMPLES / "two_source.scd").read_bytes())
+    base = (SAMPLES / "two_source.toml").read_text(encoding="utf-8")
+
+    def write(more):
+        file = tmp_path / "two_source.toml"
+        file.write_text(base + more, encoding="utf-8")
+        return file
+
+    return write
+
+
+def problems(file):
+    with pytest.raises(SiteError) as refused:
+        read_site(file).iec104()
+    return [problem.removeprefix(f"{file}: ") for problem in refused.value.problems]
+
+
+def test_the_sample_resolves():
+    centres, rtus = read_site(SAMPLES / "two_source_104.toml").iec104()
+    regional, neighbour = centres
+    assert (regional.listen, regional.port, regional.tls) == ("127.0.0.1", 2404, None)
+    station = regional.config.station
+    assert (station.time_base.name, station.cyclic_s, station.command_age_s) == ("Europe/Sarajevo", 60.0, 30.0)
+    assert (regional.config.most_events, {row.CA for row in regional.config.rows}) == (50_000, {1})
+    assert neighbour.config.station.sizes == Sizes(2, 1, 2)
+    assert (neighbour.config.station.link.k, neighbour.config.station.link.w) == (6, 4)
+    assert {row.cdc for row in neighbour.config.rows} == {"DPC"}
+    (rtu,) = rtus
+    assert rtu.addresses == (("192.0.2.11", 2404), ("198.51.100.11", 2404))
+    assert (rtu.settings.CAs, rtu.settings.clock_s, rtu.settings.counters) == ((31,), 3600.0, True)
+    assert [(p.IOA, p.control, p.select) for p in rtu.points] == [
+        *((100, False, False), (2100, True, True), (400, False, False), (500, False, False))
+    ]
+
+
+def test_the_switches_of_the_sample_are_those_of_the_plain_one():
+    with_104 = read_site(SAMPLES / "two_source_104.toml").settings
+    plain = read_site(SAMPLES / "two_source.toml").settings
+    assert (with_104.switch, with_104.section) == (plain.switch, plain.section)
+
+
+def test_a_point_is_as_the_site_says():
+    centres, _ = read_site(SAMPLES / "two_source_104.toml").iec104()
+    rows = {(row.name, row.control): row for row in centres[0].config.rows}
+    assert [rows["F1Q1FLISR/CSWI1.Pos", way].IOA for way in (False, True)] == [1, 1001]
+    assert rows["F1Q1FLISR/CSWI1.Pos", False].background
+    health = rows["F1Q1FLISR/LLN0.Health", False]
+    assert (health.typeID, health.expectedValue, health.event_class) == (TypeID.M_SP_TB_1, 1, 1)
+    assert rows["F1Q1FLISR/XCBR1.OpCnt", False].typeID is TypeID.M_ME_NB_1
+
+
+def test_files_are_beside_the_site_file_and_tls_has_its_own_port(site):
+    more = 'tls = { certificate = "c.pem", key = "k.pem", authority = "a.pem" }\ncertificates = ["scada"]\n'
+    file = site(CENTRE + more + 'clients = ["10.0.0.0/8"]\nassigned = "a.csv"\n')
+    (centre,), _ = read_site(file).iec104()
+    assert centre.port == 19998
+    assert (centre.tls.key, centre.tls.revoked, centre.assigned) == (file.parent / "k.pem", None, file.parent / "a.csv")
+    assert centre.config.clients == (ip_network("10.0.0.0/8"),)
+    assert centre.config.certificates == {"scada"}
+
+
+WRONG = {
+    "w above k": (CENTRE + "link = { k = 4, w = 5 }\n", r"centre\[1\]\.link\.w: .*w is 5; 1 to k, which is 4"),
+    "k below the default of w": (CENTRE + "link = { k = 4 }\n", r"centre\[1\]\.link\.w: .*w is 8; 1 to k"),
+    "t2 above t1": (CENTRE + "link = { t1_s = 5.0 }\n", r"centre\[1\]\.link\.t2_s: .*t2 is 10 s; less than t1"),
+    "t3 infinite": (CENTRE + "link = { t3_s = inf }\n", r"centre\[1\]\.link\.t3_s: .*more than 0"),
+    "no zone": (CENTRE + 'time_zone = "Mars/Base"\n', r"centre\[1\]\.time_zone: .*'Mars/Base' is no time zone"),
+    "no listen": (CENTRE.replace("127.0.0.1", "here"), r"centre\[1\]\.listen: .*'here'"),
+    "no network": (CENTRE + 'clients = ["10.0.0.1/8"]\n', r"centre\[1\]\.clients\[1\]"),
+    "sizes": (CENTRE + "sizes = { COT = 3 }\n", r"centre\[1\]\.sizes\.COT: "),
+    "addresses too long": (CENTRE + "sizes = { IOA = 1 }\n", r"centre\[1\]\.sizes: CA 1 IOA 20001: does not fit"),
+    "unknown key": (CENTRE + "speed = 1\n", r"centre\[1\]\.speed: Extra inputs"),
+    "certificates without TLS": (CENTRE + 'certificates = ["a"]\n', r"centre\[1\]\.certificates: only with tls"),
+    "name twice": (CENTRE + CENTRE + "port = 1\n", r"centre\[2\]\.name: a is centre\[1\] too"),
+    "same place": (CENTRE + CENTRE.replace('"a"', '"b"'), r"centre\[2\]: centre\[1\] listens there too"),
+    "no point": (CENTRE.replace("F1Q1", "None"), r"centre\[1\]\.points: no point is left"),
+    "unknown point": (
+        CENTRE + '[point."F1Q1FLISR/CSWI1.Poss"]\nIOA = 1\n',
+        r'point\."F1Q1FLISR/CSWI1\.Poss": .*no point.*; there is F1Q1FLISR/CSWI1\.Pos',
+    ),
+    "impossible type": (
+        CENTRE + '[point."F1Q1FLISR/CSWI1.Pos"]\ntypeID = "M_ME_NC_1"\n',
+        r'point\."F1Q1FLISR/CSWI1\.Pos": type 13 cannot monitor a DPC',
+    ),
+    "type that is none": (
+        CENTRE + '[point."F1Q1FLISR/CSWI1.Pos"]\ntypeID = "M_XX"\n',
+        r'point\."F1Q1FLISR/CSWI1\.Pos"\.typeID: .*no type identification',
+    ),
+    "group": (
+        CENTRE + '[point."F1Q1FLISR/CSWI1.Pos"]\ngroups = [17]\n',
+        r'point\."F1Q1FLISR/CSWI1\.Pos"\.groups: .*expected some of 1 to 16',
+    ),
+    "address twice": (
+        CENTRE.replace("Q1*", "*") + "common_address = 1\n"
+        '[point."F1Q1FLISR/CSWI1.Pos"]\nIOA = 1\n[point."F1L2FLISR/CSWI1.Pos"]\nIOA = 1\n',
+        r"centre\[1\]\.points: .*F1Q1FLISR/CSWI1\.Pos\.stVal: CA 1 IOA 1: F1L2FLISR/CSWI1\.Pos\.stVal has it too",
+    ),
+    "host": (RTU.replace('"h"', '"h:0"'), r"rtu\[1\]\.hosts: .*expected HOST"),
+    "no host": (RTU.replace('"h"', ""), r"rtu\[1\]\.hosts: "),
+    "point twice": (
+        RTU + POINT + POINT.replace("= 5", "= 6"),
+        r"rtu\[1\]\.point\[2\]\.name: p is rtu\[1\]\.point\[1\]",
+    ),
+    "rtu address twice": (RTU + POINT + POINT.replace('"p"', '"q"'), r"rtu\[1\]\.point\[2\]\.IOA: .*point\[1\] has it"),
+    "class": (RTU + POINT.replace("DPC", "DOC"), r"rtu\[1\]\.point\[1\]\.cdc: 'DOC'; expected one of SPS"),
+    "type for class": (RTU + POINT.replace("31", "36"), r"rtu\[1\]\.point\[1\]: type 36 cannot monitor a DPC"),
+    "which CA": (RTU.replace("[1]\n", "[1, 2]\n") + POINT, r"rtu\[1\]\.point\[1\]\.CA: missing; r has 1, 2"),
+    "foreign CA": (RTU + POINT + "CA = 3\n", r"rtu\[1\]\.point\[1\]\.CA: 3 is none of r"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_is_located(site, case):
+    more, expected = WRONG[case]
+    [problem] = problems(site(more))
+    assert re.match(expected, problem), problem
+
+
+def test_all_is_told_at_once(site):
+    more = (
+        CENTRE + 'certificates = ["a"]\n' + RTU + POINT + "CA = 3\n" + '[point."x/y.z"]\nIOA = 1\n'
+        '[point."F1Q1FLISR/CSWI1.Pos"]\nscale = 2.0\ntypeID = 36\n'
+    )
+    found = problems(site(more))
+    assert [problem.split(":")[0] for problem in found] == [
+        "centre[1].certificates",
+        'point."F1Q1FLISR/CSWI1.Pos"',
+        'point."x/y.z"',
+        "rtu[1].point[1].CA",
+    ]
+
+
+def test_a_damaged_file_of_addresses_is_named(site):
+    file = site(CENTRE + 'assigned = "a.csv"\n')
+    (file.parent / "a.csv").write_text("nonsense", encoding="utf-8")
+    assert re.match(r"centre\[1\]\.assigned: .*a\.csv:1: no file of assigned addresses", problems(file)[0])
+
+
+def test_hosts():
+    assert split_host("h", 1) == ("h", 1)
+    assert split_host("h:2", 1) == ("h", 2)
+    assert split_host("[::1]:3", 1) == ("::1", 3)
+    assert split_host("[::1]", 1) == ("::1", 1)
+    for bad in ("", ":1", "h:", "h:x", "h:70000", "::1", "a:b:1"):
+        with pytest.raises(ValueError, match="expected HOST"):
+            split_host(bad, 1)

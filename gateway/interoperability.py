@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.iec104.link import LinkConfig
-    from gateway.site_iec104 import FieldRtu, ServedCentre
+    from gateway.site_iec104 import ServedCentre
+    from gateway.site_rtu import RtuOfSite
 
 _APCI: Final = 4
 """Octets of an APDU that its length counts beside the ASDU."""
@@ -219,16 +220,17 @@ def of_centre(centre: ServedCentre) -> Interoperability:
     )
 
 
-def of_rtu(rtu: FieldRtu) -> Interoperability:
+def of_rtu(rtu: RtuOfSite) -> Interoperability:
     """What a field device must be able to do for us as its controlling station."""
-    settings = rtu.settings
+    config = rtu.config
+    settings, addresses = config.settings, config.reach.addresses
     matrix: dict[TypeID, set[int]] = {TypeID.M_EI_NA_1: {Cause.INITIALISED}}
     events = {Cause.SPONTANEOUS, Cause.REQUESTED, Cause.RETURN_REMOTE, Cause.RETURN_LOCAL}
-    for point in rtu.points:
+    for control in config.controls:
+        ended = {Cause.TERMINATION} if control.terminated else set()
+        matrix.setdefault(control.rule.typeID, set()).update((Cause.ACTIVATION, Cause.ACTIVATION_CON, *ended))
+    for point in config.points:
         typeID = point.rule.typeID
-        if point.control:
-            matrix.setdefault(typeID, set()).update((Cause.ACTIVATION, Cause.ACTIVATION_CON, Cause.TERMINATION))
-            continue
         matrix.setdefault(typeID, set()).update(events)
         without = matrix.setdefault(untagged(typeID), set())
         if untagged(typeID) is TypeID.M_IT_NA_1:
@@ -242,18 +244,18 @@ def of_rtu(rtu: FieldRtu) -> Interoperability:
         ended = {Cause.TERMINATION} if typeID in _TERMINATED else set()
         matrix[typeID] = {Cause.ACTIVATION, Cause.ACTIVATION_CON, *ended}
     used = {typeID: frozenset(causes) for typeID, causes in matrix.items() if causes}
-    network = [f"connects to {host}, port {port}" for host, port in rtu.addresses]
+    network = [f"connects to {host}, port {port}" for host, port in addresses]
     network[0] += ", TLS (IEC 62351-3)" if rtu.tls else ""
     return Interoperability(
-        f"Interoperability with field device {rtu.name}",
+        f"Interoperability with field device {config.name}",
         (
             *_beginning(settings.sizes, network, controlled=False),
             *_selection(used),
-            *_functions(used, {(untagged(p.rule.typeID), p.select) for p in rtu.points if p.control}, freezes=False),
+            *_functions(used, {(untagged(c.rule.typeID), c.select) for c in config.controls}, freezes=False),
             *_parameters(
                 settings.link,
-                ", ".join(str(port) for port in sorted({port for _, port in rtu.addresses})),
-                f"{len(rtu.addresses)}",
+                ", ".join(str(port) for port in sorted({port for _, port in addresses})),
+                f"{len(addresses)}",
                 connects=True,
             ),
         ),

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from gateway.site_iec104 import SiteCentre, SitePoint, SiteRtu, Strict, resolve_centres, resolve_rtus
+from gateway.site_iec104 import SiteCentre, SitePoint, Strict, resolve_centres
+from gateway.site_rtu import SiteRtu, resolve_rtus
 from ied_agents.dflisr.feeder import Feeder, FeederSection, FeederSwitch, SharedElement
 from ied_agents.dflisr.views import AgentConfig
 from ied_agents.process.plant_network import PlantNetwork, PlantSection, PlantSwitch
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from gateway.site_iec104 import FieldRtu, ServedCentre
+    from gateway.site_iec104 import ServedCentre
+    from gateway.site_rtu import RtuOfSite
     from scl.model import SCL
     from scl.relay_inputs import RelayInput
     from scl.streams import GooseStream
@@ -142,7 +144,7 @@ class Site:
     agents: dict[int, AgentSettings]
     scl: SCL
 
-    def iec104(self) -> tuple[list[ServedCentre], list[FieldRtu]]:
+    def iec104(self) -> tuple[list[ServedCentre], list[RtuOfSite]]:
         """Control centres and field devices of IEC 60870-5-104.
 
         Raises:

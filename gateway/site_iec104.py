@@ -1,7 +1,7 @@
-"""What a site file says about IEC 60870-5-104: control centres, field devices, and single points.
+"""What a site file says about IEC 60870-5-104: control centres and single points.
 
-``[[centre]]``, ``[[rtu]]`` and ``[point."IED/LN.DO"]`` as they are written, and what they resolve to: what serves a
-centre, and how a field device is talked to. All that is wrong is found at once, each with its path; sections of a list
+``[[centre]]`` and ``[point."IED/LN.DO"]`` as they are written, and what serves a centre. Field devices are in
+:mod:`gateway.site_rtu`. All that is wrong is found at once, each with its path; sections of a list
 are counted from 1, as in ``centre[1].link.w``.
 """
 
@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationInfo, field_validator
 
@@ -20,13 +20,12 @@ from gateway.iec104.asdu import Sizes, TypeID
 from gateway.iec104.errors import Iec104EncodeError
 from gateway.iec104.image import Image, Monitored
 from gateway.iec104.link import LinkConfig
-from gateway.iec104.master import MasterSettings
 from gateway.iec104.server import PORT, TLS_PORT
 from gateway.iec104.station import StationSettings
 from gateway.iec104.time_tag import TimeBase
 from gateway.iec104.tls import TlsFiles
 from gateway.points.assigned import AssignedError, parse_assigned
-from gateway.points.mapping_rules import TYPES, Override, OverrideError, Rule
+from gateway.points.mapping_rules import Override, OverrideError
 from gateway.points.point_list import Selection, point_list
 
 if TYPE_CHECKING:
@@ -64,16 +63,16 @@ def _address(value: str) -> str:
     return value
 
 
-_Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_Period = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-_CA = Annotated[int, Field(gt=0, lt=0xFFFF)]
-_IOA = Annotated[int, Field(gt=0, lt=1 << 24)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Period = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+CommonAddress = Annotated[int, Field(gt=0, lt=0xFFFF)]
+ObjectAddress = Annotated[int, Field(gt=0, lt=1 << 24)]
 _Port = Annotated[int, Field(ge=0, le=0xFFFF)]
-_Type = Annotated[TypeID, BeforeValidator(_type_id)]
-_Zone = Annotated[str, BeforeValidator(_zone)]
-_Listen = Annotated[str, BeforeValidator(_address)]
+TypeName = Annotated[TypeID, BeforeValidator(_type_id)]
+ZoneName = Annotated[str, BeforeValidator(_zone)]
+OwnAddress = Annotated[str, BeforeValidator(_address)]
 _Network = Annotated[IPv4Network | IPv6Network, PlainValidator(lambda value: ip_network(str(value)))]
-_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
 class SiteTls(Strict):
@@ -147,23 +146,23 @@ class SiteCentre(Strict):
         assigned: file of addresses that were given before.
     """
 
-    name: _Name
-    listen: _Listen
+    name: Name
+    listen: OwnAddress
     port: _Port | None = None
     clients: tuple[_Network, ...] = ()
     certificates: tuple[str, ...] = ()
     tls: SiteTls | None = None
     sizes: SiteSizes = SiteSizes()
     link: SiteLink = SiteLink()
-    time_zone: _Zone = "UTC"
-    command_age_s: _Seconds = 60.0
-    cyclic_s: _Period = 0.0
-    background_s: _Period = 0.0
+    time_zone: ZoneName = "UTC"
+    command_age_s: Seconds = 60.0
+    cyclic_s: Period = 0.0
+    background_s: Period = 0.0
     most_events: Annotated[int, Field(gt=0)] = 100_000
     most_connections: Annotated[int, Field(gt=0)] = 8
     points: SitePoints = SitePoints()
     assigned: str | None = None
-    common_address: _CA | None = None
+    common_address: CommonAddress | None = None
 
     @property
     def bound_port(self) -> int:
@@ -174,11 +173,11 @@ class SiteCentre(Strict):
 class SitePoint(Strict):
     """``[point."IED/LN.DO"]``: what is not as the mapping has it; see :class:`Override`."""
 
-    typeID: _Type | None = None
-    control_typeID: _Type | None = None
-    CA: _CA | None = None
-    IOA: _IOA | None = None
-    control_IOA: _IOA | None = None
+    typeID: TypeName | None = None
+    control_typeID: TypeName | None = None
+    CA: CommonAddress | None = None
+    IOA: ObjectAddress | None = None
+    control_IOA: ObjectAddress | None = None
     scale: float | None = None
     offset: float | None = None
     inverted: bool | None = None
@@ -203,55 +202,6 @@ class SitePoint(Strict):
         return Override(**dict(self))
 
 
-class SiteRtuPoint(Strict):
-    """``[[rtu.point]]``: an information object of a field device; CA: may be left out where the device has one."""
-
-    name: Annotated[str, Field(min_length=1)]
-    cdc: str
-    typeID: _Type
-    IOA: _IOA
-    direction: Literal["monitor", "control"] = "monitor"
-    CA: _CA | None = None
-    scale: Annotated[float, Field(allow_inf_nan=False)] = 1.0
-    offset: Annotated[float, Field(allow_inf_nan=False)] = 0.0
-    inverted: bool = False
-    expectedValue: int | None = None
-    select: bool = False
-
-
-class SiteRtu(Strict):
-    """``[[rtu]]``: a field device. Times in s.
-
-    Attributes:
-        hosts: of its redundant links, each ``HOST`` or ``HOST:PORT``, IPv6 as ``[ADDRESS]:PORT``.
-        source: own address to connect from.
-        clock_s: its clock is set after each start and so often; 0 for never.
-    """
-
-    name: _Name
-    hosts: Annotated[tuple[str, ...], Field(min_length=1)]
-    CAs: Annotated[tuple[_CA, ...], Field(min_length=1)]
-    source: _Listen | Literal[""] = ""
-    tls: SiteTls | None = None
-    sizes: SiteSizes = SiteSizes()
-    link: SiteLink = SiteLink()
-    time_zone: _Zone = "UTC"
-    originator: Annotated[int, Field(ge=0, le=255)] = 0
-    interrogate: bool = True
-    counters: bool = False
-    clock_s: _Period = 0.0
-    confirm_s: _Seconds = 15.0
-    terminate_s: _Seconds = 60.0
-    point: tuple[SiteRtuPoint, ...] = ()
-
-    @field_validator("hosts")
-    @classmethod
-    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for each in value:
-            split_host(each, PORT)
-        return value
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedCentre:
     """A control centre as it is served.
@@ -271,64 +221,6 @@ class ServedCentre:
     tls: TlsFiles | None
     points: PointList
     assigned: Path | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FieldPoint:
-    """An information object of a field device.
-
-    Attributes:
-        CA: common address.
-        IOA: information object address.
-        control: control direction.
-        rule: how it stands for the point.
-        select: the command is to be selected first.
-    """
-
-    CA: int
-    IOA: int
-    control: bool
-    rule: Rule
-    select: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FieldRtu:
-    """A field device as it is talked to.
-
-    Attributes:
-        name: of the device.
-        addresses: host and port of each link.
-        source: own address; empty for any.
-        tls: files; None for plain TCP.
-        settings: how.
-        points: its information objects.
-    """
-
-    name: str
-    addresses: tuple[tuple[str, int], ...]
-    source: str
-    tls: TlsFiles | None
-    settings: MasterSettings
-    points: tuple[FieldPoint, ...]
-
-
-def split_host(text: str, port: int) -> tuple[str, int]:
-    """Host and port of ``HOST``, ``HOST:PORT`` or ``[ADDRESS]:PORT``.
-
-    Raises:
-        ValueError: it is none of them.
-    """
-    host, colon, digits = text.rpartition(":") if not text.endswith("]") else (text, "", "")
-    if not colon:
-        host = text
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        host = ""
-    if not host or (colon and not (digits.isdecimal() and 0 < int(digits) <= 0xFFFF)):
-        raise ValueError(f"{text!r}; expected HOST, HOST:PORT or [ADDRESS]:PORT")
-    return host, int(digits) if colon else port
 
 
 # -- centres --------------------------------------------------------------------------------------------------------
@@ -444,95 +336,3 @@ def _points_of(
     if not found.rows:
         problems.append("points: no point is left for this centre")
     return found, problems
-
-
-# -- field devices --------------------------------------------------------------------------------------------------
-
-
-def resolve_rtus(rtus: tuple[SiteRtu, ...], folder: Path) -> tuple[list[FieldRtu], list[str]]:
-    """How the field devices are talked to, and all that is wrong."""
-    resolved: list[FieldRtu] = []
-    problems: list[str] = []
-    names: dict[str, str] = {}
-    for number, rtu in enumerate(rtus, 1):
-        path = f"rtu[{number}]"
-        problems += [
-            f"{path}.name: {rtu.name} is rtu[{before}] too; each needs its own"
-            for before, other in enumerate(rtus[: number - 1], 1)
-            if other.name == rtu.name
-        ]
-        problems += [
-            f"{path}.CAs: {CA} does not fit {rtu.sizes.CA} octet" for CA in rtu.CAs if CA >= (1 << 8 * rtu.sizes.CA) - 1
-        ]
-        if rtu.originator and rtu.sizes.COT == 1:
-            problems.append(f"{path}.originator: there is none where the cause of transmission has one octet")
-        points, why = _field_points(rtu, path, names)
-        problems += why
-        settings = MasterSettings(
-            CAs=rtu.CAs,
-            sizes=rtu.sizes.sizes(),
-            link=rtu.link.config(),
-            time_base=TimeBase(rtu.time_zone),
-            originator=rtu.originator,
-            interrogate=rtu.interrogate,
-            counters=rtu.counters,
-            clock_s=rtu.clock_s,
-            confirm_s=rtu.confirm_s,
-            terminate_s=rtu.terminate_s,
-        )
-        port = PORT if rtu.tls is None else TLS_PORT
-        resolved.append(
-            FieldRtu(
-                name=rtu.name,
-                addresses=tuple(split_host(host, port) for host in rtu.hosts),
-                source=rtu.source,
-                tls=None if rtu.tls is None else rtu.tls.files(folder),
-                settings=settings,
-                points=points,
-            )
-        )
-    return resolved, problems
-
-
-def _field_points(rtu: SiteRtu, path: str, names: dict[str, str]) -> tuple[tuple[FieldPoint, ...], list[str]]:
-    """The points of a device; ``names`` has those of the devices before it, with their path."""
-    points = []
-    problems = []
-    taken: dict[tuple[int, int, bool], str] = {}
-    cdcs: dict[str, str] = {}
-    for number, point in enumerate(rtu.point, 1):
-        place = f"{path}.point[{number}]"
-        control = point.direction == "control"
-        CA = point.CA if point.CA is not None else rtu.CAs[0]
-        if point.CA is None and len(rtu.CAs) > 1:
-            problems.append(f"{place}.CA: missing; {rtu.name} has {', '.join(map(str, rtu.CAs))}")
-        elif CA not in rtu.CAs:
-            problems.append(f"{place}.CA: {CA} is none of {rtu.name}, which has {', '.join(map(str, rtu.CAs))}")
-        if point.IOA >= 1 << 8 * rtu.sizes.IOA:
-            problems.append(f"{place}.IOA: {point.IOA} does not fit {rtu.sizes.IOA} octets")
-        other = taken.setdefault((CA, point.IOA, control), f"point[{number}]")
-        if other != f"point[{number}]":
-            problems.append(f"{place}.IOA: CA {CA} IOA {point.IOA}: {other} has it too")
-        key = f"{point.name} {point.direction}"
-        known = names.setdefault(key, place)
-        if known != place:
-            problems.append(f"{place}.name: {point.name} is {known} too, in the same direction")
-        if cdcs.setdefault(point.name, point.cdc) != point.cdc:
-            problems.append(f"{place}.cdc: {point.cdc}, and {cdcs[point.name]} in the other direction")
-        if point.cdc not in TYPES:
-            problems.append(f"{place}.cdc: {point.cdc!r}; expected one of {', '.join(TYPES)}")
-            continue
-        if point.select and not control:
-            problems.append(f"{place}.select: only in control direction")
-        rule = Rule(
-            name=point.name,
-            cdc=point.cdc,
-            typeID=point.typeID,
-            scale=point.scale,
-            offset=point.offset,
-            inverted=point.inverted,
-            expectedValue=point.expectedValue,
-        )
-        problems += [f"{place}: {fault}" for fault in rule.problems(control=control)]
-        points.append(FieldPoint(CA=CA, IOA=point.IOA, control=control, rule=rule, select=point.select))
-    return tuple(points), problems

@@ -299,9 +299,11 @@ def interoperability(
         raise Iec104CommandError("--centre and --rtu: one of them")
     if rtu:
         _, rtus = read_site(site).iec104()
-        found = next((each for each in rtus if each.name == rtu), None)
+        found = next((each for each in rtus if each.config.name == rtu), None)
         if found is None:
-            raise Iec104CommandError(f"{site}: no rtu {rtu}; there is {', '.join(r.name for r in rtus) or 'none'}")
+            raise Iec104CommandError(
+                f"{site}: no rtu {rtu}; there is {', '.join(r.config.name for r in rtus) or 'none'}"
+            )
         told = of_rtu(found)
     else:
         told = of_centre(centre_of(site, centre))

@@ -47,11 +47,11 @@ def test_the_sample_resolves():
     assert (neighbour.config.station.link.k, neighbour.config.station.link.w) == (6, 4)
     assert {row.cdc for row in neighbour.config.rows} == {"DPC"}
     (rtu,) = rtus
-    assert rtu.addresses == (("192.0.2.11", 2404), ("198.51.100.11", 2404))
-    assert (rtu.settings.CAs, rtu.settings.clock_s, rtu.settings.counters) == ((31,), 3600.0, True)
-    assert [(p.IOA, p.control, p.select) for p in rtu.points] == [
-        *((100, False, False), (2100, True, True), (400, False, False), (500, False, False))
-    ]
+    config = rtu.config
+    assert config.reach.addresses == (("192.0.2.11", 2404), ("198.51.100.11", 2404))
+    assert (config.settings.CAs, config.settings.clock_s, config.settings.counters) == ((31,), 3600.0, True)
+    assert [point.IOA for point in config.points] == [100, 400, 500]
+    assert [(control.IOA, control.select) for control in config.controls] == [(2100, True)]
 
 
 def test_the_switches_of_the_sample_are_those_of_the_plain_one():

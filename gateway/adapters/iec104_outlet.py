@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from gateway.iec104.commands import CommandRequested
     from gateway.iec104.station import StationAsked
+    from gateway.points.event_log import Consumer
     from gateway.points.point import PointValue
     from gateway.points.point_list import PointRow
     from gateway.points.table import PointTable
@@ -91,6 +92,20 @@ class Device(Protocol):
 
     def ask(self, station: ControlledStation, asked: StationAsked) -> None:
         """A master sets a clock or a parameter, or resets a process; answered with ``station.answer``."""
+
+
+class Listener(Protocol):
+    """Another consumer of the event log, beside the centres; closed by whoever made it, before the outlet."""
+
+    @property
+    def config(self) -> ConsumerConfig:
+        """Of its consumer."""
+
+    def begin(self, consumer: Consumer, acknowledged: Callable[[], None]) -> None:
+        """Take events from now on, and say when some are acknowledged."""
+
+    def events_ready(self) -> None:
+        """Events may be offered."""
 
 
 class _Told(NamedTuple):
@@ -191,6 +206,7 @@ class Outlet:
         centres: the control centres.
         device: operates what the points stand for.
         commands: time limits of commands.
+        listeners: who else gets the events.
 
     Raises:
         StoreError: the event log can't be used.
@@ -204,6 +220,7 @@ class Outlet:
         centres: Sequence[CentreConfig],
         device: Device,
         commands: CommandSettings | None = None,
+        listeners: Sequence[Listener] = (),
     ) -> None:
         self.table = table
         self._device = device
@@ -212,7 +229,10 @@ class Outlet:
         lists = [_PointList(centre) for centre in centres]
         self.log = EventLog.open(
             folder,
-            [ConsumerConfig(each.centre.name, each.classes.get, each.centre.most_events) for each in lists],
+            [
+                *(ConsumerConfig(each.centre.name, each.classes.get, each.centre.most_events) for each in lists),
+                *(each.config for each in listeners),
+            ],
         )
         served = []
         for each in lists:
@@ -230,6 +250,9 @@ class Outlet:
         self._loop = asyncio.get_running_loop()
         for name, point in table.snapshot().items():
             self._show(name, point)
+        self._listeners = listeners
+        for listener in listeners:
+            listener.begin(self.log.consumer(listener.config.name), self._write_soon)
         self._write_now()  # what waits from before is told once the disk has taken a write
 
     # -- points ---------------------------------------------------------------------------------------------------
@@ -282,14 +305,19 @@ class Outlet:
                 except OSError as error:
                     log.degraded(error)
                     self._say_trouble()
-                    self.server.events_ready()
+                    self._events_ready()
                     await asyncio.sleep(_AGAIN_S)
                 else:
                     log.written(result)
                     self._say_trouble()
-                    self.server.events_ready()
+                    self._events_ready()
         finally:
             self._writing = None
+
+    def _events_ready(self) -> None:
+        self.server.events_ready()
+        for listener in self._listeners:
+            listener.events_ready()
 
     def _say_trouble(self) -> None:
         """What an operator should know of the event log: events not stored or lost, files damaged; each once.

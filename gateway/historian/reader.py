@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 from sqlalchemy import bindparam, func, select
 
 from gateway.historian.database import Database, HistoryUnusable
-from gateway.historian.tables import events, measurements, points, refused
+from gateway.historian.tables import METADATA, events, measurements, points, refused
 from gateway.points.point import KINDS, Kind
 
 if TYPE_CHECKING:
@@ -114,6 +114,18 @@ class HistoryReader:
         """How many events the database would not take as rows."""
         with self._speaking() as connection:
             return int(connection.execute(select(func.count()).select_from(refused)).scalar_one())
+
+    def octets(self) -> int:
+        """What the history takes on disk, indexes included."""
+        if self.database.file is not None:
+            return sum(
+                each.stat().st_size
+                for each in self.database.file.parent.iterdir()
+                if each.name.startswith(self.database.file.name)
+            )
+        with self._speaking() as connection:
+            sizes = [func.pg_total_relation_size(name) for name in METADATA.tables]
+            return sum(connection.execute(select(*sizes)).one())
 
     def names(self, patterns: Sequence[str] = ()) -> list[str]:
         """The points that fit one of these patterns, or all."""

@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError
 
@@ -58,9 +58,9 @@ class Retention:
 
 
 class _Row(NamedTuple):
-    """Columns of a row, and the event that it is made of."""
+    """Columns of a row but its id, in their order, and the event that it is made of."""
 
-    columns: dict[str, Any]
+    columns: tuple[Any, ...]
     event: LoggedEvent
 
 
@@ -268,21 +268,13 @@ class HistoryWriter:
         return known, why
 
 
-def _columns(point: _PointRow, logged: LoggedEvent) -> tuple[Table, dict[str, Any]]:
+def _columns(point: _PointRow, logged: LoggedEvent) -> tuple[Table, tuple[Any, ...]]:
     said = decode_value(logged.payload)
     kind = KINDS.get(point.cdc)
     number = isinstance(said.value, float) if kind is None else kind in _NUMBERS
     value, text = _number(said.value) if number else _state(said.value)
-    return measurements if number else events, {
-        "point_id": point.id,
-        "value": value,
-        "text": text,
-        "quality": said.quality,
-        "t_ns": said.t_ns,
-        "time_quality": said.time_quality,
-        "arrived_ns": said.arrived_ns,
-        "sequence": logged.sequence,
-    }
+    more = (said.quality, said.t_ns, said.time_quality, said.arrived_ns, logged.sequence)
+    return measurements if number else events, (point.id, value, text, *more)
 
 
 def _number(value: Value) -> tuple[float | None, str | None]:
@@ -311,8 +303,25 @@ def _once(connection: Connection, table: Table) -> postgresql.Insert | sqlite.In
 
 
 def _add(connection: Connection, table: Table, rows: list[_Row], refuse: Callable[[_Row, str], object]) -> None:
-    statement = _once(connection, table)
-    _divide(connection, rows, lambda part: connection.execute(statement, [row.columns for row in part]), refuse)
+    """Insert rows by the quickest way of the database: SQLAlchemy's own takes as long as the rest together."""
+    columns = [each for each in table.c if each is not table.c.id]
+    names = [each.name for each in columns]
+    if connection.dialect.name == "postgresql":
+        arrays = (bindparam(each.name, type_=postgresql.ARRAY(each.type)) for each in columns)
+        select_all = select(*func.unnest(*arrays).table_valued(*names).render_derived().c)
+        every = postgresql.insert(table).from_select(names, select_all).on_conflict_do_nothing()
+
+        def insert(part: list[_Row]) -> None:
+            transposed = zip(*(row.columns for row in part), strict=True)
+            connection.execute(every, dict(zip(names, map(list, transposed), strict=True)))
+
+    else:
+        one = str(_once(connection, table).compile(dialect=connection.dialect, column_keys=names))
+
+        def insert(part: list[_Row]) -> None:
+            connection.exec_driver_sql(one, [row.columns for row in part])
+
+    _divide(connection, rows, insert, refuse)
 
 
 def _divide(

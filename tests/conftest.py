@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+from histories import postgresql as postgresql_server
 
 from tools.lab import Lab, LabUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from histories import PostgreSQL
 
 # No deadline: the machine is shared, and time is measured elsewhere. Not derandomized, not even in CI: each
 # run tries other examples, and the seed in pytest's header repeats it.
@@ -68,3 +71,19 @@ def make_lab() -> Iterator[Callable[..., Lab]]:
                 raise
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A PostgreSQL server of the tests' own."""
+    with postgresql_server(_require) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def history(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database, of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'history.db'}"
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    return server.new()

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Sequence
 
+    from gateway.historian.historian import Historian
     from gateway.iec104.asdu import Asdu
     from gateway.iec104.station import ControlledStation, StationAsked
     from gateway.points.point import Value
@@ -246,6 +247,11 @@ def outstation(
     rate: Annotated[float, Parameter(help="Changes of points per second, at random.")] = 1.0,
     common_address: Annotated[int | None, Parameter(help="One common address for all points; 1.")] = None,
     store: Annotated[Path | None, Parameter(help="Folder of the event store; else one that goes with it.")] = None,
+    history: Annotated[
+        str, Parameter(help="Keep what is told in this file or database too: FILE or postgresql://HOST/NAME.")
+    ] = "",
+    history_days: Annotated[float | None, Parameter(help="Keep it so long; else for ever.")] = None,
+    history_rows: Annotated[int, Parameter(help="Keep so many events and as many measurements.")] = 10_000_000,
     certificate: _Certificate = None,
     key: _Key = None,
     authority: _Authority = None,
@@ -283,7 +289,18 @@ def outstation(
     with contextlib.ExitStack() as stack:
         folder = store or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flisr-104-")))
         simulated = _Simulated(configs, random.Random(seed), rate, as_json=as_json)
-        asyncio.run(simulated.run(PointTable(points.values()), folder, listeners))
+        table = PointTable(points.values())
+        historian = _historian(history, table, history_days, history_rows) if history else None
+        asyncio.run(simulated.run(table, folder, listeners, historian))
+
+
+def _historian(where: str, table: PointTable, days: float | None, rows: int) -> Historian:
+    from gateway.historian.historian import Historian  # noqa: PLC0415 - who wants none need not load SQLAlchemy
+    from gateway.historian.writer import Retention  # noqa: PLC0415
+
+    if rows < 1 or (days is not None and not days > 0):
+        raise Iec104CommandError(f"--history-days {days}, --history-rows {rows}: expected more than none")
+    return Historian(where, table, Retention(days, rows))
 
 
 @app.command
@@ -301,9 +318,8 @@ def interoperability(
         _, rtus = read_site(site).iec104()
         found = next((each for each in rtus if each.config.name == rtu), None)
         if found is None:
-            raise Iec104CommandError(
-                f"{site}: no rtu {rtu}; there is {', '.join(r.config.name for r in rtus) or 'none'}"
-            )
+            names = ", ".join(each.config.name for each in rtus) or "none"
+            raise Iec104CommandError(f"{site}: no rtu {rtu}; there is {names}")
         told = of_rtu(found)
     else:
         told = of_centre(centre_of(site, centre))
@@ -342,10 +358,13 @@ class _Simulated:
         self._as_json = as_json
         self._kinds = {row.name: KINDS[row.cdc] for centre in centres for row in centre.rows if not row.control}
 
-    async def run(self, table: PointTable, folder: Path, listeners: list[_Listener]) -> None:
+    async def run(self, table: PointTable, folder: Path, listeners: list[_Listener], history: Historian | None) -> None:
         for name, kind in self._kinds.items():
             table.update(name, self._point(_START[kind]))
-        outlet = self._outlet = Outlet(table, folder, self._centres, self)
+        if history is not None:
+            await history.check()
+        consumers = [history] if history is not None else []
+        outlet = self._outlet = Outlet(table, folder, self._centres, self, listeners=consumers)
         ports = [
             await outlet.server.listen(each.host, each.port, tls=each.tls, only=each.centres) for each in listeners
         ]
@@ -369,6 +388,8 @@ class _Simulated:
             if self._rate and not ended.is_set():
                 name = self._rng.choice(names)
                 outlet.update(name, self._point(_CHANGES[self._kinds[name]](self._rng, table.get(name))))
+        if history is not None:
+            await history.close()
         await outlet.close()
 
     @staticmethod

@@ -112,6 +112,20 @@ class Device(Protocol):
         """A master sets a clock or a parameter, or resets a process; answered with ``station.answer``."""
 
 
+class Listener(Protocol):
+    """Another consumer of the event log, beside the centres; closed by whoever made it, before the outlet."""
+
+    @property
+    def config(self) -> ConsumerConfig:
+        """Of its consumer."""
+
+    def begin(self, consumer: Consumer, acknowledged: Callable[[], None]) -> None:
+        """Take events from now on, and say when some are acknowledged."""
+
+    def events_ready(self) -> None:
+        """Events may be offered."""
+
+
 class _Told(NamedTuple):
     """One of the information objects that a point is told by, and what stands in each of its events."""
 
@@ -246,6 +260,7 @@ class Outlet:
         centres: the control centres.
         device: operates what the points stand for.
         commands: time limits of commands.
+        listeners: who else gets the events.
 
     Raises:
         StoreError: the event log can't be used.
@@ -259,6 +274,7 @@ class Outlet:
         centres: Sequence[CentreConfig],
         device: Device,
         commands: CommandSettings | None = None,
+        listeners: Sequence[Listener] = (),
     ) -> None:
         self.table = table
         self._device = device
@@ -267,7 +283,10 @@ class Outlet:
         lists = [_PointList(centre) for centre in centres]
         self.log = EventLog.open(
             folder,
-            [ConsumerConfig(each.centre.name, each.classes.get, each.centre.most_events) for each in lists],
+            [
+                *(ConsumerConfig(each.centre.name, each.classes.get, each.centre.most_events) for each in lists),
+                *(each.config for each in listeners),
+            ],
         )
         self._overflows = [_Overflow(self.log.consumer(each.name), each.overflow) for each in centres if each.overflow]
         served = []
@@ -288,6 +307,9 @@ class Outlet:
         for name, point in table.snapshot().items():
             self._show(name, point)
         self._tell_overflows()
+        self._listeners = listeners
+        for listener in listeners:
+            listener.begin(self.log.consumer(listener.config.name), self._write_soon)
         self._write_now()  # what waits from before is told once the disk has taken a write
 
     # -- points ---------------------------------------------------------------------------------------------------
@@ -383,18 +405,23 @@ class Outlet:
                     self._say_trouble()
                     self._tell_stored()
                     self._tell_overflows()
-                    self.server.events_ready()
+                    self._events_ready()
                     await asyncio.sleep(_AGAIN_S)
                 else:
                     log.written(result)
                     self._say_trouble()
                     self._tell_stored()
                     self._tell_overflows()
-                    self.server.events_ready()
+                    self._events_ready()
                     if len(result.entries) >= _CROWD:
                         await asyncio.sleep(_GATHER_S)
         finally:
             self._writing = None
+
+    def _events_ready(self) -> None:
+        self.server.events_ready()
+        for listener in self._listeners:
+            listener.events_ready()
 
     def _say_trouble(self) -> None:
         """What an operator should know of the event log: events not stored or lost, files damaged; each once.

@@ -9,7 +9,7 @@ import pytest
 import scl
 from gateway.iec104.asdu import Sizes, TypeID
 from gateway.site import SiteError, read_site
-from gateway.site_iec104 import split_host
+from gateway.site_rtu import split_host
 
 SAMPLES = Path(scl.__file__).parent / "samples"
 CENTRE = '[[centre]]\nname = "a"\nlisten = "127.0.0.1"\npoints = { include = ["F1Q1*/CSWI1.Pos"] }\n'

@@ -1,0 +1,191 @@
+"""``flisr events``: the sequence of events and the measurements of a history."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from cyclopts import Parameter
+
+from gateway.historian.reader import HistoryReader, Query
+from gateway.points.point import KINDS, Kind
+from ied_agents.iec61850.dbpos import Dbpos
+from ied_agents.iec61850.quality import Quality
+from ied_agents.iec61850.utctime import UtcTime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from datetime import tzinfo
+
+    from gateway.historian.reader import Said
+
+_NEWEST: Final = 100
+_LOOK_S: Final = 0.5
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_COLUMNS: Final = ("time", "clock", "point", "cdc", "value", "quality", "arrived", "table", "sequence")
+
+
+class EventsCommandError(ValueError):
+    """An argument that cannot be used."""
+
+
+def events(
+    history: Annotated[
+        str, Parameter(help="The history: a file, sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME.")
+    ],
+    *,
+    points: Annotated[
+        tuple[str, ...], Parameter(name="--point", help="Only points that fit a pattern, such as '*/XCBR*.Pos'.")
+    ] = (),
+    begin: Annotated[
+        str, Parameter(name="--from", help="Not before this time: 2026-11-23, 2026-11-23T08:00:00.5 or with +01:00.")
+    ] = "",
+    end: Annotated[str, Parameter(name="--to", help="Before this time.")] = "",
+    only: Annotated[
+        str, Parameter(help="Only 'events' (positions, states, steps) or 'measurements' (and counters).")
+    ] = "",
+    newest: Annotated[
+        int | None, Parameter(help=f"So many of the latest; 0 for all. {_NEWEST}, unless --from or --to is given.")
+    ] = None,
+    follow: Annotated[bool, Parameter(help="Go on with what comes in, until interrupted.", negative="")] = False,
+    local: Annotated[
+        bool, Parameter(help="Times are those of this machine's zone, given and shown; else UTC.", negative="")
+    ] = False,
+    as_csv: Annotated[bool, Parameter(name="--csv", help="Print CSV.", negative="")] = False,
+    as_json: Annotated[bool, Parameter(name="--json", help="Print one JSON document per line.", negative="")] = False,
+) -> None:
+    """Print what points said, in order of the devices' own time.
+
+    The time is the device's, with what its clock says of itself; when the gateway got it is in CSV and JSON. The
+    gateway may go on writing meanwhile.
+    """
+    if as_csv and as_json:
+        raise EventsCommandError("--csv and --json: one of them")
+    if only not in ("", "events", "measurements"):
+        raise EventsCommandError(f"--only {only}: expected events or measurements")
+    if newest is not None and newest < 0:
+        raise EventsCommandError(f"--newest {newest}: expected 0 or more")
+    zone = None if local else UTC
+    limit = newest if newest is not None else 0 if begin or end else _NEWEST
+    query = Query(
+        points=points,
+        from_ns=_ns(begin, zone) if begin else None,
+        to_ns=_ns(end, zone) if end else None,
+        tables=(only,) if only else ("events", "measurements"),
+        newest=limit,
+    )
+    with HistoryReader(history) as reader:
+        names = reader.names(points)
+        if points and not names:
+            raise EventsCommandError(f"{reader.database.name}: no point of it fits {' or '.join(points)}")
+        last = reader.last()
+        show = _shower(names, zone, as_csv=as_csv, as_json=as_json)
+        try:
+            count = show(reader.read(query, last))
+            if newest is None and count == limit > 0:
+                print(f"the latest {count}; --newest or --from for more", file=sys.stderr)
+            refused = reader.refused()
+            if refused:
+                print(f"{refused} events could not be rows and are in the table refused", file=sys.stderr)
+            while follow:
+                sys.stdout.flush()
+                time.sleep(0 if show(reader.after(last, query)) else _LOOK_S)
+        except BrokenPipeError:
+            # Who read it has seen enough; nothing is left for Python to flush at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except KeyboardInterrupt:
+            if not follow:
+                raise
+
+
+def _ns(text: str, zone: tzinfo | None) -> int:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise EventsCommandError(f"{text!r} is no time; expected such as 2026-11-23T08:00:00 or with +01:00") from None
+    if at.tzinfo is None:
+        at = at.astimezone() if zone is None else at.replace(tzinfo=zone)
+    return (at - _EPOCH) // timedelta(microseconds=1) * 1000
+
+
+def _shower(names: list[str], zone: tzinfo | None, *, as_csv: bool, as_json: bool) -> Callable[[Iterable[Said]], int]:
+    """What prints some of them, and says how many there were."""
+    if as_csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+
+        def put(said: Said) -> None:
+            writer.writerow(_cells(said, zone).values())
+
+    elif as_json:
+
+        def put(said: Said) -> None:
+            numbers = {"t_ns": said.t_ns, "time_quality": said.time_quality, "quality_bits": said.quality}
+            print(json.dumps(_cells(said, zone) | {"value": said.value} | numbers))
+
+    else:
+        wide = max((len(name) for name in names), default=5)
+        zone_name = "UTC" if zone is not None else datetime.now(UTC).astimezone().tzname()
+        print(f"{f'time ({zone_name})':36} {'point':{wide}} {'value':14} {'quality':12} clock")
+
+        def put(said: Said) -> None:
+            cells = _cells(said, zone)
+            value, quality, clock = cells["value"], cells["quality"], cells["clock"]
+            print(f"{cells['time']:36} {said.point:{wide}} {value:14} {quality:12} {clock}".rstrip())
+
+    def show(every: Iterable[Said]) -> int:
+        count = 0
+        for count, said in enumerate(every, start=1):  # noqa: B007 - how many is what is asked
+            put(said)
+        return count
+
+    return show
+
+
+def _cells(said: Said, zone: tzinfo | None) -> dict[str, Any]:
+    cells = (
+        _time(said.t_ns, zone), _clock(said.time_quality), said.point, said.cdc, _value(said), _quality(said.quality),
+        _time(said.arrived_ns, zone), said.table, said.sequence,
+    )  # fmt: skip
+    return dict(zip(_COLUMNS, cells, strict=True))
+
+
+def _time(t_ns: int, zone: tzinfo | None) -> str:
+    """ISO 8601 with all nine digits: a device's clock may tell them."""
+    at = (_EPOCH + timedelta(seconds=t_ns // 1_000_000_000)).astimezone(zone)
+    offset = "Z" if zone is not None else at.isoformat()[19:]
+    return f"{at:%Y-%m-%dT%H:%M:%S}.{t_ns % 1_000_000_000:09}{offset}"
+
+
+def _value(said: Said) -> str:
+    if KINDS.get(said.cdc) is Kind.DOUBLE and isinstance(said.value, int) and said.value in list(Dbpos):
+        return Dbpos(said.value).name.lower()
+    if isinstance(said.value, bool):
+        return "true" if said.value else "false"
+    return " ".join(map(str, said.value)) if isinstance(said.value, tuple) else str(said.value)
+
+
+def _quality(bits: int) -> str:
+    """The quality in the words of IEC 61850-7-3."""
+    return "|".join(_quality_words(Quality.from_int(bits)))
+
+
+def _quality_words(quality: Quality) -> Iterator[str]:
+    yield quality.validity.name.lower()
+    for name in (
+        "overflow", "outOfRange", "badReference", "oscillatory", "failure", "oldData", "inconsistent", "inaccurate",
+        "substituted", "test", "operatorBlocked",
+    ):  # fmt: skip
+        if getattr(quality, name):
+            yield name
+
+
+def _clock(octet: int) -> str:
+    """What the clock says of itself; nothing if it is well."""
+    time = UtcTime(0, 0, octet)
+    return "|".join(["failure"] * time.clock_failure + ["not synchronised"] * time.clock_not_synchronised)

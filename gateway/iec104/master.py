@@ -173,6 +173,7 @@ class _Command:
     executed: bool
     terminated: bool
     test: bool
+    latest: float = _INF
     deadline: float = _INF
     octets: bytes = b""
 
@@ -205,7 +206,7 @@ class ControllingStation:
         self._links: dict[int, Link] = {}
         self._started: int | None = None
         self._starting: int | None = None
-        self._waiting: list[bytes] = []
+        self._waiting: list[tuple[bytes, float]] = []  # for the window; not sent any more from so many s on
         self._wanted = True
         self._commands: dict[tuple[int, int], _Command] = {}
         self._requests: dict[tuple[int, int, int], _Request] = {}
@@ -412,6 +413,7 @@ class ControllingStation:
         execute: bool = True,
         terminated: bool = True,
         test: bool = False,
+        send_s: float = _INF,
     ) -> int:
         """Command an object.
 
@@ -427,6 +429,7 @@ class ControllingStation:
             execute: execute it; else it ends with the confirmation of the select, to be executed or cancelled later.
             terminated: the device terminates its commands; else the confirmation ends it.
             test: set the test bit.
+            send_s: what the window has not let out within this is not sent any more, s.
 
         Returns:
             The number that :class:`CommandEnded` will bear.
@@ -437,7 +440,8 @@ class ControllingStation:
         """
         one = InformationObject(IOA, value, qualifier)
         stage = _Stage.SELECT if select else _Stage.EXECUTE
-        return self._begin_command(_Command(0, CA, typeID, one, stage, execute, terminated, test), now, utc_ns)
+        command = _Command(0, CA, typeID, one, stage, execute, terminated, test, latest=now + send_s)
+        return self._begin_command(command, now, utc_ns)
 
     def cancel(
         self,
@@ -486,11 +490,13 @@ class ControllingStation:
         command.octets = self._encode(Asdu(command.typeID, cause, command.CA, (one,), test=command.test))
         # As the device reads it: a set point of its type is not quite what was asked for.
         command.object = decode(command.octets, self.settings.sizes).objects[0]
-        self._send(command.octets, now)
+        self._send(command.octets, now, command.latest)
 
     def _ended(self, command: _Command, why: str = "", *, answered: bool = False) -> CommandEnded:
         self._commands.pop((command.CA, command.object.IOA), None)
         sent = not self._take_back(command.octets)
+        if why and not sent:
+            why += ": it was not sent"
         moving = command.stage is _Stage.TERMINATION or (command.stage is _Stage.EXECUTE and sent and not answered)
         return CommandEnded(command.number, not why, command.stage.value, why, moving)
 
@@ -561,22 +567,26 @@ class ControllingStation:
     def _encode(self, asdu: Asdu) -> bytes:
         return encode(asdu._replace(originator=self.settings.originator), self.settings.sizes)
 
-    def _send(self, octets: bytes, now: float) -> None:
+    def _send(self, octets: bytes, now: float, latest: float = _INF) -> None:
         if self._started is None or len(self._waiting) >= _MOST_WAITING:
             return  # the time limit of whoever asked says so
-        self._waiting.append(octets)
+        self._waiting.append((octets, latest))
         self._pump(now)
 
     def _take_back(self, octets: bytes) -> bool:
         """What still waits for the window must not go to the device when its failure is told; whether it still did."""
         before = len(self._waiting)
-        self._waiting = [waiting for waiting in self._waiting if waiting is not octets]
+        self._waiting = [waiting for waiting in self._waiting if waiting[0] is not octets]
         return len(self._waiting) < before
 
     def _pump(self, now: float) -> None:
         link = self._links.get(self._started) if self._started is not None else None
-        while link is not None and self._waiting and link.window:
-            link.send(self._waiting.pop(0), now)
+        while link is not None and link.window:
+            # What is too late stays until its time limit says so: it is not to be taken for sent.
+            index = next((index for index, (_, latest) in enumerate(self._waiting) if now < latest), None)
+            if index is None:
+                return
+            link.send(self._waiting.pop(index)[0], now)
 
 
 _WHOLE: Final = frozenset(

@@ -209,6 +209,7 @@ class ControllingStation:
         self._waiting: list[tuple[bytes, float]] = []  # for the window; not sent any more from so many s on
         self._wanted = True
         self._commands: dict[tuple[int, int], _Command] = {}
+        self._unanswered: dict[tuple[int, int], object] = {}  # time tags of the last ones
         self._requests: dict[tuple[int, int, int], _Request] = {}
         self._unknown_types: set[int] = set()
         self._last = 0
@@ -497,6 +498,8 @@ class ControllingStation:
         sent = not self._take_back(command.octets)
         if why and not sent:
             why += ": it was not sent"
+        elif why and not answered:
+            self._unanswered[command.CA, command.object.IOA] = command.object.time
         moving = command.stage is _Stage.TERMINATION or (command.stage is _Stage.EXECUTE and sent and not answered)
         return CommandEnded(command.number, not why, command.stage.value, why, moving)
 
@@ -539,22 +542,21 @@ class ControllingStation:
         if command is None or asdu.typeID is not command.typeID:
             return []
         sent = command.object
-        if asdu.cause in _UNKNOWN:
+        late = one.time is not None and sent.time != one.time == self._unanswered.get((asdu.CA, one.IOA))
+        if asdu.cause in _UNKNOWN and not late:
             return [self._ended(command, _UNKNOWN[Cause(asdu.cause)], answered=True)]
-        if (one.value, one.qualifier, asdu.test) != (sent.value, sent.qualifier, command.test):
-            self.notes.append(f"CA {asdu.CA} IOA {one.IOA}: an answer to a command that was not given: {one}")
+        if late or (one.value, one.qualifier, asdu.test) != (sent.value, sent.qualifier, command.test):
+            self.notes.append(f"CA {asdu.CA} IOA {one.IOA}: an answer to a command not given, or given up: {one}")
             return []
         match asdu.cause, command.stage:
             case Cause.ACTIVATION_CON, _Stage.SELECT | _Stage.EXECUTE if asdu.negative:
                 return [self._ended(command, "refused", answered=True)]
-            case Cause.ACTIVATION_CON, _Stage.SELECT if not command.executed:
-                return [self._ended(command)]
-            case Cause.ACTIVATION_CON, _Stage.SELECT:
+            case Cause.ACTIVATION_CON, _Stage.SELECT if command.executed:
                 self._advance(command, _Stage.EXECUTE, now, utc_ns)
             case Cause.ACTIVATION_CON, _Stage.EXECUTE if command.terminated:
                 command.stage, command.deadline = _Stage.TERMINATION, now + self.settings.terminate_s
                 return [CommandConfirmed(command.number)]
-            case Cause.ACTIVATION_CON, _Stage.EXECUTE:
+            case Cause.ACTIVATION_CON, _Stage.SELECT | _Stage.EXECUTE:
                 return [self._ended(command)]
             case Cause.TERMINATION, _Stage.TERMINATION:
                 return [self._ended(command, "it did not reach its end" if asdu.negative else "")]
@@ -581,12 +583,11 @@ class ControllingStation:
 
     def _pump(self, now: float) -> None:
         link = self._links.get(self._started) if self._started is not None else None
-        while link is not None and link.window:
+        for each in tuple(self._waiting):
             # What is too late stays until its time limit says so: it is not to be taken for sent.
-            index = next((index for index, (_, latest) in enumerate(self._waiting) if now < latest), None)
-            if index is None:
-                return
-            link.send(self._waiting.pop(index)[0], now)
+            if link is not None and link.window and now < each[1]:
+                self._waiting.remove(each)
+                link.send(each[0], now)
 
 
 _WHOLE: Final = frozenset(

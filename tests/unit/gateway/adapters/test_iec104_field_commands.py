@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from iec104_field_world import ACT_CON, DEACT_CON, END, T_NS, UTC, World
+from iec104_field_world import ACT_CON, DEACT_CON, END, T_NS, UTC, S, World, config, control
 
 from gateway.iec104.asdu import Cause, InformationObject, TypeID, decode, mirror
 from gateway.iec104.link import Link, LinkConfig, Role
@@ -217,3 +217,25 @@ def test_a_selection_that_is_renewed_when_its_master_goes_is_cancelled_when_the_
     assert decode(world.asdus[0]).cause == Cause.DEACTIVATION
     world.answer(DEACT_CON)
     assert world.answers() == [("confirm", each, "") for each in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("cause", [ACT_CON, Cause.UNKNOWN_IOA])
+@pytest.mark.parametrize("failover", [False, True])
+def test_the_answer_to_a_command_that_was_given_up_is_not_taken_for_that_to_the_next(failover, cause):
+    world = World(config(controls=[control(12, "Q1", "DPC", TypeID.C_DC_TA_1)]))
+    world.operate(1, "execute", "Q1", True)
+    (first,) = world.asdus
+    world.asdus.clear()
+    if failover:
+        world.connect(2)
+        world.cut(1)
+    else:
+        world.wait(16.0)
+    ((_, _, why),) = world.answers()
+    assert "its outcome is not known" in why
+    world.utc_ns += 16 * S
+    world.operate(2, "execute", "Q1", True)
+    world.say(mirror(first, world.rtu.config.settings.sizes, cause, negative=cause != ACT_CON))
+    assert world.answers() == []
+    world.answer(ACT_CON, negative=True)
+    assert world.answers() == [("confirm", 2, "RTU: execute: refused")]

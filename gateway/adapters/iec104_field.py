@@ -423,11 +423,11 @@ class FieldRtu:
             case "execute":
                 self._give(operated, command, now, utc_ns, now)
                 return
-            case "cancel" if operated.selected:
-                self._give(operated, command, now, utc_ns, now)
-                return
             case "cancel" if any(running.operated is operated for running in self._running.values()):
                 operated.cancel = command
+                return
+            case "cancel" if operated.selected:
+                self._give(operated, command, now, utc_ns, now)
                 return
             case "cancel":
                 operated.lost = ""
@@ -451,6 +451,8 @@ class FieldRtu:
                     execute=execute,
                     terminated=config.terminated,
                     test=command.test,
+                    # Later the control centre has been told no, and nothing may move.
+                    send_s=began + self._outlet.desk.settings.confirm_s - now,
                 )
                 operated.selected = operated.selected and not execute
         except ValueError as error:  # nothing was sent

@@ -325,6 +325,7 @@ class Outlet:
             PointError: there is no such point, or its value is of another kind. All others are taken in.
         """
         events = []
+        quiet = []
         faults = []
         update = self.table.update
         for name, point in changes:
@@ -336,10 +337,15 @@ class Outlet:
             if event is not None:
                 events.append((name, event))
             else:
-                shown = self.table.get(name)  # within the deadband; or what is substituted, or blocked
+                quiet.append(name)  # within the deadband; or what is substituted, or blocked
+        self.tell(events)
+        for name in quiet:  # behind its event, should one of the same point have come with it
+            shown = self.table.get(name)
+            try:
                 if shown is not None:
                     self._show(name, shown)
-        self.tell(events)
+            except MappingError as error:
+                faults.append(PointError(f"{name}: {error}"))
         if faults:
             raise faults[0] if len(faults) == 1 else PointError("; ".join(map(str, faults[:_MOST_NAMED])))
 
@@ -450,9 +456,14 @@ class Outlet:
             self._writing.cancel()
             await asyncio.gather(self._writing, return_exceptions=True)
         self._writer.shutdown()
-        if self.log.needs_write:
-            self.log.written(self.log.write())
-        self.log.close()
+        try:
+            while self.log.needs_write:
+                self.log.written(self.log.write())
+        except OSError as error:
+            self.log.degraded(error)
+            self._say_trouble()
+        finally:
+            self.log.close()
 
     # -- commands -------------------------------------------------------------------------------------------------
 

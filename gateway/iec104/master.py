@@ -173,6 +173,7 @@ class _Command:
     executed: bool
     terminated: bool
     test: bool
+    latest: float = _INF
     deadline: float = _INF
     octets: bytes = b""
 
@@ -205,9 +206,10 @@ class ControllingStation:
         self._links: dict[int, Link] = {}
         self._started: int | None = None
         self._starting: int | None = None
-        self._waiting: list[bytes] = []
+        self._waiting: list[tuple[bytes, float]] = []  # for the window; not sent any more from so many s on
         self._wanted = True
         self._commands: dict[tuple[int, int], _Command] = {}
+        self._unanswered: dict[tuple[int, int], object] = {}  # time tags of the last ones
         self._requests: dict[tuple[int, int, int], _Request] = {}
         self._unknown_types: set[int] = set()
         self._last = 0
@@ -412,6 +414,7 @@ class ControllingStation:
         execute: bool = True,
         terminated: bool = True,
         test: bool = False,
+        send_s: float = _INF,
     ) -> int:
         """Command an object.
 
@@ -427,6 +430,7 @@ class ControllingStation:
             execute: execute it; else it ends with the confirmation of the select, to be executed or cancelled later.
             terminated: the device terminates its commands; else the confirmation ends it.
             test: set the test bit.
+            send_s: what the window has not let out within this is not sent any more, s.
 
         Returns:
             The number that :class:`CommandEnded` will bear.
@@ -437,7 +441,8 @@ class ControllingStation:
         """
         one = InformationObject(IOA, value, qualifier)
         stage = _Stage.SELECT if select else _Stage.EXECUTE
-        return self._begin_command(_Command(0, CA, typeID, one, stage, execute, terminated, test), now, utc_ns)
+        command = _Command(0, CA, typeID, one, stage, execute, terminated, test, latest=now + send_s)
+        return self._begin_command(command, now, utc_ns)
 
     def cancel(
         self,
@@ -486,11 +491,15 @@ class ControllingStation:
         command.octets = self._encode(Asdu(command.typeID, cause, command.CA, (one,), test=command.test))
         # As the device reads it: a set point of its type is not quite what was asked for.
         command.object = decode(command.octets, self.settings.sizes).objects[0]
-        self._send(command.octets, now)
+        self._send(command.octets, now, command.latest)
 
     def _ended(self, command: _Command, why: str = "", *, answered: bool = False) -> CommandEnded:
         self._commands.pop((command.CA, command.object.IOA), None)
         sent = not self._take_back(command.octets)
+        if why and not sent:
+            why += ": it was not sent"
+        elif why and not answered:
+            self._unanswered[command.CA, command.object.IOA] = command.object.time
         moving = command.stage is _Stage.TERMINATION or (command.stage is _Stage.EXECUTE and sent and not answered)
         return CommandEnded(command.number, not why, command.stage.value, why, moving)
 
@@ -533,22 +542,21 @@ class ControllingStation:
         if command is None or asdu.typeID is not command.typeID:
             return []
         sent = command.object
-        if asdu.cause in _UNKNOWN:
+        late = one.time is not None and sent.time != one.time == self._unanswered.get((asdu.CA, one.IOA))
+        if asdu.cause in _UNKNOWN and not late:
             return [self._ended(command, _UNKNOWN[Cause(asdu.cause)], answered=True)]
-        if (one.value, one.qualifier, asdu.test) != (sent.value, sent.qualifier, command.test):
-            self.notes.append(f"CA {asdu.CA} IOA {one.IOA}: an answer to a command that was not given: {one}")
+        if late or (one.value, one.qualifier, asdu.test) != (sent.value, sent.qualifier, command.test):
+            self.notes.append(f"CA {asdu.CA} IOA {one.IOA}: an answer to a command not given, or given up: {one}")
             return []
         match asdu.cause, command.stage:
             case Cause.ACTIVATION_CON, _Stage.SELECT | _Stage.EXECUTE if asdu.negative:
                 return [self._ended(command, "refused", answered=True)]
-            case Cause.ACTIVATION_CON, _Stage.SELECT if not command.executed:
-                return [self._ended(command)]
-            case Cause.ACTIVATION_CON, _Stage.SELECT:
+            case Cause.ACTIVATION_CON, _Stage.SELECT if command.executed:
                 self._advance(command, _Stage.EXECUTE, now, utc_ns)
             case Cause.ACTIVATION_CON, _Stage.EXECUTE if command.terminated:
                 command.stage, command.deadline = _Stage.TERMINATION, now + self.settings.terminate_s
                 return [CommandConfirmed(command.number)]
-            case Cause.ACTIVATION_CON, _Stage.EXECUTE:
+            case Cause.ACTIVATION_CON, _Stage.SELECT | _Stage.EXECUTE:
                 return [self._ended(command)]
             case Cause.TERMINATION, _Stage.TERMINATION:
                 return [self._ended(command, "it did not reach its end" if asdu.negative else "")]
@@ -561,22 +569,25 @@ class ControllingStation:
     def _encode(self, asdu: Asdu) -> bytes:
         return encode(asdu._replace(originator=self.settings.originator), self.settings.sizes)
 
-    def _send(self, octets: bytes, now: float) -> None:
+    def _send(self, octets: bytes, now: float, latest: float = _INF) -> None:
         if self._started is None or len(self._waiting) >= _MOST_WAITING:
             return  # the time limit of whoever asked says so
-        self._waiting.append(octets)
+        self._waiting.append((octets, latest))
         self._pump(now)
 
     def _take_back(self, octets: bytes) -> bool:
         """What still waits for the window must not go to the device when its failure is told; whether it still did."""
         before = len(self._waiting)
-        self._waiting = [waiting for waiting in self._waiting if waiting is not octets]
+        self._waiting = [waiting for waiting in self._waiting if waiting[0] is not octets]
         return len(self._waiting) < before
 
     def _pump(self, now: float) -> None:
         link = self._links.get(self._started) if self._started is not None else None
-        while link is not None and self._waiting and link.window:
-            link.send(self._waiting.pop(0), now)
+        for each in tuple(self._waiting):
+            # What is too late stays until its time limit says so: it is not to be taken for sent.
+            if link is not None and link.window and now < each[1]:
+                self._waiting.remove(each)
+                link.send(each[0], now)
 
 
 _WHOLE: Final = frozenset(

@@ -304,3 +304,49 @@ async def test_nothing_that_was_on_disk_is_lost_whenever_it_is_killed(tmp_path):
             assert number > last.get(IOA, 0), "out of order"
             seen.add(number)
             last[IOA] = number
+
+
+async def test_all_that_has_come_is_on_disk_when_it_is_closed_however_much_it_is(tmp_path):
+    rows = [row("in", 1, TypeID.M_ME_TF_1, "MV")]
+    async with serving(tmp_path, CentreConfig("scada", rows)) as (outlet, *_):
+        outlet.update_all(("in", point(float(number))) for number in range(25_000))
+    async with serving(tmp_path, CentreConfig("scada", rows)) as (outlet, *_):
+        assert outlet.log.consumer("scada").waiting == 25_000
+
+
+async def test_a_disk_that_refuses_at_the_end_gives_the_folder_free_and_it_is_said(tmp_path, monkeypatch, caplog):
+    def refuse():
+        raise OSError("no space left")
+
+    async with serving(tmp_path, CentreConfig("scada", SWITCH)) as (outlet, *_):
+        outlet.update("A/XCBR1.Pos", point(2))
+        monkeypatch.setattr(outlet.log, "write", refuse)
+    assert "events are not stored: no space left" in caplog.text
+    async with serving(tmp_path, CentreConfig("scada", SWITCH)):
+        pass
+
+
+async def test_an_interrogation_tells_what_was_said_last_within_one_update_too(tmp_path):
+    rows = [row("I", 1, TypeID.M_ME_TF_1, "MV")]
+    points = [PointConfig(name="I", cdc="MV", source="IED", deadband=5.0)]
+    async with serving(tmp_path, CentreConfig("scada", rows), points=points) as (outlet, _, port):
+        outlet.update_all([("I", point(10.0)), ("I", point(12.0)), ("I", point(20.0)), ("I", point(21.0))])
+        centre = Centre(port)
+        await centre.until(lambda: any(isinstance(event, Asked) for event in centre.events))
+        assert centre.told(Cause.INTERROGATED) == [(1, 21.0, 0, False)]
+        await centre.until(lambda: len(centre.told()) == 2)
+        assert centre.told() == [(1, 10.0, 0, False), (1, 20.0, 0, False)]
+        await centre.client.close()
+
+
+async def test_a_point_that_its_list_takes_for_another_kind_costs_no_other_point_its_event(tmp_path):
+    rows = [row("in", 1, TypeID.M_SP_TB_1, "SPS"), row("tap", 2, TypeID.M_ME_TE_1, "INS")]
+    points = [PointConfig(name="in", cdc="SPS", source="IED"), PointConfig(name="tap", cdc="MV", source="IED")]
+    async with serving(tmp_path, CentreConfig("scada", rows), points=points) as (outlet, _, port):
+        outlet.update("tap", point(1.5))
+        with pytest.raises(ValueError, match="tap"):
+            outlet.update_all([("in", point(True)), ("tap", point(1.5))])
+        centre = Centre(port)
+        await centre.until(centre.told)
+        assert centre.told() == [(1, True, 0, False)]
+        await centre.client.close()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from iec104_field_world import ACT_CON, DEACT_CON, END, T_NS, UTC, World
+from iec104_field_world import ACT_CON, DEACT_CON, END, T_NS, UTC, S, World, config, control
 
 from gateway.iec104.asdu import Cause, InformationObject, TypeID, decode, mirror
+from gateway.iec104.link import Link, LinkConfig, Role
 
 
 @pytest.mark.parametrize("test", [False, True])
@@ -185,3 +186,56 @@ def test_a_confirmation_after_the_centre_was_told_no_is_said(caplog):
     world.wait(world.outlet.desk.settings.confirm_s)
     world.answer(ACT_CON)
     assert "Q2: RTU confirmed it after 10.0 s; the control centre was told no after 10 s" in caplog.text
+
+
+@pytest.mark.parametrize(("name", "step"), [("Q2", "execute"), ("Q1", "execute"), ("Q1", "select")])
+def test_a_command_that_waits_for_the_window_is_not_sent_after_its_master_was_told_no(name, step):
+    world = World(start=False, link=LinkConfig(k=1, w=1))
+    world.links[1] = Link(LinkConfig(t2_s=12.0), Role.CONTROLLED, world.now)  # acknowledges after 12 s
+    world.rtu.station.connect(1, world.now)
+    world.run()
+    world.operate(1, "execute", "P", 1.0)
+    world.operate(2, step, name, True)
+    assert len(world.asdus) == 1  # the other one waits
+    world.wait(16.0)  # the desk has said no after 10 s
+    assert len(world.asdus) == 1
+    stage = "execute" if name == "Q2" else "select"
+    why = f"RTU: {stage}: no answer to the {stage} in time: it was not sent"
+    assert [each for each in world.answers() if each[1] == 2] == [("confirm", 2, why)]
+    world.asdus.clear()
+    world.operate(3, step, name, True)  # the window is open again
+    assert len(world.asdus) == 1
+
+
+def test_a_selection_that_is_renewed_when_its_master_goes_is_cancelled_when_the_device_has_answered():
+    world = World()
+    world.operate(1, "select", "Q1", True)
+    world.answer(ACT_CON)
+    world.operate(2, "select", "Q1", True)
+    world.operate(3, "cancel", "Q1", True)
+    world.answer(ACT_CON)
+    assert decode(world.asdus[0]).cause == Cause.DEACTIVATION
+    world.answer(DEACT_CON)
+    assert world.answers() == [("confirm", each, "") for each in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("cause", [ACT_CON, Cause.UNKNOWN_IOA])
+@pytest.mark.parametrize("failover", [False, True])
+def test_the_answer_to_a_command_that_was_given_up_is_not_taken_for_that_to_the_next(failover, cause):
+    world = World(config(controls=[control(12, "Q1", "DPC", TypeID.C_DC_TA_1)]))
+    world.operate(1, "execute", "Q1", True)
+    (first,) = world.asdus
+    world.asdus.clear()
+    if failover:
+        world.connect(2)
+        world.cut(1)
+    else:
+        world.wait(16.0)
+    ((_, _, why),) = world.answers()
+    assert "its outcome is not known" in why
+    world.utc_ns += 16 * S
+    world.operate(2, "execute", "Q1", True)
+    world.say(mirror(first, world.rtu.config.settings.sizes, cause, negative=cause != ACT_CON))
+    assert world.answers() == []
+    world.answer(ACT_CON, negative=True)
+    assert world.answers() == [("confirm", 2, "RTU: execute: refused")]

@@ -8,7 +8,7 @@ from iec104_world import TAG, Asdu, InformationObject, World
 import scl
 from gateway.iec104.asdu import COMMANDS, Cause, TypeID, tag_of, untagged
 from gateway.iec104.image import Control, Image, Monitored
-from gateway.iec104.station import SERVED_CAUSES
+from gateway.iec104.station import PARAMETERS, SERVED_CAUSES
 from gateway.interoperability import of_centre, of_rtu
 from gateway.site import read_site
 
@@ -78,7 +78,7 @@ def order(world, centre, typeID, cause=Cause.ACTIVATION, *, CA=None, IOA=None, s
     elif typeID < 110 and typeID != TypeID.C_RD_NA_1:
         fit = []
     else:
-        measured = {TypeID.P_ME_NB_1: TypeID.M_ME_NB_1}.get(typeID)
+        measured = PARAMETERS.get(typeID)
         fit = [row for row in rows if not row.control and measured in (None, untagged(row.typeID))]
     place = fit[0].IOA if fit else 0 if typeID in WHOLE else 9
     qualifier = QUALIFIERS.get(typeID, 0) | (0x80 if select else 0)

@@ -392,6 +392,6 @@ def _points_of(
             problems.append(f'point."{name}": {reason}' + (f"; there is {', '.join(near)}" if near else ""))
         return None, problems
     problems += [f"points: {problem}" for problem in found.problems]
-    if not found.rows:
+    if all(row.source == _OURS for row in found.rows):
         problems.append("points: no point is left for this centre")
     return found, problems

@@ -1,10 +1,11 @@
 """The interoperability list says what a real station does: each cause it claims, and each refusal."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from iec104_field_world import World as FieldWorld
-from iec104_world import T_NS, TAG, Asdu, InformationObject, World
+from iec104_world import SP, T_NS, TAG, Asdu, InformationObject, World
 
 import scl
 from gateway.iec104.asdu import COMMANDS, Cause, TypeID, decode_header, encode, tag_of, untagged
@@ -199,13 +200,26 @@ def test_commands_are_served_as_the_list_says_with_each_qualifier(world, centre,
             assert (answers(say(world, asdu), TypeID.C_DC_NA_1) == expected) is said[kind]
 
 
+def test_where_no_select_is_asked_for_there_may_be_one_all_the_same(centre):
+    rows = [replace(row, select=False) for row in centre.config.rows]
+    free = replace(centre, config=replace(centre.config, rows=rows))
+    said = marked(of_centre(free), "Command transmission")
+    assert said["Direct command transmission"]
+    assert said["Select and execute command"]
+    controls = [Control(row.CA, row.IOA, untagged(row.typeID), row.name) for row in rows if row.control]
+    world = World(Image([Monitored(1, 1, SP)], controls))
+    world.master = world.connect()
+    world.hear(world.master)
+    for select in (False, True, False):
+        found = answers(say(world, order(world, free, TypeID.C_DC_NA_1, select=select)), TypeID.C_DC_NA_1)
+        assert found == ([(7, False)] if select else [(7, False), (10, False)])
+
+
 def test_a_command_is_as_old_as_the_list_says_and_no_older(centre, told):
     limit = marked(told, "Command transmission")["Supervision of maximum delay of commands and set-point commands"]
     assert limit == "30 s"
     rows = [row for row in centre.config.rows if row.control]
-    image = Image(
-        [Monitored(1, 1, TypeID.M_SP_TB_1)], (Control(r.CA, r.IOA, untagged(r.typeID), r.name, r.select) for r in rows)
-    )
+    image = Image([Monitored(1, 1, SP)], (Control(r.CA, r.IOA, untagged(r.typeID), r.name, r.select) for r in rows))
     world = World(image, command_age_s=centre.config.station.command_age_s)
     world.master = world.connect()
     for age_s, negative in ((29, False), (31, True)):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.iec104.link import LinkConfig
+    from gateway.iec104.time_tag import TimeBase
     from gateway.site_iec104 import ServedCentre
     from gateway.site_rtu import RtuOfSite
 
@@ -33,6 +34,12 @@ _CONFIRMED_BY: Final = {
     Cause.DEACTIVATION: Cause.DEACTIVATION_CON,
 }
 _SET_POINTS: Final = frozenset((TypeID.C_SE_NA_1, TypeID.C_SE_NB_1, TypeID.C_SE_NC_1))
+_QUALIFIERS: Final = (
+    "No additional definition",
+    "Short-pulse duration",
+    "Long-pulse duration",
+    "Persistent output",
+)
 _NOT_IN_104: Final = frozenset((TypeID.C_TS_NA_1, TypeID.C_CD_NA_1))
 _FILE_TYPES: Final = {
     120: "F_FR_NA_1", 121: "F_SR_NA_1", 122: "F_SC_NA_1", 123: "F_LS_NA_1", 124: "F_AF_NA_1", 125: "F_SG_NA_1",
@@ -206,13 +213,15 @@ def of_centre(centre: ServedCentre) -> Interoperability:
     used = {typeID: frozenset(causes) for typeID, causes in matrix.items()}
     connections = f"{settings.most_connections} connections in one redundancy group"
     network = [f"listens at {centre.listen}, port {centre.port}" + (", TLS (IEC 62351-3)" if centre.tls else "")]
-    commands = {(untagged(row.typeID), row.select) for row in controls}
+    # Where no select is asked for there may be one all the same; a bit string has no bit for it.
+    selectable = {(typeID, True) for typeID in commanded - {TypeID.C_BO_NA_1}}
+    commands = selectable | {(untagged(row.typeID), row.select) for row in controls}
     return Interoperability(
         f"Interoperability of control centre {centre.config.name}",
         (
             *_beginning(settings.sizes, network, controlled=True),
             *_selection(used),
-            *_functions(used, commands, freezes=True),
+            *_functions(used, commands, settings.time_base, age_s=settings.command_age_s, freezes=True),
             *_parameters(settings.link, f"{centre.port}", connections, connects=False),
         ),
         used,
@@ -227,8 +236,12 @@ def of_rtu(rtu: RtuOfSite) -> Interoperability:
     matrix: dict[TypeID, set[int]] = {TypeID.M_EI_NA_1: {Cause.INITIALISED}}
     events = {Cause.SPONTANEOUS, Cause.REQUESTED, Cause.RETURN_REMOTE, Cause.RETURN_LOCAL}
     for control in config.controls:
-        ended = {Cause.TERMINATION} if control.terminated else set()
-        matrix.setdefault(control.rule.typeID, set()).update((Cause.ACTIVATION, Cause.ACTIVATION_CON, *ended))
+        causes = matrix.setdefault(control.rule.typeID, set())
+        causes.update((Cause.ACTIVATION, Cause.ACTIVATION_CON))
+        if control.terminated:
+            causes.add(Cause.TERMINATION)
+        if control.select:
+            causes.update((Cause.DEACTIVATION, Cause.DEACTIVATION_CON))
     for point in config.points:
         typeID = point.rule.typeID
         matrix.setdefault(typeID, set()).update(events)
@@ -251,7 +264,13 @@ def of_rtu(rtu: RtuOfSite) -> Interoperability:
         (
             *_beginning(settings.sizes, network, controlled=False),
             *_selection(used),
-            *_functions(used, {(untagged(c.rule.typeID), c.select) for c in config.controls}, freezes=False),
+            *_functions(
+                used,
+                {(untagged(control.rule.typeID), control.select) for control in config.controls},
+                settings.time_base,
+                age_s=None,
+                freezes=False,
+            ),
             *_parameters(
                 settings.link,
                 ", ".join(str(port) for port in sorted({port for _, port in addresses})),
@@ -345,13 +364,30 @@ def _selection(used: dict[TypeID, frozenset[int]]) -> list[Section]:
 
 
 def _functions(
-    used: dict[TypeID, frozenset[int]], commands: set[tuple[TypeID, bool]], *, freezes: bool
+    used: dict[TypeID, frozenset[int]],
+    commands: set[tuple[TypeID, bool]],
+    time_base: TimeBase,
+    *,
+    age_s: float | None,
+    freezes: bool,
 ) -> list[Section]:
+    """Clause 9.6 as far as the time limits.
+
+    Args:
+        used: causes by type.
+        commands: types without time tag, and whether they go with a select.
+        time_base: of all time tags.
+        age_s: commands that are older are refused here, s; None where that is not for us to do.
+        freezes: counters are frozen by command.
+    """
     causes = frozenset().union(*(causes for typeID, causes in used.items() if typeID < TypeID.C_SC_NA_1))
     set_points = {select for typeID, select in commands if typeID in _SET_POINTS}
     others = {select for typeID, select in commands if typeID not in _SET_POINTS}
+    qualified = {typeID for typeID, _ in commands} - _SET_POINTS - {TypeID.C_BO_NA_1}
     counters = TypeID.C_CI_NA_1 in used and any(untagged(typeID) is TypeID.M_IT_NA_1 for typeID in used)
     groups = tuple(Item(f"group {n}", STATION + n in causes) for n in range(1, 17))
+    tagged = {typeID for typeID in used if tag_of(typeID) is not None}
+    terminated = {untagged(t) for t in used if t in COMMANDS and Cause.TERMINATION in used[t]}
 
     def has(*typeIDs: TypeID) -> bool:
         return any(typeID in used for typeID in typeIDs)
@@ -367,7 +403,17 @@ def _functions(
             (Item("Each object is told by one type: with time tag or without"),),
         ),
         Section("9.6", "Station interrogation", (Item("global", has(TypeID.C_IC_NA_1)), *groups)),
-        Section("9.6", "Clock synchronization", (Item("Clock synchronization", has(TypeID.C_CS_NA_1)),)),
+        Section(
+            "9.6",
+            "Clock synchronization",
+            (
+                Item("Clock synchronization", has(TypeID.C_CS_NA_1)),
+                Item("Day of week used"),
+                Item("RES1, GEN (time tag substituted/not substituted) used"),
+                Item("SU bit (summer time) used", bool(tagged) and time_base.name != "UTC"),
+                Item("Time tags tell the time of", bool(tagged), value=time_base.name if tagged else ""),
+            ),
+        ),
         Section(
             "9.6",
             "Command transmission",
@@ -376,14 +422,13 @@ def _functions(
                 Item("Direct set-point command transmission", False in set_points),
                 Item("Select and execute command", True in others),
                 Item("Select and execute set-point command", True in set_points),
-                Item("C_SE ACTTERM used", bool(set_points)),
-                Item("No additional definition", bool(others)),
-                Item("Short-pulse duration"),
-                Item("Long-pulse duration"),
-                Item("Persistent output"),
+                Item("C_SE ACTTERM used", bool(terminated & _SET_POINTS)),
+                # Passed on as they come: it is the device that knows them or not.
+                *(Item(each, bool(qualified)) for each in _QUALIFIERS),
                 Item(
-                    "Supervision of maximum delay of commands",
-                    any(tag_of(t) is not None for t in used if t in COMMANDS),
+                    "Supervision of maximum delay of commands and set-point commands",
+                    bool(tagged & COMMANDS) and age_s is not None,
+                    value=f"{age_s:g} s" if tagged & COMMANDS and age_s is not None else "",
                 ),
             ),
         ),

@@ -25,7 +25,7 @@ from ied_agents.runtime.settings import AgentSettings, RelaySettings, StreamSett
 from scl import agent_model
 from scl.document import SclError
 from scl.equipment import walk_primary
-from scl.reader import read
+from scl.reader import parse, read
 from scl.relay_inputs import relay_inputs
 from scl.relay_model import MEASURED_DATASET, SIGNALS, STATUS_DATASET
 from scl.streams import GooseIndex
@@ -48,10 +48,13 @@ _Account = Annotated[str, Field(pattern=r"^@?[^@:\s]+$")]
 
 
 class SiteHead(Strict):
-    """``[site]``: name, SCD beside this file, and what holds for all agents."""
+    """``[site]``: name, SCD beside this file, and what holds for all agents.
+
+    Without ``scd`` there are no agents, and no points but those of field devices.
+    """
 
     name: str
-    scd: str
+    scd: str | None = None
     detection_time_ms: _Positive = 3.0
     pickup_factor: Annotated[float, Field(ge=1)] = 1.0
     shadow: bool = False
@@ -104,7 +107,7 @@ class SiteFile(Strict):
 
     site: SiteHead
     access: SiteAccess = SiteAccess()
-    switch: dict[str, SiteSwitch]
+    switch: dict[str, SiteSwitch] = Field(default_factory=dict)
     section: dict[str, SiteSection] = Field(default_factory=dict)
     shared: dict[str, SiteShared] = Field(default_factory=dict)
     centre: tuple[SiteCentre, ...] = ()
@@ -113,6 +116,7 @@ class SiteFile(Strict):
 
 
 _NO_SECTION = SiteSection()
+_NO_SCD = '<SCL xmlns="http://www.iec.ch/61850/2003/SCL"/>'
 _SIMULATED = [f"LLN0${STATUS_DATASET}", f"LLN0${MEASURED_DATASET}"]
 
 
@@ -150,11 +154,9 @@ class Site:
         Raises:
             SiteError: with every problem found.
         """
-        folder = self.file.parent
-        centres, problems = resolve_centres(self.settings.centre, self.settings.point, self.scl, folder)
-        rtus, more = resolve_rtus(self.settings.rtu, folder)
-        if problems or more:
-            raise SiteError([f"{self.file}: {problem}" for problem in (*problems, *more)])
+        centres, rtus, problems = _iec104(self.settings, self.scl, self.file.parent)
+        if problems:
+            raise SiteError([f"{self.file}: {problem}" for problem in problems])
         return centres, rtus
 
     def plant(self) -> PlantNetwork:
@@ -218,9 +220,10 @@ def site_of(scd: Path, file: Path | None = None) -> Site:
     if file is None and not beside.exists():
         raise SiteError([f"{scd}: there is no {beside.name} beside it; name the site file with --site"])
     site = read_site(beside)
-    named = beside.parent / site.settings.site.scd
-    if named.resolve() != scd.resolve():
-        raise SiteError([f"{beside}: it is the site file of {named}, not of {scd}"])
+    named = site.settings.site.scd
+    if named is None or (beside.parent / named).resolve() != scd.resolve():
+        whose = "no SCD" if named is None else beside.parent / named
+        raise SiteError([f"{beside}: it is the site file of {whose}, not of {scd}"])
     return site
 
 
@@ -238,13 +241,14 @@ def read_site(file: Path) -> Site:
         raise SiteError([f"{file}: no TOML: {error}"]) from None
     except ValidationError as error:
         raise SiteError([f"{file}: {_path(e['loc'])}: {e['msg']}" for e in error.errors()]) from None
-    scd = file.parent / content.site.scd
+    scd = file.parent / (content.site.scd or "")
     try:
-        scl = read(scd)
+        scl = parse(_NO_SCD) if content.site.scd is None else read(scd)
         network = primary_network(scl)
-        problems = [f"{file}: {problem}" for problem in _differences(content, network, scd)]
-        if problems:
-            raise SiteError(problems)
+        problems = _differences(content, network, scd)
+        if problems:  # the rest is found when somebody asks for it, but who must mend one may as well mend all
+            problems += _iec104(content, scl, file.parent)[2]
+            raise SiteError([f"{file}: {problem}" for problem in problems])
         agents = _agents(content, network, GooseIndex(scl))
     except OSError as error:
         raise SiteError([f"{scd}: {error.strerror}"]) from None
@@ -252,6 +256,14 @@ def read_site(file: Path) -> Site:
         error.file = error.file or str(scd)
         raise SiteError([str(error)]) from None
     return Site(file, content.site.name, content, network, agents, scl)
+
+
+def _iec104(content: SiteFile, scl: SCL, folder: Path) -> tuple[list[ServedCentre], list[RtuOfSite], list[str]]:
+    """Control centres, field devices, and all that is wrong with them."""
+    rtus, problems = resolve_rtus(content.rtu, folder)
+    rows = [row for rtu in rtus for row in rtu.rows]
+    centres, more = resolve_centres(content.centre, content.point, scl, folder, rows)
+    return centres, rtus, [*more, *problems]
 
 
 def _path(location: Iterable[int | str]) -> str:
@@ -262,6 +274,8 @@ def _path(location: Iterable[int | str]) -> str:
 
 def _differences(content: SiteFile, network: PrimaryNetwork, scd: Path) -> list[str]:
     """What the site file says of equipment that the SCD does not have, and the reverse."""
+    if content.site.scd is None and (content.switch or content.section or content.shared):
+        return ["site.scd: missing; the file has switches, sections or shared elements of an SCD"]
     switches = {switch.path: switch for switch in network.switches}
     problems = [
         f'switch."{path}": {scd.name} has no switch with an agent there; it has {", ".join(switches) or "none"}'

@@ -8,10 +8,10 @@ are counted from 1, as in ``centre[1].link.w``.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationInfo, field_validator
 
@@ -26,13 +26,14 @@ from gateway.iec104.time_tag import TimeBase
 from gateway.iec104.tls import TlsFiles
 from gateway.points.assigned import AssignedError, parse_assigned
 from gateway.points.mapping_rules import Override, OverrideError
-from gateway.points.point_list import Selection, point_list
+from gateway.points.point_list import OVERRIDE, Selection, default_row, point_list
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from gateway.points.assigned import AssignedAddress
-    from gateway.points.point_list import PointList
+    from gateway.points.point_list import PointList, PointRow
     from scl.model import SCL
 
 
@@ -144,6 +145,8 @@ class SiteCentre(Strict):
         certificates: common names of their certificates; none for any.
         common_address: one for all points that have none yet.
         assigned: file of addresses that were given before.
+        overflow_CA: with ``overflow_IOA`` the address of a single point that is on while it loses events to
+            ``most_events``; neither for none.
     """
 
     name: Name
@@ -159,6 +162,8 @@ class SiteCentre(Strict):
     cyclic_s: Period = 0.0
     background_s: Period = 0.0
     most_events: Annotated[int, Field(gt=0)] = 100_000
+    overflow_CA: CommonAddress | None = None
+    overflow_IOA: ObjectAddress | None = None
     most_connections: Annotated[int, Field(gt=0)] = 8
     points: SitePoints = SitePoints()
     assigned: str | None = None
@@ -202,6 +207,11 @@ class SitePoint(Strict):
         return Override(**dict(self))
 
 
+_OURS: Final = "flisr"
+"""Source of the points that the gateway tells of itself."""
+_ALL: Final = SiteCentre(name="all", listen="127.0.0.1", points=SitePoints(housekeeping=True, settings=True))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedCentre:
     """A control centre as it is served.
@@ -227,7 +237,11 @@ class ServedCentre:
 
 
 def resolve_centres(
-    centres: tuple[SiteCentre, ...], points: dict[str, SitePoint], scl: SCL, folder: Path
+    centres: tuple[SiteCentre, ...],
+    points: dict[str, SitePoint],
+    scl: SCL,
+    folder: Path,
+    field_rows: Sequence[PointRow] = (),
 ) -> tuple[list[ServedCentre], list[str]]:
     """What serves the centres, and all that is wrong.
 
@@ -236,13 +250,16 @@ def resolve_centres(
         points: ``[point]``.
         scl: the site's SCD.
         folder: of the site file.
+        field_rows: points of field devices; a centre gets those that its ``points`` let through.
     """
     problems = _among(centres)
     overrides = {name: point.override() for name, point in points.items()}
+    if overrides and not centres:
+        problems += _points_of(_ALL, scl, overrides, folder, field_rows)[1]
     served = []
     for number, centre in enumerate(centres, 1):
         path = f"centre[{number}]"
-        found, why = _points_of(centre, scl, overrides, folder)
+        found, why = _points_of(centre, scl, overrides, folder, field_rows)
         problems += [each if each.startswith("point.") else f"{path}.{each}" for each in why]
         if found is None:
             continue
@@ -264,7 +281,13 @@ def resolve_centres(
         except Iec104EncodeError as error:
             problems.append(f"{path}.sizes: {error}")
         config = CentreConfig(
-            centre.name, found.rows, station, centre.clients, frozenset(centre.certificates), centre.most_events
+            centre.name,
+            found.rows,
+            station,
+            centre.clients,
+            frozenset(centre.certificates),
+            centre.most_events,
+            "" if centre.overflow_IOA is None else _overflow(centre),
         )
         served.append(
             ServedCentre(
@@ -286,6 +309,9 @@ def _among(centres: tuple[SiteCentre, ...]) -> list[str]:
         path = f"centre[{number}]"
         if centre.certificates and centre.tls is None:
             problems.append(f"{path}.certificates: only with tls: without it nobody shows one")
+        if (centre.overflow_CA is None) != (centre.overflow_IOA is None):
+            missing = "overflow_CA" if centre.overflow_CA is None else "overflow_IOA"
+            problems.append(f"{path}.{missing}: missing; a point has both")
         for before, other in enumerate(centres[: number - 1], 1):
             if other.name == centre.name:
                 problems.append(f"{path}.name: {centre.name} is centre[{before}] too; each needs its own")
@@ -311,8 +337,32 @@ def _apart(one: SiteCentre, other: SiteCentre) -> bool:
     return not any(a.version == b.version and a.overlaps(b) for a in one.clients for b in other.clients)
 
 
+def _overflow(centre: SiteCentre) -> str:
+    """Name of the point that tells a centre that it loses events."""
+    return f"{_OURS}/{centre.name}.EvtLost"
+
+
+def _others(
+    centre: SiteCentre, selection: Selection, overrides: dict[str, Override], field_rows: Sequence[PointRow]
+) -> list[PointRow]:
+    """What a centre gets beside the points of the SCD."""
+    rows = [
+        row
+        for row in field_rows
+        if selection.shows(row.name) and (row.name in overrides or not selection.addressed_only)
+    ]
+    if centre.overflow_CA is not None and centre.overflow_IOA is not None:
+        row = default_row(_overflow(centre), "SPS", _OURS, control=False, description="events are being lost")
+        rows.append(replace(row, CA=centre.overflow_CA, IOA=centre.overflow_IOA, origin=OVERRIDE))
+    return rows
+
+
 def _points_of(
-    centre: SiteCentre, scl: SCL, overrides: dict[str, Override], folder: Path
+    centre: SiteCentre,
+    scl: SCL,
+    overrides: dict[str, Override],
+    folder: Path,
+    field_rows: Sequence[PointRow],
 ) -> tuple[PointList | None, list[str]]:
     before: list[AssignedAddress] = []
     problems: list[str] = []
@@ -325,14 +375,23 @@ def _points_of(
         except OSError as error:
             problems.append(f"assigned: {file}: {error.strerror}")
     selection = Selection(**dict(centre.points))
+    others = _others(centre, selection, overrides, field_rows)
+    withheld = {row.name for row in field_rows} - {row.name for row in others}
     try:
-        found = point_list(scl, selection=selection, overrides=overrides, assigned=before, common=centre.common_address)
+        found = point_list(
+            scl,
+            selection=selection,
+            overrides={name: override for name, override in overrides.items() if name not in withheld},
+            assigned=before,
+            common=centre.common_address,
+            others=others,
+        )
     except OverrideError as error:
         for name, reason in error.faults:
-            near = get_close_matches(name, error.names, 3, 0.8) if name not in error.names else []
+            near = get_close_matches(name, error.names | withheld, 3, 0.8) if name not in error.names else []
             problems.append(f'point."{name}": {reason}' + (f"; there is {', '.join(near)}" if near else ""))
         return None, problems
     problems += [f"points: {problem}" for problem in found.problems]
-    if not found.rows:
+    if all(row.source == _OURS for row in found.rows):
         problems.append("points: no point is left for this centre")
     return found, problems

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, field_validator
 
 from gateway.adapters.iec104_field import FieldControl, FieldPoint, FieldRtuConfig
+from gateway.iec104.asdu import TypeID, untagged
 from gateway.iec104.client import Reach
 from gateway.iec104.master import MasterSettings
 from gateway.iec104.server import PORT, TLS_PORT
 from gateway.iec104.time_tag import TimeBase
 from gateway.iec104.tls import TlsFiles, client_context
 from gateway.points.mapping_rules import TYPES, Rule
+from gateway.points.point_list import PointRow, default_row
 from gateway.site_iec104 import (
     CommonAddress,
     Name,
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 class SiteRtuPoint(Strict):
     """``[[rtu.point]]``: an information object of a field device; CA: may be left out where the device has one.
 
-    ``select`` and ``terminated`` as :class:`FieldControl` has them.
+    ``element`` as :class:`Rule` has it, ``select`` and ``terminated`` as :class:`FieldControl`.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -49,6 +51,8 @@ class SiteRtuPoint(Strict):
     offset: Annotated[float, Field(allow_inf_nan=False)] = 0.0
     inverted: bool = False
     expectedValue: int | None = None
+    element: str = ""
+    description: str = ""
     select: bool = False
     terminated: bool = True
 
@@ -94,10 +98,12 @@ class RtuOfSite:
     Attributes:
         config: for the adapter, without TLS.
         tls: its files; None for plain TCP.
+        rows: its points for the control centres, which give them types and addresses of their own.
     """
 
     config: FieldRtuConfig
     tls: TlsFiles | None
+    rows: tuple[PointRow, ...] = ()
 
     def ready(self) -> FieldRtuConfig:
         """With what the files hold.
@@ -168,8 +174,22 @@ def resolve_rtus(rtus: tuple[SiteRtu, ...], folder: Path) -> tuple[list[RtuOfSit
             points=[each for each in objects if isinstance(each, FieldPoint)],
             controls=[each for each in objects if isinstance(each, FieldControl)],
         )
-        resolved.append(RtuOfSite(config, None if rtu.tls is None else rtu.tls.files(folder)))
+        resolved.append(RtuOfSite(config, None if rtu.tls is None else rtu.tls.files(folder), _rows(rtu)))
     return resolved, problems
+
+
+def _rows(rtu: SiteRtu) -> tuple[PointRow, ...]:
+    """One for each point and direction: that a device tells a point by several objects is no matter of a centre."""
+    rows: dict[tuple[str, bool], PointRow] = {}
+    for point in rtu.point:
+        control = point.direction == "control"
+        types = TYPES.get(point.cdc)
+        if types is not None and (types.control if control else types.monitor):
+            row = default_row(
+                point.name, point.cdc, rtu.name, control=control, description=point.description, select=point.select
+            )
+            rows.setdefault((point.name, control), row)
+    return tuple(rows.values())
 
 
 def _objects(rtu: SiteRtu, path: str, names: dict[str, str]) -> tuple[list[FieldPoint | FieldControl], list[str]]:
@@ -193,7 +213,9 @@ def _objects(rtu: SiteRtu, path: str, names: dict[str, str]) -> tuple[list[Field
             problems.append(f"{place}.IOA: CA {CA} IOA {point.IOA}: {other} has it too")
         key = f"{point.name} {point.direction}"
         known = names.setdefault(key, place)
-        if known != place:
+        # Each value of an enumeration may have a single point of its own, of one device.
+        another = not control and point.expectedValue is not None and known.startswith(f"{path}.")
+        if known != place and not another:
             problems.append(f"{place}.name: {point.name} is {known} too, in the same direction")
         if cdcs.setdefault(point.name, point.cdc) != point.cdc:
             problems.append(f"{place}.cdc: {point.cdc}, and {cdcs[point.name]} in the other direction")
@@ -202,10 +224,13 @@ def _objects(rtu: SiteRtu, path: str, names: dict[str, str]) -> tuple[list[Field
             continue
         if point.select and not control:
             problems.append(f"{place}.select: only in control direction")
+        if point.select and untagged(point.typeID) is TypeID.C_BO_NA_1:
+            problems.append(f"{place}.select: a bit string cannot be selected")
         rule = Rule(
             name=point.name,
             cdc=point.cdc,
             typeID=point.typeID,
+            element=point.element,
             scale=point.scale,
             offset=point.offset,
             inverted=point.inverted,

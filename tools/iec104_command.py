@@ -356,7 +356,13 @@ class _Simulated:
         self._rng = rng
         self._rate = rate
         self._as_json = as_json
-        self._kinds = {row.name: KINDS[row.cdc] for centre in centres for row in centre.rows if not row.control}
+        ours = {centre.overflow for centre in centres}  # told by the outlet
+        self._kinds = {
+            row.name: KINDS[row.cdc]
+            for centre in centres
+            for row in centre.rows
+            if not row.control and row.name not in ours
+        }
 
     async def run(self, table: PointTable, folder: Path, listeners: list[_Listener], history: Historian | None) -> None:
         for name, kind in self._kinds.items():

@@ -20,7 +20,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway.iec104.asdu import TypeID
 from gateway.points.assigned import GENERATED, Wanted, assign
-from gateway.points.mapping_rules import TYPES, Override, OverrideError, Rule, control_types, monitor_types, tagged
+from gateway.points.data_objects import (
+    SETTINGS,
+    VALUES,
+    default_of,
+    description_of,
+    has_value,
+    is_control,
+    is_operable,
+    meaning,
+)
+from gateway.points.mapping_rules import TYPES, Override, OverrideError, Rule, tagged
 from gateway.points.point import PointConfig
 from gateway.points.private_addresses import RULE, AddressReader
 from scl.binding import MAX_PROBLEMS
@@ -45,16 +55,6 @@ _PHASED: Final = ("WYE", "DEL", "SEQ")
 """Classes that go by their sub data objects, each a CMV."""
 _HOUSEKEEPING: Final = frozenset(("Mod", "Beh", "Health"))
 _SUPERVISION: Final = frozenset(("LGOS", "LSVS"))
-_SETTINGS: Final = {"SPG": "setVal", "ING": "setVal", "ASG": "setMag"}
-_VALUES: Final = {
-    "SPS": ("stVal",), "SPC": ("stVal",), "DPS": ("stVal",), "DPC": ("stVal",),
-    "INS": ("stVal",), "INC": ("stVal",), "ENS": ("stVal",), "ENC": ("stVal",),
-    "MV": ("mag",), "CMV": ("cVal", "mag"), "APC": ("mxVal",), "BAC": ("mxVal",),
-    "BSC": ("valWTr",), "ISC": ("valWTr",), "BCR": ("actVal",), "SEC": ("cnt",),
-    "ACT": ("general",), "ACD": ("general",),
-}  # fmt: skip
-"""The attribute with the value, by common data class."""
-_PHASES: Final = frozenset(("phsA", "phsB", "phsC", "neut"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +194,7 @@ def point_list(
     overrides: Mapping[str, Override] | None = None,
     assigned: Iterable[AssignedAddress] = (),
     common: int | None = None,
+    others: Iterable[PointRow] = (),
 ) -> PointList:
     """The point list of an SCL file.
 
@@ -203,6 +204,8 @@ def point_list(
         overrides: by name of the point.
         assigned: addresses that were given before.
         common: one common address for all that has none yet.
+        others: rows of points beside those of the file, CA and IOA 0 where they are to be given; they are in the list
+            whatever the selection. Of a point that the file has its own rows stand.
 
     Returns:
         The list. It does not depend on the order of IEDs, logical devices and nodes in the file.
@@ -211,7 +214,7 @@ def point_list(
         OverrideError: overrides name no point, or cannot be.
     """
     builder = _Builder(scl, selection or Selection(), overrides or {})
-    builder.build()
+    builder.build(others)
     return builder.assigned(assigned, common)
 
 
@@ -244,11 +247,11 @@ class _Builder:
         self._reader = AddressReader(scl.file, self._problems)
         self._rows: dict[str, PointRow] = {}
         self._open: dict[str, tuple[int | None, int | None]] = {}  # CA and IOA that are given, by object
-        self._places: dict[str, Node] = {}
+        self._places: dict[str, Node | None] = {}
         self._names: set[str] = set()
         self._faults: list[tuple[str, str]] = []
 
-    def build(self) -> None:
+    def build(self, others: Iterable[PointRow]) -> None:
         ieds: set[str] = set()
         for ied in self._scl.ieds:
             if ied.name in ieds:
@@ -267,6 +270,14 @@ class _Builder:
                 for node in ldevice.nodes():
                     own = self._reader.common_address(node)
                     self._node(ied, ldevice, node, common if own is None else own)
+        beside = [row for row in others if row.name not in self._names]
+        for row in beside:
+            override = self._overrides.get(row.name)
+            if override is not None and (faults := override.problems()):
+                self._faults.append((row.name, "; ".join(faults)))
+            else:
+                self._add(row, None, row.CA or None, row.IOA or None, override, row.origin)
+        self._names.update(row.name for row in beside)
         no_point = f"an override for no point of {self._scl.file or 'this file'}"
         self._faults += [(name, no_point) for name in self._overrides if name not in self._names]
         if self._faults:
@@ -303,9 +314,11 @@ class _Builder:
         rows.sort(key=lambda row: (row.CA, row.IOA, row.control, row.object))
         return PointList(rows, self._notes, self._problems, result.entries)
 
-    def _problem(self, message: str, node: Node) -> None:
+    def _problem(self, message: str, node: Node | None) -> None:
         if len(self._problems) < MAX_PROBLEMS:
-            self._problems.append(self._scl.error(RULE, message, node))
+            self._problems.append(
+                SclError(message, rule=RULE) if node is None else self._scl.error(RULE, message, node)
+            )
 
     def _note(self, message: str, address: GivenAddress) -> None:
         if len(self._notes) < MAX_PROBLEMS:
@@ -367,8 +380,8 @@ class _Builder:
                 self._note(f"{item.name} is a {do_type.cdc}: no mapping to IEC 60870-5-104", address)
         for steps, part in parts:
             name = prefix + ".".join((item.name, *steps))
-            model = node.value(item.name, *steps, "ctlModel") or _default(part, "ctlModel")
-            operable = _operable(part, model)
+            model = node.value(item.name, *steps, "ctlModel") or default_of(part, "ctlModel")
+            operable = is_operable(part, model)
             if name in self._names:
                 self._problem(f"{name}: stands twice in the file", place)
                 continue
@@ -379,10 +392,10 @@ class _Builder:
                 steps=steps,
                 do_type=part,
                 cdc=part.cdc,
-                description=_description(node, item, doi),
+                description=description_of(node, item, doi),
                 common=common,
                 node=place,
-                has_value=_has_value(part),
+                has_value=has_value(part),
                 operable=operable,
                 select=operable and model.startswith(("sbo", "2", "4")),
                 wanted=self._wanted(node, item, part.cdc),
@@ -393,7 +406,7 @@ class _Builder:
 
     def _wanted(self, node: LN0 | LN, item: DO, cdc: str) -> bool:
         selection = self._selection
-        if selection.addressed_only or (cdc in _SETTINGS and not selection.settings):
+        if selection.addressed_only or (cdc in SETTINGS and not selection.settings):
             return False
         if selection.housekeeping:
             return True
@@ -420,19 +433,17 @@ class _Builder:
                 directions.add(row.control)
                 self._add(row, each.node, address.CA or each.common, address.IOA, override, SCD)
         asked = each.wanted or override is not None
-        if each.cdc in _SETTINGS:
+        if each.cdc in SETTINGS:
             if asked and each.operable and True not in directions:
-                self._default(each, override, _SETTINGS[each.cdc], control=True)
+                self._default(each, override, control=True)
             return
         if asked and each.has_value and False not in directions:
-            self._default(each, override, ".".join(_VALUES[each.cdc]), control=False)
+            self._default(each, override, control=False)
         if asked and each.operable and True not in directions and TYPES[each.cdc].control:
-            self._default(each, override, "Oper.ctlVal", control=True)
+            self._default(each, override, control=True)
 
-    def _default(self, each: _DataObject, override: Override | None, attribute: str, *, control: bool) -> None:
-        types = TYPES[each.cdc]
-        typeID = (types.control if control else types.monitor)[0]
-        row = _row(each, typeID, attribute, control=control)
+    def _default(self, each: _DataObject, override: Override | None, *, control: bool) -> None:
+        row = _row(each, control=control, line=each.node.line)
         self._add(row, each.node, each.common, None, override, GENERATED)
 
     def _given(self, each: _DataObject, address: GivenAddress, path: tuple[str, ...]) -> PointRow | None:
@@ -444,11 +455,11 @@ class _Builder:
         if address.check or path[-1:] == ("Check",):
             self._note(f"{label}: checks of a command are asked for by the command's own settings", address)
             return None
-        control = _is_control(each.cdc, address, path)
+        control = is_control(each.cdc, address, path)
         if control is None:
             self._reader.error(f"ti {address.typeID:d} neither tells of a data object nor commands it", address.element)
             return None
-        attribute, element = _meaning(each.cdc, path, control=control)
+        attribute, element = meaning(each.cdc, path, control=control)
         if not attribute:
             self._note(f"{label}: this attribute of a {each.cdc} is not mapped", address)
             return None
@@ -462,13 +473,14 @@ class _Builder:
         if tagged(typeID) is not TypeID.M_SP_TB_1:
             element = ""
         row = replace(
-            _row(each, typeID, attribute, control=control),
+            _row(each, control=control, line=address.element.line),
+            typeID=typeID,
+            attribute=attribute,
             element=element,
             scale=address.scale,
             offset=address.offset,
             inverted=address.inverted,
             expectedValue=address.expectedValue,
-            line=address.element.line,
         )
         faults = row.rule.problems(control=control)
         if faults:
@@ -479,7 +491,7 @@ class _Builder:
     def _add(
         self,
         row: PointRow,
-        node: Node,
+        node: Node | None,
         CA: int | None,
         IOA: int | None,
         override: Override | None,
@@ -502,19 +514,35 @@ class _Builder:
         self._places[key] = node
 
 
-def _row(each: _DataObject, typeID: TypeID, attribute: str, *, control: bool) -> PointRow:
+def default_row(
+    name: str, cdc: str, source: str, *, control: bool, description: str = "", select: bool = False, line: int = 0
+) -> PointRow:
+    """The row of a data object whose type and address nobody has said; its class has a type in that direction."""
+    value = (SETTINGS[cdc],) if cdc in SETTINGS else ("Oper", "ctlVal") if control else VALUES[cdc]
     return PointRow(
         CA=0,
         IOA=0,
-        typeID=typeID,
+        typeID=(TYPES[cdc].control if control else TYPES[cdc].monitor)[0],
         control=control,
-        name=each.name,
-        attribute=attribute,
-        cdc=each.cdc,
-        source=each.source,
+        name=name,
+        attribute=".".join(value),
+        cdc=cdc,
+        source=source,
+        description=description,
+        select=select,
+        line=line,
+    )
+
+
+def _row(each: _DataObject, *, control: bool, line: int) -> PointRow:
+    return default_row(
+        each.name,
+        each.cdc,
+        each.source,
+        control=control,
         description=each.description,
         select=control and each.select,
-        line=each.node.line,
+        line=line,
     )
 
 
@@ -532,60 +560,3 @@ def _overridden(row: PointRow, override: Override) -> tuple[PointRow, int | None
     if override.expectedValue is not None and not numeric:
         changes["expectedValue"] = override.expectedValue
     return replace(row, **changes), override.control_IOA if row.control else override.IOA
-
-
-def _is_control(cdc: str, address: GivenAddress, path: tuple[str, ...]) -> bool | None:
-    """Direction of an address: what its type says, else where it stands; None for a type that is neither."""
-    if address.typeID is None:
-        return cdc in _SETTINGS or path[:1] in {("Oper",), ("SBO",), ("SBOw",), ("ctlVal",), ("Cancel",)}
-    base = tagged(address.typeID)
-    if base in _ALL_CONTROLS:
-        return True
-    return False if base in _ALL_MONITORED else None
-
-
-_ALL_CONTROLS: Final = frozenset(typeID for cdc in TYPES for typeID in control_types(cdc)) | {
-    TypeID.C_SC_TA_1, TypeID.C_DC_TA_1, TypeID.C_RC_TA_1,
-}  # fmt: skip
-_ALL_MONITORED: Final = frozenset(typeID for cdc in TYPES for typeID in monitor_types(cdc))
-
-
-def _meaning(cdc: str, path: tuple[str, ...], *, control: bool) -> tuple[str, str]:
-    """Attribute and element that a path below the data object stands for; empty where none is mapped."""
-    if control:
-        if cdc in _SETTINGS:
-            return (_SETTINGS[cdc], "") if path[:1] in {(), (_SETTINGS[cdc],)} else ("", "")
-        if path in {(), ("Oper",), ("ctlVal",)} or path[:2] == ("Oper", "ctlVal"):
-            return "Oper.ctlVal", ""
-        return "", ""
-    value = _VALUES.get(cdc, ())
-    if cdc in ("ACT", "ACD") and len(path) == 1 and path[0] in _PHASES:
-        return path[0], path[0]
-    if path == () or path[: len(value)] == value or path == value[: len(path)]:
-        return ".".join(value), ""
-    return "", ""
-
-
-def _default(do_type: DOType, attribute: str) -> str:
-    found = next((da for da in do_type.da if da.name == attribute and da.values), None)
-    return found.values[0].value.strip() if found else ""
-
-
-def _has_value(do_type: DOType) -> bool:
-    value = _VALUES.get(do_type.cdc, ("",))[0]
-    return any(da.name == value and da.fc in {"ST", "MX"} for da in do_type.da)
-
-
-def _operable(do_type: DOType, model: str) -> bool:
-    if do_type.cdc in _SETTINGS:
-        # Settings of a group (fc SG) are changed by editing the group.
-        return any(da.fc == "SP" and da.name == _SETTINGS[do_type.cdc] for da in do_type.da)
-    if model in {"status-only", "0"}:
-        return False
-    # Edition 1 had ctlVal itself with fc CO.
-    return any(da.fc == "CO" and da.name in {"Oper", "ctlVal"} for da in do_type.da)
-
-
-def _description(node: LN0 | LN, item: DO, doi: DOI | None) -> str:
-    own = doi.desc if doi else ""
-    return " ".join((own or node.value(item.name, "d") or item.desc).split())

@@ -104,6 +104,7 @@ def test_a_centre_is_served_at_its_own_address_only(tmp_path):
     centres = "".join(
         f'[[centre]]\nname = "{name}"\nlisten = "127.0.0.1"\nport = 0\ncommon_address = {ca}\n'
         f'points = {{ include = ["{ied}FLISR/CSWI1.Pos"] }}\nassigned = "{name}.csv"\n'
+        f"overflow_CA = {ca}\noverflow_IOA = 9\n"
         for name, ca, ied in (("a", 1, "F1Q1"), ("b", 2, "F2Q5"))
     )
     site = tmp_path / "two_source.toml"
@@ -112,11 +113,13 @@ def test_a_centre_is_served_at_its_own_address_only(tmp_path):
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         ready = [json.loads(child.stdout.readline()) for _ in range(2)]
-        assert [(each["centres"], each["points"]) for each in ready] == [(["a"], 1), (["b"], 1)]
+        assert [(each["centres"], each["points"]) for each in ready] == [(["a"], 2), (["b"], 2)]
         for each, ca, other in zip(ready, (1, 2), (2, 1), strict=True):
             run = master(each["port"], "--seconds", "2", "--json", "--ca", str(ca), "--ca", str(other))
             said = [json.loads(line) for line in run.stdout.splitlines()]
-            assert {one["CA"] for one in said if one.get("cause") == "interrogated"} == {ca}
+            told = [one for one in said if one.get("cause") == "interrogated"]
+            assert {one["CA"] for one in told} == {ca}
+            assert [one["value"] for one in told if one["IOA"] == 9] == [False], "no events are being lost"
             refused = {"asked": "C_IC_NA_1", "CA": other, "qualifier": 20}
             assert refused | {"why": "it does not know the common address"} in said
     finally:

@@ -252,7 +252,7 @@ class Stage:
             agent.ied, "127.0.0.1", _MMS_PORT, str(self.room / f"{number}.operator"), str(self._journal(agent.ied))
         )
         document = self.room / "mms.json"
-        scd = self.site.file.parent / self.site.settings.site.scd
+        scd = self.site.file.parent / (self.site.settings.site.scd or "")  # a site with agents has one
         document.write_text(json.dumps(asdict(HostSettings(str(scd), (served,)))), encoding="utf-8")
         host = self._lab.spawn(agent.ied, [*_PYTHON, "ied_agents.mms.host", str(document)], stdout=subprocess.PIPE)
         try:

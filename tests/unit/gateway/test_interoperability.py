@@ -1,14 +1,16 @@
 """The interoperability list says what a real station does: each cause it claims, and each refusal."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from iec104_world import TAG, Asdu, InformationObject, World
+from iec104_field_world import World as FieldWorld
+from iec104_world import SP, T_NS, TAG, Asdu, InformationObject, World
 
 import scl
-from gateway.iec104.asdu import COMMANDS, Cause, TypeID, tag_of, untagged
+from gateway.iec104.asdu import COMMANDS, Cause, TypeID, decode_header, encode, tag_of, untagged
 from gateway.iec104.image import Control, Image, Monitored
-from gateway.iec104.station import SERVED_CAUSES
+from gateway.iec104.station import PARAMETERS, SERVED_CAUSES
 from gateway.interoperability import of_centre, of_rtu
 from gateway.site import read_site
 
@@ -78,7 +80,7 @@ def order(world, centre, typeID, cause=Cause.ACTIVATION, *, CA=None, IOA=None, s
     elif typeID < 110 and typeID != TypeID.C_RD_NA_1:
         fit = []
     else:
-        measured = {TypeID.P_ME_NB_1: TypeID.M_ME_NB_1}.get(typeID)
+        measured = PARAMETERS.get(typeID)
         fit = [row for row in rows if not row.control and measured in (None, untagged(row.typeID))]
     place = fit[0].IOA if fit else 0 if typeID in WHOLE else 9
     qualifier = QUALIFIERS.get(typeID, 0) | (0x80 if select else 0)
@@ -157,6 +159,11 @@ def test_interrogations_and_scans_tell_the_types_and_causes_of_the_list(world, c
         for reply in say(world, asdu._replace(objects=(InformationObject(0, None, qualifier),))):
             if reply.typeID < 45:
                 heard.setdefault(reply.typeID, set()).add(reply.cause)
+    for request in range(1, 6):
+        asdu = order(world, centre, TypeID.C_CI_NA_1)
+        for reply in say(world, asdu._replace(objects=(InformationObject(0, None, request),))):
+            if reply.typeID < 45:
+                heard.setdefault(reply.typeID, set()).add(reply.cause)
     for background in (False, True):
         world.station._scan(background=background)
         for reply in world.hear(world.master):
@@ -165,8 +172,110 @@ def test_interrogations_and_scans_tell_the_types_and_causes_of_the_list(world, c
     monitored = {t: c - not_asked for t, c in told.matrix.items() if t < 45 and c - not_asked}
     assert heard == monitored
     assert Cause.GROUP_1 in heard[TypeID.M_DP_NA_1]
+    assert heard[TypeID.M_IT_NA_1] == {Cause.COUNTER_GENERAL, Cause.COUNTER_1}
     assert Cause.BACKGROUND in heard[TypeID.M_DP_NA_1]
     assert Cause.PERIODIC in heard[TypeID.M_ME_NB_1]
+
+
+def marked(told, title):
+    return {
+        item.text: item.value or item.used
+        for section in told.sections
+        if section.title == title
+        for item in section.items
+    }
+
+
+def test_commands_are_served_as_the_list_says_with_each_qualifier(world, centre, told):
+    said = marked(told, "Command transmission")
+    assert said["Select and execute command"]
+    assert not said["Direct command transmission"]
+    assert answers(say(world, order(world, centre, TypeID.C_DC_NA_1)), TypeID.C_DC_NA_1) == [(7, True)]
+    kinds = ("No additional definition", "Short-pulse duration", "Long-pulse duration", "Persistent output")
+    for qualifier, kind in enumerate(kinds):
+        for select, expected in ((True, [(7, False)]), (False, [(7, False), (10, False)])):
+            asdu = order(world, centre, TypeID.C_DC_NA_1, select=select)
+            one = asdu.objects[0]
+            asdu = asdu._replace(objects=(one._replace(qualifier=one.qualifier | qualifier << 2),))
+            assert (answers(say(world, asdu), TypeID.C_DC_NA_1) == expected) is said[kind]
+
+
+def test_where_no_select_is_asked_for_there_may_be_one_all_the_same(centre):
+    rows = [replace(row, select=False) for row in centre.config.rows]
+    free = replace(centre, config=replace(centre.config, rows=rows))
+    said = marked(of_centre(free), "Command transmission")
+    assert said["Direct command transmission"]
+    assert said["Select and execute command"]
+    controls = [Control(row.CA, row.IOA, untagged(row.typeID), row.name) for row in rows if row.control]
+    world = World(Image([Monitored(1, 1, SP)], controls))
+    world.master = world.connect()
+    world.hear(world.master)
+    for select in (False, True, False):
+        found = answers(say(world, order(world, free, TypeID.C_DC_NA_1, select=select)), TypeID.C_DC_NA_1)
+        assert found == ([(7, False)] if select else [(7, False), (10, False)])
+
+
+def test_a_command_is_as_old_as_the_list_says_and_no_older(centre, told):
+    limit = marked(told, "Command transmission")["Supervision of maximum delay of commands and set-point commands"]
+    assert limit == "30 s"
+    rows = [row for row in centre.config.rows if row.control]
+    image = Image([Monitored(1, 1, SP)], (Control(r.CA, r.IOA, untagged(r.typeID), r.name, r.select) for r in rows))
+    world = World(image, command_age_s=centre.config.station.command_age_s)
+    world.master = world.connect()
+    for age_s, negative in ((29, False), (31, True)):
+        world.hear(world.master)
+        world.utc_ns = T_NS + age_s * 10**9
+        asdu = order(world, centre, TypeID.C_DC_TA_1, select=True)
+        assert answers(say(world, asdu), TypeID.C_DC_TA_1) == [(7, negative)]
+        say(world, order(world, centre, TypeID.C_DC_TA_1, Cause.DEACTIVATION, select=True))
+
+
+def test_the_list_says_whose_time_the_time_tags_tell(site):
+    for centre, zone in zip(site[0], ("Europe/Sarajevo", "UTC"), strict=True):
+        said = marked(of_centre(centre), "Clock synchronization")
+        assert said["Time tags tell the time of"] == zone
+        assert said["SU bit (summer time) used"] is (zone != "UTC")
+
+
+def test_what_is_asked_of_a_field_device_is_what_the_list_claims(site):
+    """All that is sent to it: at the start, for a command, and to cancel a selection."""
+    (rtu,) = site[1]
+    world = FieldWorld(rtu.config)
+    sent = {}
+
+    def take():
+        for octets in world.asdus:
+            header = decode_header(octets, rtu.config.settings.sizes)
+            sent.setdefault(header.typeID, set()).add(header.cause)
+        last = world.asdus[-1:]
+        world.asdus.clear()
+        return last
+
+    take()
+    for number, step in enumerate(("select", "cancel", "select", "execute"), 1):
+        world.operate(number, step, "BRAVO/T1.Pos", value=True)
+        world.asdus = take()
+        world.answer(Cause.DEACTIVATION_CON if step == "cancel" else Cause.ACTIVATION_CON)
+    take()
+    claimed = {
+        typeID: causes & {5, 6, 8} for typeID, causes in of_rtu(rtu).matrix.items() if typeID > 70 or 45 <= typeID < 70
+    }
+    assert sent == claimed
+    assert sent[TypeID.C_DC_TA_1] == {Cause.ACTIVATION, Cause.DEACTIVATION}
+
+
+def test_what_a_field_device_may_tell_by_the_list_is_taken(site):
+    (rtu,) = site[1]
+    values = {TypeID.M_DP_NA_1: 2, TypeID.M_ME_NB_1: 7, TypeID.M_IT_NA_1: 9}
+    told = {(untagged(point.rule.typeID)): point for point in rtu.config.points}
+    for typeID, causes in of_rtu(rtu).matrix.items():
+        point = told.get(untagged(typeID))
+        for cause in causes if point else ():
+            world = FieldWorld(rtu.config)
+            tag = TAG if tag_of(typeID) else None
+            one = InformationObject(point.IOA, values[untagged(typeID)], 0, tag)
+            world.say(encode(Asdu(typeID, cause, 31, (one,))))
+            assert [name for name, _ in world.outlet.told] == [point.rule.name], (typeID, cause)
 
 
 def test_the_list_of_a_field_device_is_what_its_section_asks_for(site):

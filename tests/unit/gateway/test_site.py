@@ -179,7 +179,7 @@ BROKEN = {
     "unknown table": ("[site]", "[cite]\n[site]", "cite: Extra inputs are not permitted"),
     "unknown member": ('name = "two_source"', 'nam = 1\nname = "two_source"', "site.nam: Extra inputs"),
     "missing name": ('name = "two_source"\n', "", "site.name: Field required"),
-    "missing scd": ('scd = "two_source.scd"\n', "", "site.scd: Field required"),
+    "missing scd": ('scd = "two_source.scd"\n', "", "site.scd: missing; the file has switches"),
     "name of wrong type": ('name = "two_source"', "name = 5", "site.name: Input should be a valid string"),
     "detection time 0": (
         "detection_time_ms = 3.0",

@@ -14,6 +14,8 @@ from gateway.site_rtu import split_host
 SAMPLES = Path(scl.__file__).parent / "samples"
 CENTRE = '[[centre]]\nname = "a"\nlisten = "127.0.0.1"\npoints = { include = ["F1Q1*/CSWI1.Pos"] }\n'
 RTU = '[[rtu]]\nname = "r"\nhosts = ["h"]\nCAs = [1]\n'
+OVERFLOW = CENTRE + "overflow_CA = 3\noverflow_IOA = 9\n"
+ALONE = '[site]\nname = "n"\n'
 POINT = '[[rtu.point]]\nname = "p"\ncdc = "DPC"\ntypeID = 31\nIOA = 5\n'
 
 
@@ -123,6 +125,25 @@ WRONG = {
         r"rtu\[1\]\.point\[2\]\.name: p is rtu\[1\]\.point\[1\]",
     ),
     "rtu address twice": (RTU + POINT + POINT.replace('"p"', '"q"'), r"rtu\[1\]\.point\[2\]\.IOA: .*point\[1\] has it"),
+    "bit string selected": (
+        RTU + POINT.replace("DPC", "INC").replace("31", "51") + 'direction = "control"\nselect = true\n',
+        r"rtu\[1\]\.point\[1\]\.select: a bit string",
+    ),
+    "half an address": (CENTRE + "overflow_CA = 3\n", r"centre\[1\]\.overflow_IOA: missing"),
+    "overflow at an address that is taken": (
+        OVERFLOW + '[point."F1Q1FLISR/CSWI1.Pos"]\nCA = 3\nIOA = 9\n',
+        r"centre\[1\]\.points: .*flisr/a\.EvtLost\.stVal: CA 3 IOA 9: F1Q1FLISR/CSWI1\.Pos\.stVal has it too",
+    ),
+    "no point but of overflows": (OVERFLOW.replace("F1Q1", "None"), r"centre\[1\]\.points: no point is left"),
+    "unknown point and no centre": ('[point."x/y.z"]\nIOA = 1\n', r'point\."x/y\.z": .*no point'),
+    "near a field device's point": (
+        CENTRE + RTU + POINT.replace('"p"', '"R/GGIO1.Ind1"') + '[point."R/GGIO1.Ind2"]\nIOA = 1\n',
+        r'point\."R/GGIO1\.Ind2": .*; there is R/GGIO1\.Ind1',
+    ),
+    "impossible for a field device's point": (
+        CENTRE.replace('"F1Q1*/CSWI1.Pos"', '"p"') + RTU + POINT + '[point."p"]\ntypeID = 36\n',
+        r'point\."p": type 36 cannot monitor a DPC',
+    ),
     "class": (RTU + POINT.replace("DPC", "DOC"), r"rtu\[1\]\.point\[1\]\.cdc: 'DOC'; expected one of SPS"),
     "type for class": (RTU + POINT.replace("31", "36"), r"rtu\[1\]\.point\[1\]: type 36 cannot monitor a DPC"),
     "which CA": (RTU.replace("[1]\n", "[1, 2]\n") + POINT, r"rtu\[1\]\.point\[1\]\.CA: missing; r has 1, 2"),
@@ -149,6 +170,75 @@ def test_all_is_told_at_once(site):
         'point."x/y.z"',
         "rtu[1].point[1].CA",
     ]
+
+
+def test_what_is_wrong_with_agents_and_with_104_is_told_together(site):
+    file = site(CENTRE + 'certificates = ["a"]\n[section."F9/S1"]\nload_a = 1.0\n')
+    with pytest.raises(SiteError) as refused:
+        read_site(file)
+    found = [problem.removeprefix(f"{file}: ").split(":")[0] for problem in refused.value.problems]
+    assert found == ['section."F9/S1"', "centre[1].certificates"]
+
+
+def test_centres_get_the_points_of_field_devices_at_addresses_of_their_own(site):
+    more = POINT.replace('"p"', '"R/XCBR1.Pos"') + 'description = "coupler"\n'
+    control = POINT.replace('"p"', '"R/XCBR1.Pos"').replace("31", "46") + 'direction = "control"\nselect = true\n'
+    other = CENTRE.replace('"a"', '"b"') + "port = 9\n"
+    file = site(
+        CENTRE.replace('"F1Q1*/CSWI1.Pos"', '"F1Q1*/CSWI1.Pos", "R/*"') + other + RTU + more + control
+        + '[point."R/XCBR1.Pos"]\nIOA = 77\ngroups = [3]\n'
+    )  # fmt: skip
+    (a, b), _ = read_site(file).iec104()
+    rows = {row.control: row for row in a.config.rows if row.name == "R/XCBR1.Pos"}
+    assert [(row.IOA, row.typeID, row.select, row.source) for row in rows.values()] == [
+        (77, TypeID.M_DP_TB_1, False, "r"),
+        (50001, TypeID.C_DC_TA_1, True, "r"),
+    ]
+    assert (rows[False].groups, rows[False].description) == ({3}, "coupler")
+    assert {point.name: point.source for point in a.points.points()}["R/XCBR1.Pos"] == "r", "as the device is known"
+    assert not [row for row in b.config.rows if row.source == "r"]
+
+
+def test_of_two_devices_at_the_same_address_each_point_has_its_own(site):
+    second = RTU.replace('"r"', '"s"') + POINT.replace('"p"', '"S/q"')
+    file = site(CENTRE.replace('"F1Q1*/CSWI1.Pos"', '"R/*", "S/*"') + RTU + POINT.replace('"p"', '"R/p"') + second)
+    (centre,), _ = read_site(file).iec104()
+    assert len({(row.CA, row.IOA) for row in centre.config.rows}) == len(centre.config.rows) == 2
+
+
+def test_only_addressed_means_field_devices_too(site):
+    only = CENTRE.replace('include = ["F1Q1*/CSWI1.Pos"]', "addressed_only = true")
+    file = site(only + RTU + POINT.replace('"p"', '"R/p"') + POINT.replace('"p"', '"R/q"').replace("= 5", "= 6")
+                + '[point."R/q"]\nIOA = 3\n')  # fmt: skip
+    (centre,), _ = read_site(file).iec104()
+    assert [row.name for row in centre.config.rows] == ["R/q"]
+
+
+def test_a_centre_has_a_point_that_tells_of_lost_events(site):
+    (centre,), _ = read_site(site(OVERFLOW)).iec104()
+    assert centre.config.overflow == "flisr/a.EvtLost"
+    (row,) = [row for row in centre.config.rows if row.name == centre.config.overflow]
+    assert (row.CA, row.IOA, row.typeID, row.cdc) == (3, 9, TypeID.M_SP_TB_1, "SPS")
+
+
+def test_a_site_may_have_no_agents_and_no_scd(tmp_path):
+    file = tmp_path / "site.toml"
+    file.write_text(ALONE + CENTRE.replace("F1Q1*/CSWI1.Pos", "*") + RTU + POINT.replace('"p"', '"R/p"'))
+    read = read_site(file)
+    (centre,), (rtu,) = read.iec104()
+    assert (read.agents, read.network.switches) == ({}, ())
+    assert [(row.name, row.CA, row.IOA) for row in centre.config.rows] == [("R/p", 1, 20001)]
+    assert [point.rule.name for point in rtu.config.points] == ["R/p"]
+
+
+def test_each_value_of_an_enumeration_may_have_an_object_of_its_own(site):
+    values = "".join(
+        f'[[rtu.point]]\nname = "R/LLN0.Beh"\ncdc = "ENS"\ntypeID = 30\nIOA = {n}\nexpectedValue = {n}\n'
+        for n in (1, 2)
+    )
+    (centre,), (rtu,) = read_site(site(CENTRE.replace("F1Q1*/CSWI1.Pos", "R/*") + RTU + values)).iec104()
+    assert rtu.config.problems() == []
+    assert [(row.name, row.typeID) for row in centre.config.rows] == [("R/LLN0.Beh", TypeID.M_ME_TE_1)]
 
 
 def test_a_damaged_file_of_addresses_is_named(site):

@@ -35,10 +35,10 @@ from ied_agents.dflisr.isolate import (
     clear_request_for_me,
     infeed_side,
 )
-from ied_agents.dflisr.locate import Locator, forgotten
+from ied_agents.dflisr.locate import ANSWER_PATIENCE_S, RESET_PATIENCE_S, Locator, forgotten
 from ied_agents.dflisr.offers import relies_on_generation
 from ied_agents.dflisr.orders import Orders
-from ied_agents.dflisr.picture import FREEZE_AGE_S, Picture
+from ied_agents.dflisr.picture import Picture
 from ied_agents.dflisr.reclose import SHOT_PATIENCE_S, Recloser, reclosing_is_safe, shots_before
 from ied_agents.dflisr.records import (
     CLEAR_SIDE,
@@ -60,6 +60,7 @@ from ied_agents.dflisr.records import (
 from ied_agents.dflisr.reflex import Reflex
 from ied_agents.dflisr.stored import CLEARED_KEPT, EVENT_BLOCK, TAG_OWNERS, Record, StoredSide
 from ied_agents.dflisr.tasks import Tasks
+from ied_agents.dflisr.undirected import doubtful_sides, supply_lost
 from ied_agents.dflisr.views import SAID_IN_SHADOW, TESTING, AgentConfig, Situation
 from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.process.inputs import Voltage
@@ -620,6 +621,8 @@ class Agent:
         if pickup is not None and pickup.until is None:
             # Fault current that still flows is no matter of what has been cleared.
             pickup.settled = False
+        elif pickup is not None and pickup.entered is None and event not in pickup.earlier:
+            pickup.settled = True  # what it may have come to is for whoever has cleared it to know
 
     def _prove(self) -> None:
         """Locks are proven when every peer of both sections has seen this start and its flags have been adopted."""
@@ -772,7 +775,7 @@ class Agent:
         for side, section in enumerate(self.situation.me.sides):
             # A flagged section means: lock that side.
             self._follow_duty(side, *self.situation.flag(section, to_operate=True), now)
-        self._doubt_both_sides()
+        self._explain_undirected(now)
         self._widen(now)
         locked_sides = [side for side in (0, 1) if self._record.sides[side].locked]
         open_now = self._position(now) == (Dbpos.OFF, 0)
@@ -811,33 +814,30 @@ class Agent:
         self._note("clears for a load-break switch", {"event": event})
         return True
 
-    def _doubt_both_sides(self) -> None:
-        """Fault current seen without a direction to rely on: if one side is suspect, the fault may be on either.
-
-        If one side is faulted, and no source lies behind the other, the current may have gone to another fault there.
-        """
+    def _explain_undirected(self, now: float) -> None:
+        """Fault current seen without a direction to rely on: explained by what is flagged, harmless, or suspect."""
         pickup = self._locator.pickup
         if pickup is None or pickup.entered is not None:
             return
-        for side in (0, 1):
-            one, other = self._record.sides[side], self._record.sides[1 - side]
-            frozen = self.situation.frozen.get(one.event)
-            doubtful = one.section is SectionState.SUSPECT or (
-                one.section is SectionState.FAULTED and frozen is not None and not self._was_fed(1 - side, frozen)
-            )
-            if (
-                doubtful
-                and other.section is SectionState.NONE
-                and (frozen is None or pickup.since >= frozen.at - FREEZE_AGE_S)
-                and not self.situation.feeder.is_source(self.situation.me.sides[1 - side])
-            ):
-                self._declare(1 - side, SectionState.SUSPECT)
-
-    def _was_fed(self, side: int, frozen: Frozen) -> bool:
-        """Whether a source lay behind a side of this switch when the network was quiet."""
-        situation, me = self.situation, self.situation.me
-        path = situation.feeder.path_to_source(me.sides[side], lambda n: n != me.number and n in frozen.closed)
-        return path is not None
+        flagged: dict[EventId, frozenset[int]] = {}
+        if not pickup.settled:
+            active = self.situation.active_events() | {side.event for side in self._record.sides if side.section}
+            flagged = {e: self._flagged(e) for e in active - pickup.earlier if self._concerns_me(e)}
+        doubtful = doubtful_sides(self.situation, pickup, self._record.sides, flagged)
+        if not self._doubt(*doubtful):
+            return
+        if flagged:
+            pickup.settled = True
+        if pickup.settled or pickup.until is None:
+            return
+        if not supply_lost(self.situation):
+            pickup.settled = now >= pickup.until + RESET_PATIENCE_S
+            self._wake(pickup.until + RESET_PATIENCE_S if not pickup.settled else NEVER)
+        elif now < pickup.until + ANSWER_PATIENCE_S:
+            self._wake(pickup.until + ANSWER_PATIENCE_S)
+        elif not any(shots_before(self.situation, side, self._recloser)[1] for side in (0, 1)):
+            # It has ended with the supply, and nobody says where it went.
+            pickup.settled = self._doubt(0, 1)
 
     def _widen(self, now: float) -> None:
         """Isolate one section more where a switch of a faulted one does not open; never a source section."""
@@ -932,12 +932,7 @@ class Agent:
         frozen = self._picture.before(event)
         if frozen is None:
             return True
-        flagged = {
-            situation.feeder.by_number[number].sides[side]
-            for number, state in situation.states()
-            for side in (0, 1)
-            if state.sides[side].section_event == event
-        } | {situation.me.sides[side] for side in (0, 1) if self._record.sides[side].event == event}
+        flagged = self._flagged(event)
         known = self._areas.get(event)
         if known is None or known[0] is not frozen:
             ours = [situation.feeder.island(section, frozen.closed.__contains__) for section in situation.me.sides]
@@ -945,6 +940,16 @@ class Agent:
             self._areas = {e: area for e, area in self._areas.items() if e in situation.frozen}
             self._areas[event] = known = frozen, ours[0].sections | ours[1].sections
         return bool(flagged & known[1])
+
+    def _flagged(self, event: EventId) -> frozenset[int]:
+        """Sections that anybody holds for an event."""
+        situation = self.situation
+        return frozenset(
+            situation.feeder.by_number[number].sides[side]
+            for number, state in situation.states()
+            for side in (0, 1)
+            if state.sides[side].section_event == event
+        ) | {situation.me.sides[side] for side in (0, 1) if self._record.sides[side].event == event}
 
     def _reclose(self, now: float) -> None:
         """A shot, once the dead time is over and nothing speaks against it."""

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ied_agents.dflisr.records import Answer, AnswerKind
+from ied_agents.dflisr.undirected import earlier_events
 from ied_agents.dflisr.views import entered_side
 from ied_agents.process.inputs import Direction, Voltage
 from scl.agent_model import ANSWERS
 
 if TYPE_CHECKING:
+    from ied_agents.dflisr.records import EventId
     from ied_agents.dflisr.views import Situation
 
 LATE_FACTOR: Final = 4
@@ -38,12 +40,13 @@ class Pickup:
         direction, trusted: as the process said.
         since, until: start and reset, s; ``until`` None while it lasts.
         began: since when current has flowed without a break, whatever its direction, s.
-        settled: nothing more will come of it: declared, passed on, or judged harmless.
+        settled: nothing more will come of it: declared, passed on, explained, or judged harmless.
         confirmed: peers were asked once more when the own delay ran out.
         passed_on: somebody has said so.
         passed_by: who said so, with the incarnation that did.
         passed_until: when the last peer that passed it on saw it end, s.
         awaits_shot: a breaker reclosing on it will show whether there still is a fault.
+        earlier: events of faults that were there before it.
     """
 
     id: int
@@ -58,6 +61,7 @@ class Pickup:
     passed_by: dict[int, int] = field(default_factory=dict)
     passed_until: float = math.inf
     awaits_shot: bool = False
+    earlier: frozenset[EventId] = frozenset()
 
     @property
     def entered(self) -> int | None:
@@ -115,7 +119,11 @@ class Locator:
             ):
                 self._count += 1
                 began = self._carries_since
-                self.pickup = Pickup(self._count, inputs.direction, inputs.direction_trusted, now, began)
+                # One that only changes its direction has begun before.
+                goes_on = pickup is not None and pickup.until is None
+                earlier = pickup.earlier if pickup is not None and goes_on else earlier_events(self._now, now)
+                direction, trusted = inputs.direction, inputs.direction_trusted
+                self.pickup = Pickup(self._count, direction, trusted, now, began, earlier=earlier)
                 return self.pickup
             if self._still_enters(pickup, now) or self._trips_unsure(pickup, now):
                 # Whoever passed the fault on has cleared it, or is gone, and current still enters: there may be another
@@ -128,6 +136,7 @@ class Locator:
                     pickup.since,
                     pickup.began,
                     confirmed=pickup.confirmed,
+                    earlier=pickup.earlier,
                 )
                 return self.pickup
         elif pickup is not None and pickup.until is None:
@@ -236,7 +245,7 @@ class Locator:
         pickup = self.pickup
         if pickup is None:
             return True
-        if pickup.until is None or not (pickup.settled or pickup.entered is None):
+        if pickup.until is None or not pickup.settled:
             return False
         return not self._outlasted(pickup) or self._vouched(pickup)
 

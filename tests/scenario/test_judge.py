@@ -119,8 +119,9 @@ class Stage:
         sides[side] = state
         self.say(number, sides=tuple(sides))
 
-    def order(self, number: int, operation: str, then_s: float = LATER) -> None:
-        self.now += PROCESS_DELAY_S
+    def order(self, number: int, operation: str, then_s: float = LATER, *, decided_s: float = 1e-3) -> None:
+        """An order that reaches the plant; it was decided so long after what was said last."""
+        self.now += decided_s + PROCESS_DELAY_S
         self.plant.command(SwitchCommand(number, operation, 1), self.now)
         self._look()
         self.run(then_s)
@@ -500,8 +501,9 @@ def test_I3_a_tagged_switch_and_one_in_local_control():
 
 def test_I3_a_tag_that_came_while_the_order_was_on_the_way_is_too_late():
     stage = _tail_open()
+    stage.grant(Bound(3, 1), Bound(4, 0), to=Bound(4, 0))
     stage.judge.tagged(4, stage.now + PROCESS_DELAY_S / 2)
-    stage.restore_tail()
+    stage.order(4, "close", decided_s=0.0)
     assert stage.broken == set()
 
 
@@ -560,6 +562,21 @@ def test_I4_a_shot_gives_back_what_its_trip_took_and_no_more(more, broken):
     stage.plant.clear_fault(2, stage.now)
     if more:
         stage.by_hand(3, "close")
+    stage.order(1, "close")
+    assert stage.broken == broken
+
+
+@pytest.mark.parametrize(("opened", "broken"), [("in the fault", set()), ("after the trip", {"I4"})])
+def test_I4_a_shot_gives_back_what_a_person_put_on_its_breaker_before_it_tripped(opened, broken):
+    stage = Stage(_system(Q1={"rating_a": 150.0, "shots": (0.3,)}))
+    stage.by_hand(4, "close")  # a ring now: Q1 and Q5 carry 100 A each
+    stage.fault(2, 0.02)
+    if opened == "in the fault":
+        stage.by_hand(5, "open")
+    stage.order(1, "open")
+    if opened != "in the fault":
+        stage.by_hand(5, "open")
+    stage.plant.clear_fault(2, stage.now)
     stage.order(1, "close")
     assert stage.broken == broken
 
@@ -633,6 +650,13 @@ def test_I5_an_agent_out_of_service_orders_nothing(behaviour):
     stage.say(3, behaviour=behaviour)
     stage.say(3, behaviour=Behaviour.ON)
     stage.order(3, "open")
+    assert stage.broken == set()
+
+
+def test_I5_a_mode_that_came_in_the_instant_of_an_order_came_after_it():
+    stage = _faulted(2)
+    stage.say(3, behaviour=Behaviour.TEST)
+    stage.order(3, "open", decided_s=0.0)
     assert stage.broken == set()
 
 

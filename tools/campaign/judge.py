@@ -62,6 +62,8 @@ JUST_S: Final = 0.5
 """Who trips so long after a fault current has ended trips because of it."""
 SAME_FAULT: Final = 4
 """Pickups that follow each other within so many detection times are of one fault, as far as anybody can tell."""
+_SAME_INSTANT_S: Final = 1e-6
+"""What comes in the instant of a decision may have come after it."""
 _NEVER: Final = float("inf")
 
 
@@ -258,7 +260,7 @@ class Judge:
             orders[event.switch] = self._replaced
 
     def _judge_order(self, world: World, event: CommandReceived) -> None:
-        decided = world.now - PROCESS_DELAY_S
+        decided = world.now - PROCESS_DELAY_S - _SAME_INSTANT_S
         if not self.disturbed:
             self._break(world, "I5", f"switch {event.switch} is ordered to {event.operation} while all is quiet")
         if self.books.out_of_service(event.switch, decided):
@@ -335,6 +337,9 @@ class Judge:
             elif order is not None:
                 self._upset_until = world.now + RETRIED_S  # by then everybody has heard of it
         for switch in self._conducting - conducting:
+            if switch in self._carried:
+                # What people do while the fault current flows, they do to what a shot gives back.
+                self._carried[switch] = Counter(self._carried[switch]) | Counter(self._loads(before))
             if self._opening.pop(switch, None) is not None:
                 # Fault current may have come while it was opening.
                 self._tripped_for[switch] = self._tripped_for.get(switch, frozenset()) | self._fed_through(

@@ -517,12 +517,14 @@ def test_no_transfer_where_the_site_does_not_allow_it(bench):
     assert agent.turns(5.0).orders == []
 
 
-def test_no_transfer_after_fault_current(head):
+def test_no_transfer_after_fault_current_but_what_it_may_have_flowed_into_is_suspect(head):
     head.pick_up(Direction.UNKNOWN, trusted=False)
     head.turn(after=0.01)
     head.feed(pickup=False, direction=Direction.UNKNOWN)
     go_dark(head)
-    assert "open" not in head.turns(5.0).orders
+    turned = head.turns(5.0)
+    assert turned.fast.claims == NO_CLAIMS
+    assert [side.section for side in turned.fast.sides].count(SectionState.SUSPECT) == 1, "a source never is"
 
 
 def test_no_transfer_when_the_supply_comes_back_in_time(head):

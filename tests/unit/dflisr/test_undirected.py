@@ -1,0 +1,143 @@
+"""Fault current without a direction to rely on: what explains it, and what becomes suspect if nothing does."""
+
+from __future__ import annotations
+
+import pytest
+
+from ied_agents.dflisr.locate import ANSWER_PATIENCE_S, RESET_PATIENCE_S
+from ied_agents.dflisr.records import EMPTY_CLAIM, NO_CLAIM, NO_REQUEST, Bound, Claim, ClaimId, EventId, SectionState
+from ied_agents.dflisr.undirected import SAME_FAULT_S
+from ied_agents.process.inputs import Direction, Voltage
+
+NONE, SUSPECT = SectionState.NONE, SectionState.SUSPECT
+BEYOND_R3 = EventId(3, 9)
+DARK = (Voltage.ABSENT, Voltage.ABSENT)
+CLAIM = ClaimId(0, 7, 1)
+
+
+def sections(turned):
+    return [side.section for side in turned.fast.sides]
+
+
+def end_current(agent, voltage=DARK):
+    agent.feed(
+        pickup=False, direction=Direction.UNKNOWN, direction_trusted=False, current_a=0.0, flow_a=0.0, voltage=voltage
+    )
+    return agent.turn()
+
+
+@pytest.fixture
+def declares(network):
+    """``declares(agent)``: R3 declares section 3 faulted, and passed nothing else on."""
+
+    def play(agent):
+        clear = network.flagged(NONE, lock=network.flagged().lock.NONE)
+        agent.hear(3, last_event=BEYOND_R3, sides=(clear, network.flagged(event=BEYOND_R3)))
+        return agent.turn(after=0.001)
+
+    return play
+
+
+def carries(bench, number, *, trusted=False):
+    """An agent whose switch has just picked up."""
+    agent = bench(number).quiet()
+    agent.pick_up(trusted=trusted)
+    assert sections(agent.turn()) == [NONE, NONE]
+    return agent
+
+
+def test_behind_a_switch_without_a_source_there_may_be_a_second_fault(bench, declares):
+    """L4 leads to section 8 and nowhere else: its current has not gone to section 3."""
+    agent = carries(bench, 4)
+    assert sections(declares(agent)) == [NONE, SUSPECT]
+    assert sections(agent.turns(1.0)) == [NONE, SUSPECT], "section 2 is where the current came from"
+
+
+def test_a_direction_to_rely_on_is_located_as_ever(bench, declares):
+    agent = carries(bench, 2, trusted=True)
+    assert sections(declares(agent)) == [NONE, NONE]
+
+
+def test_what_is_faulted_behind_the_switch_explains_its_current(bench, declares):
+    agent = carries(bench, 2)
+    assert sections(declares(agent)) == [NONE, NONE]
+    end_current(agent)
+    assert sections(agent.turns(1.0)) == [NONE, NONE]
+
+
+def test_without_fault_current_nothing_is_doubted(bench, declares):
+    agent = bench(4).quiet()
+    assert sections(declares(agent)) == [NONE, NONE]
+    agent.feed(voltage=DARK)
+    assert sections(agent.turns(1.0)) == [NONE, NONE]
+
+
+def test_what_ended_with_the_supply_and_nobody_explains_is_suspect_on_both_sides(bench):
+    agent = carries(bench, 2)
+    end_current(agent)
+    assert sections(agent.turn(after=ANSWER_PATIENCE_S - 0.01)) == [NONE, NONE]
+    assert sections(agent.turn(after=0.02)) == [SUSPECT, SUSPECT]
+
+
+def test_an_explanation_may_come_until_then(bench, declares):
+    agent = carries(bench, 2)
+    end_current(agent)
+    agent.turn(after=ANSWER_PATIENCE_S - 0.01)
+    declares(agent)
+    assert sections(agent.turns(1.0)) == [NONE, NONE]
+
+
+def test_while_a_breaker_recloses_nothing_is_suspect_yet(bench):
+    agent = carries(bench, 2)
+    agent.hear(1, trip=True, reclosing=True)
+    end_current(agent)
+    assert sections(agent.turns(0.5)) == [NONE, NONE]
+    agent.hear(1, trip=True, reclosing=False)
+    assert sections(agent.turn(after=0.01)) == [SUSPECT, SUSPECT]
+
+
+@pytest.mark.parametrize("voltage", [(Voltage.PRESENT, Voltage.PRESENT), (Voltage.UNKNOWN, Voltage.UNKNOWN)])
+def test_a_current_that_leaves_the_voltage_was_an_inrush_or_a_fuse(bench, voltage):
+    agent = carries(bench, 2)
+    end_current(agent, voltage)
+    agent.turn(after=RESET_PATIENCE_S + 0.01)
+    agent.feed(voltage=DARK)
+    assert sections(agent.turns(1.0)) == [NONE, NONE]
+
+
+def test_a_fault_of_long_ago_explains_nothing(bench, declares):
+    agent = bench(2).quiet()
+    declares(agent)
+    agent.turns(SAME_FAULT_S + 0.1)
+    agent.pick_up(trusted=False)
+    agent.turn()
+    end_current(agent)
+    assert sections(agent.turn(after=ANSWER_PATIENCE_S + 0.01)) == [SUSPECT, SUSPECT]
+
+
+# -- a promise says that all the switch knows of a fault is in its flags ----------------------------------------------
+
+
+def claimed(agent):
+    """Q1 claims the island of L2, up to R3."""
+    claim = Claim(CLAIM, BEYOND_R3, (Bound(1, 1), Bound(2, 0), Bound(3, 0)), NO_REQUEST, ())
+    agent.hear(1, claims=(claim, EMPTY_CLAIM))
+    return agent.turn(after=0.005).fast.promises
+
+
+def test_nothing_is_promised_until_the_current_is_explained(bench, declares):
+    agent = carries(bench, 2)
+    end_current(agent)
+    assert claimed(agent) == (NO_CLAIM, NO_CLAIM), "the claim has overtaken the declaration"
+    assert CLAIM in declares(agent).fast.promises
+
+
+def test_whoever_unlocks_what_was_suspect_vouches_for_it(bench):
+    agent = carries(bench, 2)
+    end_current(agent)
+    held = agent.turn(after=ANSWER_PATIENCE_S + 0.01)
+    for side in held.fast.sides:
+        agent.agent.unlock(side.section_event)
+    agent.turn()
+    assert sections(agent.turns(3.0)) == [NONE, NONE]
+    assert CLAIM in claimed(agent)

@@ -254,6 +254,25 @@ def again(scenario: Scenario) -> Scenario | None:
     return replace(_added(poor, (Occurrence(scenario.last_s + 8.0, fault),)), alive=True)
 
 
+def aside(scenario: Scenario) -> Scenario | None:
+    """Two faults: in a dead end, behind a load-break switch whose direction nobody relies on, and beside the way there."""
+    feeder = scenario.system.feeder
+    ways = _ways(scenario)
+    pairs = [
+        (end, way[0], other)
+        for end, way in ways.items()
+        for other, beside in ways.items()
+        if len(way) > 1 and len(beside) > 1 and not feeder.by_number[way[0]].breaker
+        if way[-1] == beside[-1] and way[0] not in beside and beside[0] not in way
+        if not any(way[0] in to for section, to in ways.items() if section != end)
+    ]
+    if not pairs:
+        return None
+    end, switch, other = random.Random(scenario.seed).choice(pairs)
+    happening = _instead(scenario, Occurrence(_FAULT_S, Fault(end)), Occurrence(_FAULT_S + 0.001, Fault(other)))
+    return replace(happening, plant=replace(scenario.plant, untrusted_direction=frozenset((switch,))))
+
+
 def scarce(scenario: Scenario) -> Scenario | None:
     """Alive, where ties can carry little, and not all sections matter as much."""
     if not scenario.alive:

@@ -123,6 +123,17 @@ MUTANTS: Final = (
         (f"{_LOCATOR}.resolved", "if pickup is None:", "if True:"),
         where=arranged.unlocated,
     ),
+    _mutant(
+        "I1",
+        "any fault explains a current without direction",
+        "The section behind the switch that saw it has a second fault, and is restored with the rest.",
+        (
+            "ied_agents.dflisr.undirected:doubtful_sides",
+            "if any(not _fed(situation, side, picture) for picture in pictures) and",
+            "if False and",
+        ),
+        where=arranged.aside,
+    ),
     # -- I2: never two sources ------------------------------------------------------------------------------------
     _mutant(
         "I2",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from gateway.site_iec104 import SiteCentre, SitePoint, Strict, resolve_centres
+from gateway.site_iec104 import SiteCentre, SitePoint, Strict, all_points, resolve_centres
 from gateway.site_rtu import SiteRtu, resolve_rtus
 from ied_agents.dflisr.feeder import Feeder, FeederSection, FeederSwitch, SharedElement
 from ied_agents.dflisr.views import AgentConfig
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from gateway.points.point import PointConfig
     from gateway.site_iec104 import ServedCentre
     from gateway.site_rtu import RtuOfSite
     from scl.model import SCL
@@ -102,11 +103,30 @@ class SiteAccess(Strict):
     tag: tuple[_Account, ...] = ()
 
 
+class SiteGateway(Strict):
+    """``[gateway]``: ``store`` is the folder of the event log, beside the site file."""
+
+    store: Annotated[str, Field(min_length=1)] = "store"
+
+
+class SiteHistory(Strict):
+    """``[history]``: what is told is kept in a database: ``where`` is a URL, or an SQLite file beside the site file.
+
+    ``rows``: so many events and as many measurements, for ``days`` at most.
+    """
+
+    where: Annotated[str, Field(min_length=1)]
+    days: _Positive | None = None
+    rows: Annotated[int, Field(gt=0)] = 10_000_000
+
+
 class SiteFile(Strict):
     """The whole file."""
 
     site: SiteHead
     access: SiteAccess = SiteAccess()
+    gateway: SiteGateway = SiteGateway()
+    history: SiteHistory | None = None
     switch: dict[str, SiteSwitch] = Field(default_factory=dict)
     section: dict[str, SiteSection] = Field(default_factory=dict)
     shared: dict[str, SiteShared] = Field(default_factory=dict)
@@ -158,6 +178,16 @@ class Site:
         if problems:
             raise SiteError([f"{self.file}: {problem}" for problem in problems])
         return centres, rtus
+
+    def points(self) -> list[PointConfig]:
+        """All points: those of the SCD, of field devices, and the gateway's own.
+
+        Raises:
+            SiteError: with every problem found.
+        """
+        centres, rtus = self.iec104()
+        rows = [row for rtu in rtus for row in rtu.rows]
+        return all_points(self.settings.point, self.scl, rows, centres)
 
     def plant(self) -> PlantNetwork:
         """The primary equipment for a simulated plant; its switches take 0.8 of their longest operating time."""

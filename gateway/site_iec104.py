@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationInfo, field_validator
@@ -24,15 +25,15 @@ from gateway.iec104.server import PORT, TLS_PORT
 from gateway.iec104.station import StationSettings
 from gateway.iec104.time_tag import TimeBase
 from gateway.iec104.tls import TlsFiles
-from gateway.points.assigned import AssignedError, parse_assigned
+from gateway.points.assigned import AssignedError, read_assigned, write_assigned
 from gateway.points.mapping_rules import Override, OverrideError
 from gateway.points.point_list import OVERRIDE, Selection, default_row, point_list
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from gateway.points.assigned import AssignedAddress
+    from gateway.points.point import PointConfig
     from gateway.points.point_list import PointList, PointRow
     from scl.model import SCL
 
@@ -232,6 +233,11 @@ class ServedCentre:
     points: PointList
     assigned: Path | None
 
+    def keep_assigned(self) -> None:
+        """Add the addresses that are new to the centre's file."""
+        if self.assigned is not None and self.points.assigned != read_assigned(self.assigned):
+            write_assigned(self.assigned, self.points.assigned)
+
 
 # -- centres --------------------------------------------------------------------------------------------------------
 
@@ -302,6 +308,18 @@ def resolve_centres(
     return served, list(dict.fromkeys(problems))
 
 
+def all_points(
+    points: dict[str, SitePoint], scl: SCL, field_rows: Sequence[PointRow], centres: Sequence[ServedCentre]
+) -> list[PointConfig]:
+    """All points that a site has, whoever gets them; of a site without problems."""
+    overrides = {name: point.override() for name, point in points.items()}
+    found, _ = _points_of(_ALL, scl, overrides, Path(), field_rows)
+    assert found is not None
+    # What has no address of its own in the list of all may have one in a centre's.
+    rows = [*found.rows, *field_rows, *(row for centre in centres for row in centre.points.rows)]
+    return found._replace(rows=rows).points()
+
+
 def _among(centres: tuple[SiteCentre, ...]) -> list[str]:
     """What cannot be beside each other."""
     problems = []
@@ -369,8 +387,8 @@ def _points_of(
     if centre.assigned is not None:
         file = folder / centre.assigned
         try:
-            before = parse_assigned(file.read_text(encoding="utf-8"), str(file)) if file.exists() else []
-        except (AssignedError, UnicodeDecodeError) as error:
+            before = read_assigned(file)
+        except AssignedError as error:
             problems.append(f"assigned: {error}")
         except OSError as error:
             problems.append(f"assigned: {file}: {error.strerror}")

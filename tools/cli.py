@@ -16,6 +16,8 @@ app = App(
     version=lambda: f"flisr {version('flisr')}",
 )
 app.command("tools.demo.command:app", name="demo")
+app.command("tools.run_command:run", name="run")
+app.command("tools.run_command:check", name="check")
 app.command("tools.scl_command:app", name="scl")
 app.command("tools.agent_command:app", name="agent")
 app.command("tools.mms_command:app", name="mms")

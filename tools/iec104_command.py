@@ -13,12 +13,13 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import App, Parameter
 
 import scl as scl_package
 from gateway.adapters.iec104_outlet import CentreConfig, Outlet, PointCommand
+from gateway.app import Listener, listeners_of
 from gateway.iec104.asdu import Cause, Qds, Step, TypeID, untagged
 from gateway.iec104.client import Iec104Client, Reach
 from gateway.iec104.master import (
@@ -40,17 +41,15 @@ from gateway.points.point_list import point_list
 from gateway.points.table import PointTable
 from gateway.site import read_site
 from scl.reader import read
-from tools.points_command import centre_of, keep_assigned
+from tools.points_command import centre_of
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from gateway.historian.historian import Historian
     from gateway.iec104.asdu import Asdu
     from gateway.iec104.station import ControlledStation, StationAsked
     from gateway.points.point import Value
-    from gateway.site_iec104 import ServedCentre
 
 app = App(name="104", help="A master and an outstation for the bench (IEC 60870-5-104).")
 
@@ -271,9 +270,9 @@ def outstation(
         if not centres:
             raise Iec104CommandError(f"{site}: no [[centre]] in it: nobody to serve")
         for centre in centres:
-            keep_assigned(centre)
+            centre.keep_assigned()
         configs = [centre.config for centre in centres]
-        listeners = _listeners(centres)
+        listeners = listeners_of(centres)
         points = {point.name: point for centre in centres for point in centre.points.points()}
     else:
         found = point_list(read(scd or SAMPLE), common=1 if common_address is None else common_address)
@@ -283,7 +282,7 @@ def outstation(
         tls = None if files is None else server_context(files)
         bound = port if port is not None else PORT if tls is None else TLS_PORT
         configs = [CentreConfig("master", found.rows)]
-        listeners = [_Listener(host or "127.0.0.1", bound, tls, frozenset(("master",)))]
+        listeners = [Listener(host or "127.0.0.1", bound, tls, frozenset(("master",)))]
         points = {point.name: point for point in found.points()}
     _log_to_stderr()
     with contextlib.ExitStack() as stack:
@@ -326,28 +325,6 @@ def interoperability(
     print(json.dumps(told.as_dict()) if as_json else told.markdown(), end="\n" if as_json else "")
 
 
-class _Listener(NamedTuple):
-    """Where masters connect, and the centres that are served there."""
-
-    host: str
-    port: int
-    tls: ssl.SSLContext | None
-    centres: frozenset[str]
-
-
-def _listeners(centres: Sequence[ServedCentre]) -> list[_Listener]:
-    """One for each address and port."""
-    by_place: dict[tuple[str, int, TlsFiles | None], list[str]] = {}
-    for number, centre in enumerate(centres):
-        # A port that is any is each one's own.
-        place = (centre.listen, centre.port or -number - 1, centre.tls)
-        by_place.setdefault(place, []).append(centre.config.name)
-    return [
-        _Listener(host, max(port, 0), None if files is None else server_context(files), frozenset(names))
-        for (host, port, files), names in by_place.items()
-    ]
-
-
 class _Simulated:
     """A device whose points change at random, and as they are commanded."""
 
@@ -364,7 +341,7 @@ class _Simulated:
             if not row.control and row.name not in ours
         }
 
-    async def run(self, table: PointTable, folder: Path, listeners: list[_Listener], history: Historian | None) -> None:
+    async def run(self, table: PointTable, folder: Path, listeners: list[Listener], history: Historian | None) -> None:
         for name, kind in self._kinds.items():
             table.update(name, self._point(_START[kind]))
         if history is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path  # noqa: TC003  cyclopts reads it at run time
 from typing import TYPE_CHECKING, Annotated
@@ -12,14 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gateway.points.assigned import GENERATED, format_assigned, parse_assigned
+from gateway.points.assigned import GENERATED, read_assigned, write_assigned
 from gateway.points.list_output import to_csv, to_json
 from gateway.points.point_list import Selection, point_list
 from gateway.site import read_site
 from scl.reader import read
 
 if TYPE_CHECKING:
-    from gateway.points.assigned import AssignedAddress
     from gateway.points.point_list import PointRow
     from gateway.site_iec104 import ServedCentre
 
@@ -75,17 +73,17 @@ def points(
             raise PointsCommandError(f"{file}: the site file says which points and addresses; give --centre only")
         served = centre_of(file, centre)
         assigned, found = served.assigned, served.points
-        keep_assigned(served)
+        served.keep_assigned()
     else:
         if centre:
             raise PointsCommandError(f"--centre {centre}: {file} is no site file (TOML)")
-        before = _assigned(assigned) if assigned else []
+        before = read_assigned(assigned) if assigned else []
         selection = Selection(
             include=include, exclude=exclude, housekeeping=every, settings=settings, addressed_only=addressed_only
         )
         found = point_list(read(file), selection=selection, assigned=before, common=common_address)
         if assigned is not None and not found.problems and found.assigned != before:
-            _write(assigned, format_assigned(found.assigned))
+            write_assigned(assigned, found.assigned)
     if as_json:
         print(to_json(found))
     else:
@@ -120,31 +118,6 @@ def centre_of(file: Path, name: str) -> ServedCentre:
         there = ", ".join(each.config.name for each in centres) or "none"
         raise PointsCommandError(f"{file}: {f'no centre {name}' if name else 'which centre?'}; --centre: {there}")
     return found[0]
-
-
-def keep_assigned(served: ServedCentre) -> None:
-    """Add the addresses that are new to the centre's file."""
-    if served.assigned is not None and served.points.assigned != _assigned(served.assigned):
-        _write(served.assigned, format_assigned(served.points.assigned))
-
-
-def _assigned(path: Path) -> list[AssignedAddress]:
-    if not path.exists():
-        return []
-    try:
-        return parse_assigned(path.read_text(encoding="utf-8"), str(path))
-    except UnicodeDecodeError:
-        raise PointsCommandError(f"{path}: no text in UTF-8") from None
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace the file as a whole: half a list of addresses would give the other half to others."""
-    new = path.with_name(path.name + ".new")
-    with new.open("w", encoding="utf-8", newline="") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    new.replace(path)
 
 
 def _print_table(file: Path, rows: list[PointRow]) -> None:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -28,6 +29,7 @@ from gateway.points.mapping_rules import tagged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from gateway.iec104.asdu import TypeID
 
@@ -98,6 +100,30 @@ def parse_assigned(text: str, file: str = "") -> list[AssignedAddress]:
     except csv.Error as error:
         raise AssignedError(f"{file}:{reader.line_num + 1}: {error}") from None
     return found
+
+
+def read_assigned(file: Path) -> list[AssignedAddress]:
+    """The addresses that a file has; none while it is not there.
+
+    Raises:
+        AssignedError: it is no such file; names the line.
+    """
+    if not file.exists():
+        return []
+    try:
+        return parse_assigned(file.read_text(encoding="utf-8"), str(file))
+    except UnicodeDecodeError:
+        raise AssignedError(f"{file}: no text in UTF-8") from None
+
+
+def write_assigned(file: Path, entries: Iterable[AssignedAddress]) -> None:
+    """Replace the file as a whole: half a list of addresses would give the other half to others."""
+    new = file.with_name(file.name + ".new")
+    with new.open("w", encoding="utf-8", newline="") as stream:
+        stream.write(format_assigned(entries))
+        stream.flush()
+        os.fsync(stream.fileno())
+    new.replace(file)
 
 
 def _number(text: str, most: int, place: str) -> int:

@@ -255,7 +255,7 @@ def again(scenario: Scenario) -> Scenario | None:
 
 
 def aside(scenario: Scenario) -> Scenario | None:
-    """Two faults: in a dead end, behind a load-break switch whose direction nobody relies on, and beside the way there."""
+    """Two faults: in a dead end, behind a load-break switch whose direction nobody relies on, and beside it."""
     feeder = scenario.system.feeder
     ways = _ways(scenario)
     pairs = [

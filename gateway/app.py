@@ -1,0 +1,143 @@
+"""The gateway of one site: makes its parts from the site file, puts them together, starts and ends them.
+
+Field devices tell points, control centres and the history are told of them; commands go back to the device of their
+point.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.adapters.iec104_field import FieldRtus
+from gateway.adapters.iec104_outlet import Outlet
+from gateway.iec104.tls import TlsError, server_context
+from gateway.points.table import PointTable
+from gateway.site import SiteError
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Sequence
+
+    from gateway.adapters.iec104_field import FieldRtuConfig
+    from gateway.historian.historian import Historian
+    from gateway.iec104.tls import TlsFiles
+    from gateway.site import Site
+    from gateway.site_iec104 import ServedCentre
+
+
+class Listener(NamedTuple):
+    """Where masters connect.
+
+    Attributes:
+        host: own address.
+        port: TCP port; 0 for any.
+        tls: None for plain TCP.
+        centres: names of the control centres that are served there.
+    """
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None
+    centres: frozenset[str]
+
+
+def listeners_of(centres: Sequence[ServedCentre]) -> list[Listener]:
+    """One for each address and port.
+
+    Raises:
+        TlsError: names the first file that is wrong.
+    """
+    by_place: dict[tuple[str, int, TlsFiles | None], list[str]] = {}
+    for number, centre in enumerate(centres):
+        # A port that is any is each one's own.
+        place = (centre.listen, centre.port or -number - 1, centre.tls)
+        by_place.setdefault(place, []).append(centre.config.name)
+    return [
+        Listener(host, max(port, 0), None if files is None else server_context(files), frozenset(names))
+        for (host, port, files), names in by_place.items()
+    ]
+
+
+class Gateway:
+    """The running gateway of a site.
+
+    Args:
+        site: as it was read.
+
+    Raises:
+        SiteError: with every problem found, those of the certificates included.
+
+    Attributes:
+        listeners: where control centres are served, with the ports that were had once it is started.
+        devices: names of the field devices.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._centres, rtus = site.iec104()
+        problems = []
+        configs: list[FieldRtuConfig] = []
+        try:
+            self.listeners = listeners_of(self._centres)
+        except TlsError as error:
+            problems.append(f"centre: {error}")
+        for rtu in rtus:
+            try:
+                configs.append(rtu.ready())
+            except TlsError as error:
+                problems.append(f"rtu {rtu.config.name}: {error}")
+        if not problems and not self._centres and not rtus:
+            problems.append("no [[centre]] and no [[rtu]] in it: there is nobody to serve, and nobody to hear")
+        if problems:
+            raise SiteError([f"{site.file}: {problem}" for problem in problems])
+        self.devices = [config.name for config in configs]
+        self._rtus = FieldRtus(configs)
+        self._table = PointTable(site.points())
+        self._history: Historian | None = None
+        self._outlet: Outlet | None = None
+
+    @property
+    def points(self) -> int:
+        """How many there are."""
+        return len(self._table)
+
+    async def start(self) -> None:
+        """Serve the control centres and connect to the field devices.
+
+        What was started before something went wrong is to be closed too.
+
+        Raises:
+            HistoryUnusable, StoreError, MappingError, OSError: what can't be used; names it.
+        """
+        site, folder = self._site, self._site.file.parent
+        for centre in self._centres:
+            centre.keep_assigned()
+        consumers = []
+        if site.settings.history is not None:
+            from gateway.historian.historian import Historian  # noqa: PLC0415 - who wants none need not load SQLAlchemy
+            from gateway.historian.writer import Retention  # noqa: PLC0415
+
+            given = site.settings.history
+            where = given.where if "://" in given.where else str(folder / given.where)
+            historian = Historian(where, self._table, Retention(given.days, given.rows))
+            await historian.check()
+            self._history = historian
+            consumers.append(historian)
+        store = folder / site.settings.gateway.store
+        configs = [centre.config for centre in self._centres]
+        self._outlet = outlet = Outlet(self._table, store, configs, self._rtus, listeners=consumers)
+        self._rtus.start(outlet)
+        served = []
+        for each in self.listeners:
+            port = await outlet.server.listen(each.host, each.port, tls=each.tls, only=each.centres)
+            served.append(each._replace(port=port))
+        self.listeners = served
+
+    async def close(self) -> None:
+        """End all connections; what is not acknowledged stays on disk."""
+        # Devices first: what has come from them is stored and acknowledged while the log is open.
+        await self._rtus.close()
+        if self._history is not None:
+            await self._history.close()
+        if self._outlet is not None:
+            await self._outlet.close()

@@ -17,9 +17,10 @@ from typing import NamedTuple
 from gateway.iec104.asdu import Cause
 from gateway.iec104.client import Iec104Client, Reach
 from gateway.iec104.master import ControllingStation, MasterSettings, ObjectsReceived
+from tools.loss import counting_rtu
 
 HERE = Path(__file__).parent
-RTU, GATEWAY = HERE / "iec104_outlet_process.py", HERE / "iec104_gateway_process.py"
+RTU, GATEWAY = Path(counting_rtu.__file__), HERE / "iec104_gateway_process.py"
 POINTS = 20
 PATIENCE_S = 60.0
 WRITE_S = 0.02

@@ -1,4 +1,4 @@
-"""A gateway between the counting outstation of ``iec104_outlet_process.py`` and a control centre. Tests kill it.
+"""A gateway between the counting outstation ``tools.loss.counting_rtu`` and a control centre. Tests kill it.
 
 Arguments: folder of the event log, port of the outstation, own port, what a write takes on top, s, and ``at once`` for
 one that acknowledges before it has stored. Says its port on standard output.

@@ -20,9 +20,10 @@ from gateway.points.mapping_rules import MappingError
 from gateway.points.point import PointConfig, PointValue
 from gateway.points.point_list import PointRow
 from gateway.points.table import PointTable
+from tools.loss import counting_rtu
 
 PATIENCE_S = 60.0
-PROCESS = Path(__file__).parents[1] / "helpers" / "iec104_outlet_process.py"
+PROCESS = Path(counting_rtu.__file__)
 
 
 def row(name, IOA, typeID, cdc, *, control=False, **more):

@@ -37,8 +37,9 @@ from gateway.iec104.asdu import Cause, TypeID, tag_of
 from gateway.iec104.image import Monitored
 from gateway.iec104.link import LinkConfig
 from gateway.iec104.station import StationSettings
+from tools.loss import counting_rtu
 
-OUTLET = Path(__file__).parents[1] / "helpers" / "iec104_outlet_process.py"
+OUTLET = Path(counting_rtu.__file__)
 
 
 async def test_their_client_is_told_events_of_every_type_value_quality_and_time(stage):

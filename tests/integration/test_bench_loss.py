@@ -9,20 +9,53 @@ import sys
 
 import pytest
 
+from gateway.adapters.iec104_outlet import CentreConfig
 from tools.bench_loss import TRIALS
-from tools.loss import trials
+from tools.loss import away, chain, trials
 from tools.loss.chain import Chain
 from tools.loss.counting_rtu import POINTS
 from tools.loss.judge import Heard, judge
 
 PATIENCE_S = 300
+ROUNDS = {"kill": 6, "cut": 6, "disk": 1, "database": 2}
 SMALL = ["--kills", "3", "--cuts", "6", "--hours", "0.05", "--disks", "1", "--databases", "4"]
-HASTY = """
+BENT = {
+    # Acknowledges to the device before it has stored.
+    "kill": """
 from gateway.adapters.iec104_outlet import Outlet
 Outlet.when_stored = lambda self, call: call()
-from tools.cli import main
-main()
-"""
+""",
+    # Takes what it has sent for acknowledged.
+    "cut": """
+from gateway.adapters import iec104_outlet
+take = iec104_outlet._Feed.take
+def hasty(feed, limit):
+    events = take(feed, limit)
+    feed.acknowledge([each.token for each in events])
+    return events
+iec104_outlet._Feed.take = hasty
+""",
+    # Drops what comes while the disk refuses.
+    "disk": """
+from gateway.adapters.iec104_outlet import Outlet
+tell = Outlet.tell
+Outlet.tell = lambda outlet, events: None if outlet.log.trouble else tell(outlet, events)
+""",
+    # Takes for stored what the database has refused.
+    "database": """
+import contextlib
+from gateway.historian.database import HistoryError
+from gateway.historian.writer import HistoryWriter
+store = HistoryWriter.store
+def hasty(writer, batch):
+    with contextlib.suppress(HistoryError):
+        store(writer, batch)
+HistoryWriter.store = hasty
+""",
+}
+"""Gateways with one rule bent, by the trial that must find them out."""
+MISSED = {"kill": {"ours", "history"}, "cut": {"ours"}, "disk": {"ours", "history"}, "database": {"history"}}
+"""Who then misses events for certain."""
 
 
 def told(*numbers, clear=True):
@@ -84,8 +117,22 @@ def test_a_trial(require, trial):
     assert (result["lost"], result["disordered"], result["invented"]) == (0, 0, 0)
 
 
-async def test_a_gateway_that_acknowledges_before_it_has_stored_is_found_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(Chain, "program", ("-c", HASTY))
-    found = await trials.kill(tmp_path, 6, random.Random(1), lambda _: None)
+@pytest.mark.parametrize("trial", BENT)
+async def test_a_gateway_that_loses_events_is_found_out(trial, require, tmp_path, monkeypatch):
+    why = trials.not_here(trial)
+    require(not why, why)
+    monkeypatch.setattr(chain, "PATIENCE_S", 60)
+    monkeypatch.setattr(Chain, "program", ("-c", f"{BENT[trial]}\nfrom tools.cli import main\nmain()"))
+    found = await getattr(trials, trial)(tmp_path, ROUNDS[trial], random.Random(1), lambda _: None)
     assert not found["good"]
-    assert all(found["consumers"][name]["lost"] for name in ("ours", "history"))
+    assert MISSED[trial] <= {name for name, count in found["consumers"].items() if count["lost"]}
+
+
+def test_an_outlet_that_keeps_too_little_for_a_master_away_is_found_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(away, "_PATIENCE_S", 3)
+    monkeypatch.setattr(
+        away, "CentreConfig", lambda name, rows, most_events: CentreConfig(name, rows, most_events=most_events // 2)
+    )
+    found = away.away(tmp_path, 0.02, lambda _: None)
+    assert not found["good"]
+    assert found["consumers"]["ours"]["lost"] > 100

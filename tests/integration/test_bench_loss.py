@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from gateway.adapters.iec104_outlet import CentreConfig
+from tools import bench_loss
 from tools.bench_loss import TRIALS
 from tools.loss import away, chain, trials
-from tools.loss.chain import Chain
+from tools.loss.chain import Chain, LossError
 from tools.loss.counting_rtu import POINTS
 from tools.loss.judge import Heard, judge
 
 PATIENCE_S = 300
+DEVICES = 10
 ROUNDS = {"kill": 6, "cut": 6, "disk": 1, "database": 2}
 SMALL = ["--kills", "3", "--cuts", "6", "--hours", "0.05", "--disks", "1", "--databases", "4"]
 BENT = {
@@ -100,6 +104,37 @@ def test_what_is_wrong_is_found_and_named(heard, made, what):
 
 def test_nothing_at_all_is_not_good():
     assert not judge([], 0).good
+
+
+def test_the_device_says_its_last_number_before_it_says_that_it_was_the_last(tmp_path):
+    for number in range(DEVICES):  # that a write is under way is likely, not certain
+        words = [sys.executable, "-P", "-m", "tools.loss.counting_rtu", str(tmp_path / str(number)), "0", "0", "500"]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as device:
+            lines = [device.stdout.readline() for _ in range(20)]
+            device.send_signal(signal.SIGUSR1)
+            while lines[-1].strip():
+                lines.append(device.stdout.readline())
+            time.sleep(0.2)
+            device.kill()
+            after = [int(line) for line in device.stdout if line.strip()]
+        assert all(each <= int(lines[-2]) for each in after)
+
+
+def test_a_trial_that_cannot_go_on_is_told_beside_the_others(monkeypatch, capsys):
+    async def stuck(*_):
+        raise LossError("nothing comes")
+
+    async def late(*_):
+        raise TimeoutError
+
+    monkeypatch.setattr(trials, "cut", stuck)
+    monkeypatch.setattr(trials, "kill", late)
+    with pytest.raises(SystemExit) as ended:
+        bench_loss.loss("cut", "kill", "away", hours=0.01, as_json=True)
+    assert ended.value.code == 1
+    found = json.loads(capsys.readouterr().out)["trials"]
+    assert (found["cut"]["ended"], found["kill"]["ended"]) == ("nothing comes", "something did not come in time")
+    assert found["away"]["good"]
 
 
 @pytest.mark.parametrize("trial", TRIALS)

@@ -2,7 +2,7 @@
 
 Its events wait on its disk until they are acknowledged to it. ``python -m tools.loss.counting_rtu FOLDER PORT FIRST
 RATE`` says on standard output, line by line, its port, and then the last number that is on disk. On SIGUSR1 it makes no
-more, and says so with an empty line.
+more, and says the last number once more and then, with an empty line, that it was the last.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ async def main(folder: str, port: str, first: str, rate: str) -> None:
         now_ns = time.time_ns()
         outlet.update(NAMES[made % POINTS], PointValue(float(made), 0, now_ns, 10, now_ns))
         await asyncio.sleep(1 / float(rate))
-    outlet.when_stored(lambda: print(flush=True))
+    # With its number: this is called before "ready" has said it.
+    outlet.when_stored(lambda: print(f"{made}\n", flush=True))
     await asyncio.Event().wait()
 
 

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,8 @@ def missing() -> str:
     """Why there can be none here; empty if there can."""
     if _programs() is None:
         return "no PostgreSQL server here; Debian has it in postgresql"
+    if find_spec("psycopg") is None:
+        return "psycopg is not installed: pip install 'flisr[postgresql]'"
     if os.geteuid() == 0 and not any(each.pw_name == "postgres" for each in pwd.getpwall()):
         return "a PostgreSQL server does not run as root, and there is no user postgres"
     return ""

@@ -113,7 +113,8 @@ class Historian:
                 async with asyncio.timeout(_TIDY_S):
                     await self._ready.wait()
             self._ready.clear()
-            await self._pause(_GATHER_S)
+            if self._consumer.waiting < _MOST:  # else a gateway that never lives longer than this would store nothing
+                await self._pause(_GATHER_S)
             closing = self._closed.is_set()
             while await self._round():
                 if self.trouble:

@@ -71,6 +71,15 @@ def drained(outlet):
     return lambda: not outlet.log.needs_write and not outlet.log.consumer("history").waiting
 
 
+async def test_a_gateway_that_never_lives_long_stores_what_fills_a_transaction(history, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_GATHER_S", 2 * PATIENCE_S)
+    monkeypatch.setattr(module, "_MOST", 10)
+    async with gateway(tmp_path / "log", history) as (outlet, _):
+        say(outlet, *range(20))
+        await until(drained(outlet))
+        assert stored(history) == list(range(1, 20, 2))
+
+
 async def test_what_is_in_the_log_is_in_the_database_once_and_in_order_whenever_it_is_killed(history, tmp_path):
     rng = random.Random()
     promised = set()

@@ -34,7 +34,8 @@ class Reach:
         tls: for all of them; None for plain TCP.
         source: own address to connect from, on a machine that has several; empty for any.
         connect_s: how long connecting may take, s.
-        first_s: pause before the second attempt, s; it doubles with each further one.
+        first_s: pause before the second attempt, s; it doubles with each further one, until a connection has held
+            longer than that.
         longest_s: the longest pause, s.
     """
 
@@ -213,7 +214,7 @@ class Iec104Client:
                 _LOG.info("%s: %s: %s", self._reach.name, where, str(error) or "no answer in time")
             else:
                 await link.ended.wait()
-                if self.now() - began > self._reach.longest_s:
-                    pause_s = self._reach.first_s
+                if self.now() - began > pause_s:
+                    pause_s = self._reach.first_s  # it was worth the wait
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, self._reach.longest_s)

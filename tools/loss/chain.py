@@ -164,9 +164,13 @@ class Chain:
         try:
             await _until(lambda: len(self._ours) > before)
         except TimeoutError:
-            said = (self.folder / "gateway.log").read_text(encoding="utf-8").splitlines()[-_LAST_LINES:]
-            why = f"our centre has been told nothing for {PATIENCE_S:g} s; made: {self._made}; the gateway said last:"
-            raise LossError("\n  ".join((why, *said))) from None
+            ended = "runs" if self._rtu.returncode is None else f"ended with status {self._rtu.returncode}"
+            why = f"our centre has been told nothing for {PATIENCE_S:g} s; made: {self._made}; the device {ended}"
+            for log in (self.folder / "gateway.log", self.folder / "rtu" / "rtu.log"):
+                why += "\n  ".join(
+                    (f"; end of {log.name}:", *log.read_text(encoding="utf-8").splitlines()[-_LAST_LINES:])
+                )
+            raise LossError(why) from None
 
     @property
     def made(self) -> int:

@@ -8,6 +8,7 @@ more, and says the last number once more and then, with an empty line, that it w
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import sys
 import time
@@ -43,6 +44,8 @@ class _Nobody:
 
 async def main(folder: str, port: str, first: str, rate: str) -> None:
     """Count until SIGUSR1, then only serve."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(filename=Path(folder, "rtu.log"), format="%(asctime)s %(message)s", level=logging.INFO)
     rows = [
         PointRow(
             CA=CA, IOA=1 + n, typeID=TypeID.M_ME_TF_1, control=False, name=name, attribute="mag", cdc="MV", source="RTU"

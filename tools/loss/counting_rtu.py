@@ -44,8 +44,6 @@ class _Nobody:
 
 async def main(folder: str, port: str, first: str, rate: str) -> None:
     """Count until SIGUSR1, then only serve."""
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(filename=Path(folder, "rtu.log"), format="%(asctime)s %(message)s", level=logging.INFO)
     rows = [
         PointRow(
             CA=CA, IOA=1 + n, typeID=TypeID.M_ME_TF_1, control=False, name=name, attribute="mag", cdc="MV", source="RTU"
@@ -78,4 +76,6 @@ async def main(folder: str, port: str, first: str, rate: str) -> None:
 
 
 if __name__ == "__main__":
+    Path(sys.argv[1]).mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(filename=Path(sys.argv[1], "rtu.log"), format="%(asctime)s %(message)s", level=logging.INFO)
     asyncio.run(main(*sys.argv[1:]))

@@ -621,8 +621,9 @@ class Agent:
         if pickup is not None and pickup.until is None:
             # Fault current that still flows is no matter of what has been cleared.
             pickup.settled = False
-        elif pickup is not None and pickup.entered is None and event not in pickup.earlier:
-            pickup.settled = True  # what it may have come to is for whoever has cleared it to know
+        elif pickup is not None and pickup.entered is None and any(side.event == event for side in self._record.sides):
+            # Else the other side would have this one held again.
+            pickup.vouched = pickup.settled = True
 
     def _prove(self) -> None:
         """Locks are proven when every peer of both sections has seen this start and its flags have been adopted."""
@@ -817,12 +818,13 @@ class Agent:
     def _explain_undirected(self, now: float) -> None:
         """Fault current seen without a direction to rely on: explained by what is flagged, harmless, or suspect."""
         pickup = self._locator.pickup
-        if pickup is None or pickup.entered is not None:
+        if pickup is None or pickup.entered is not None or pickup.vouched:
             return
         flagged: dict[EventId, frozenset[int]] = {}
         if not pickup.settled:
-            active = self.situation.active_events() | {side.event for side in self._record.sides if side.section}
-            flagged = {e: self._flagged(e) for e in active - pickup.earlier if self._concerns_me(e)}
+            active = set(self.situation.active_events()) | {side.event for side in self._record.sides if side.section}
+            active = {event for event in active - pickup.earlier if event in self.situation.frozen}
+            flagged = {event: self._flagged(event) for event in active if self._concerns_me(event)}
         doubtful = doubtful_sides(self.situation, pickup, self._record.sides, flagged)
         if not self._doubt(*doubtful):
             return
@@ -835,7 +837,9 @@ class Agent:
             self._wake(pickup.until + RESET_PATIENCE_S if not pickup.settled else NEVER)
         elif now < pickup.until + ANSWER_PATIENCE_S:
             self._wake(pickup.until + ANSWER_PATIENCE_S)
-        elif not any(shots_before(self.situation, side, self._recloser)[1] for side in (0, 1)):
+        elif not self._recloser.reclosing and not any(
+            state.reclosing for n in self.situation.views if (state := self.situation.heard(n)) is not None
+        ):
             # It has ended with the supply, and nobody says where it went.
             pickup.settled = self._doubt(0, 1)
 

@@ -47,6 +47,7 @@ class Pickup:
         passed_until: when the last peer that passed it on saw it end, s.
         awaits_shot: a breaker reclosing on it will show whether there still is a fault.
         earlier: events of faults that were there before it.
+        vouched: it has ended, and a person has released what this switch held.
     """
 
     id: int
@@ -62,6 +63,7 @@ class Pickup:
     passed_until: float = math.inf
     awaits_shot: bool = False
     earlier: frozenset[EventId] = frozenset()
+    vouched: bool = False
 
     @property
     def entered(self) -> int | None:

@@ -132,6 +132,29 @@ def test_nothing_is_promised_until_the_current_is_explained(bench, declares):
     assert CLAIM in declares(agent).fast.promises
 
 
+def test_a_switch_between_waits_for_the_breaker_that_recloses(bench):
+    """R3 is a breaker itself, with shots or without: it is Q1 that has tripped."""
+    agent = carries(bench, 3)
+    agent.hear(1, trip=True, reclosing=True)
+    end_current(agent)
+    assert sections(agent.turns(0.5)) == [NONE, NONE]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_each_side_is_unlocked_for_itself(bench, first):
+    agent = carries(bench, 2)
+    end_current(agent)
+    held = agent.turn(after=ANSWER_PATIENCE_S + 0.01)
+    events = [side.section_event for side in held.fast.sides]
+    agent.open(DARK)  # else it widens past itself
+    agent.agent.unlock(events[first])
+    left = [SUSPECT, SUSPECT]
+    left[first] = NONE
+    assert sections(agent.turns(1.0)) == left
+    agent.agent.unlock(events[1 - first])
+    assert sections(agent.turns(1.0)) == [NONE, NONE]
+
+
 def test_whoever_unlocks_what_was_suspect_vouches_for_it(bench):
     agent = carries(bench, 2)
     end_current(agent)

@@ -165,6 +165,8 @@ class Ledger:
         """By how much the last request that was refused was too large."""
         self._short: dict[tuple[ClaimId, int], float] = {}
         """Requests for which there is no room, and since when."""
+        self._open_with_load: dict[int, float] = {}
+        """Heads of what is shared that are open and say a load, and since when, s."""
         self._asked: set[tuple[ClaimId, int]] = set()
         """Of which entries this process has heard the request: only then does it know that one has ended."""
 
@@ -427,9 +429,23 @@ class Ledger:
             on_it = [entry for entry in others if head_of(entry.path, entry.reservation.tie) in element.heads]
             theirs = [entry for entry in on_it if head_of(entry.path, entry.reservation.tie) != me]
             reason = self._room(element.rating_a - load - wanted, theirs, on_it, now)
+            if reason is Reason.NO_CAPACITY and self._says_load_open(element, now):
+                return Reason.PEER_SILENT
             if reason is not Reason.NONE:
                 return reason
         return Reason.NONE
+
+    def _says_load_open(self, element: SharedElement, now: float) -> bool:
+        """Whether a head that is open says a load that it had before: what it says now has been lost, and comes again.
+
+        It is believed after a while: a head may be seen closed late, or measure wrongly.
+        """
+        for head in element.heads:
+            if not self._now.known_open(head) or (load_a(self._now, head) or 0.0) <= FLOW_DEADBAND_A:
+                self._open_with_load.pop(head, None)
+            elif now < self._open_with_load.setdefault(head, now) + LOADS_SETTLE_S:
+                return True
+        return False
 
     def _generating(self) -> bool:
         """Whether anybody around says that there is local generation."""

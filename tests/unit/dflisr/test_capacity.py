@@ -717,6 +717,25 @@ def test_an_owner_gives_what_the_loads_of_all_heads_leave(owner, deciamperes, an
         assert ledger.forwarded(NOW) == [], "given once"
 
 
+def test_an_owner_waits_for_the_load_of_a_head_that_has_opened(owner):
+    """Its last word of a load was lost: it says 60 A, and is open."""
+    hears(owner, 5, position=Dbpos.OFF, reservations=(Reservation(FIRST, 9, 900, whole=False),))
+    ledger = Ledger(owner)
+    assert [answer.reason for answer in ledger.forwarded(NOW)] == [Reason.PEER_SILENT]
+    just = NOW + LOADS_SETTLE_S - 0.01
+    assert [answer.reason for answer in ledger.forwarded(just)] == [Reason.PEER_SILENT]
+    assert ledger.entries == ()
+    measured = ledger.forwarded(NOW + LOADS_SETTLE_S)
+    assert [answer.reason for answer in measured] == [Reason.NO_CAPACITY], "it may measure wrongly: believed"
+    carries(owner, 5, 0.0)
+    assert [answer.reason for answer in ledger.forwarded(NOW + LOADS_SETTLE_S)] == [Reason.NONE]
+
+
+def test_an_owner_believes_the_load_of_a_head_that_is_closed(owner):
+    hears(owner, 5, reservations=(Reservation(FIRST, 9, 900, whole=False),))
+    assert [answer.reason for answer in Ledger(owner).forwarded(NOW)] == [Reason.NO_CAPACITY]
+
+
 def test_an_owner_counts_what_it_has_given_to_all_heads_together(owner):
     ledger = Ledger(owner)
     assert ask(ledger, claim(SECOND, 20.0, tie=10, owner=11), NOW) is Reason.NONE

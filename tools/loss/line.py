@@ -18,6 +18,7 @@ class Line:
     Attributes:
         port: where masters connect.
         cuts: how often it was cut while something flowed.
+        since: when it was last taken into use, in the loop's time, s; infinite while it is not.
     """
 
     def __init__(self, target: int) -> None:
@@ -26,6 +27,7 @@ class Line:
         self._octets_left: int | None = None
         self._cut: Callable[[], None] | None = None
         self.cuts = 0
+        self.since = float("inf")
 
     @classmethod
     async def between(cls, target: int) -> Line:
@@ -58,6 +60,7 @@ class Line:
         for writer in self._writers:
             writer.transport.abort()
         self._writers.clear()
+        self.since = float("inf")
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -66,6 +69,7 @@ class Line:
             writer.transport.abort()  # nobody is there just now
             return
         self._writers |= {writer, far_writer}
+        self.since = asyncio.get_running_loop().time()
         with contextlib.suppress(ConnectionError):
             await asyncio.gather(self._pass(reader, far_writer), self._pass(far_reader, writer, counted=True))
         for each in (writer, far_writer):

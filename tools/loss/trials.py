@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tools.loss.chain import Chain, LossError
+from tools.loss.chain import PATIENCE_S, Chain, LossError
 from tools.loss.postgresql import PostgreSQL, missing
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _MOST_OCTETS: Final = 3000
 """Of a window: the line is cut after up to so many, mostly within a frame and before the acknowledgement."""
+_HOLDS_S: Final = 2.5
+"""A line to the device that holds longer than the pause before it lets the next pause be the first one again (1 s, then
+2 s): cut at once, again and again, it would soon be waited for by the minute."""
 _DISK: Final = "6m"
 _FULL_S: Final = 3.0
 _CHUNK: Final = 1 << 16
@@ -43,10 +46,14 @@ async def kill(folder: Path, rounds: int, rng: random.Random, done: Progress) ->
 
 async def cut(folder: Path, rounds: int, rng: random.Random, done: Progress) -> dict[str, Any]:
     """The line to our centre, or that to the device, is cut within a window."""
+    loop = asyncio.get_running_loop()
     async with Chain(folder) as chain:
         for number in range(rounds):
             line = chain.field if number % 3 == 0 else chain.centre
-            await asyncio.wait_for(line.cut(rng.randrange(1, _MOST_OCTETS)), 60)
+            async with asyncio.timeout(PATIENCE_S):
+                while line is chain.field and loop.time() < line.since + _HOLDS_S:  # noqa: ASYNC110 - time has no event
+                    await asyncio.sleep(0.1)
+                await line.cut(rng.randrange(1, _MOST_OCTETS))
             done(number + 1)
         return _said(chain, await chain.finish(), cuts_to_device=chain.field.cuts, cuts_to_centre=chain.centre.cuts)
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.adapters.iec104_field import FieldRtus
 from gateway.adapters.iec104_outlet import Outlet
-from gateway.iec104.tls import TlsError, server_context
 from gateway.points.table import PointTable
 from gateway.site import SiteError
+from ied_agents.runtime.tls import TlsError, server_context
 
 if TYPE_CHECKING:
     import ssl
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from gateway.adapters.iec104_field import FieldRtuConfig
     from gateway.historian.historian import Historian
-    from gateway.iec104.tls import TlsFiles
     from gateway.site import Site
     from gateway.site_iec104 import ServedCentre
+    from ied_agents.runtime.tls import TlsFiles
 
 
 class Listener(NamedTuple):

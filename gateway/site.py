@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-_Account = Annotated[str, Field(pattern=r"^@?[^@:\s]+$")]
+_Account = Annotated[str, Field(pattern=r"^(CN=.*\S|@?[^@:=\s]+)$")]
 
 
 class SiteHead(Strict):
@@ -96,7 +96,10 @@ class SiteShared(Strict):
 
 
 class SiteAccess(Strict):
-    """``[access]``: local users, and groups as ``@name``, with a right besides the agents' own user and root."""
+    """``[access]``: who has a right besides the agents' own user and root.
+
+    Local users, groups as ``@name``, and clients of MMS over TLS as ``CN=name``, by the name of their certificate.
+    """
 
     operate: tuple[_Account, ...] = ()
     unlock: tuple[_Account, ...] = ()

@@ -24,10 +24,10 @@ from gateway.iec104.link import LinkConfig
 from gateway.iec104.server import PORT, TLS_PORT
 from gateway.iec104.station import StationSettings
 from gateway.iec104.time_tag import TimeBase
-from gateway.iec104.tls import TlsFiles
 from gateway.points.assigned import AssignedError, read_assigned, write_assigned
 from gateway.points.mapping_rules import Override, OverrideError
 from gateway.points.point_list import OVERRIDE, Selection, default_row, point_list
+from ied_agents.runtime.tls import TlsFiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

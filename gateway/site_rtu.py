@@ -13,7 +13,6 @@ from gateway.iec104.client import Reach
 from gateway.iec104.master import MasterSettings
 from gateway.iec104.server import PORT, TLS_PORT
 from gateway.iec104.time_tag import TimeBase
-from gateway.iec104.tls import TlsFiles, client_context
 from gateway.points.mapping_rules import TYPES, Rule
 from gateway.points.point_list import PointRow, default_row
 from gateway.site_iec104 import (
@@ -30,6 +29,7 @@ from gateway.site_iec104 import (
     TypeName,
     ZoneName,
 )
+from ied_agents.runtime.tls import TlsFiles, client_context
 
 if TYPE_CHECKING:
     from pathlib import Path

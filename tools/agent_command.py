@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 import time
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -21,7 +20,7 @@ from cyclopts import App, Parameter
 
 from gateway.site import Site, SiteError, site_of
 from ied_agents.control.decision import HOT_LINE_TAG, WORK_TAG
-from ied_agents.mms.host import HostSettings, ServedIed
+from ied_agents.mms.host import HostSettings, HostTls, ServedIed
 from ied_agents.runtime.journal import read_journal
 from ied_agents.runtime.operator_client import AgentSilentError, ask
 from ied_agents.runtime.realtime import RealTimeHelp
@@ -33,6 +32,9 @@ app = App(name="agent", help="One agent on this machine: run it, look at it, ope
 
 ROOT: Final = Path("/var/lib/flisr")
 _POLL_S: Final = 0.2
+_MMS_PORT: Final = 102
+_MMS_TLS_PORT: Final = 3782
+"""IEC 62351-4: MMS over TLS."""
 _ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 
 _Ied = Annotated[str, Parameter(help="The agent's name in the SCD.")]
@@ -121,8 +123,12 @@ def mms(
     *ieds: Annotated[str, Parameter(help="Names of the agents in the SCD.")],
     scd: Annotated[Path, Parameter(help="The SCD.")],
     address: Annotated[str, Parameter(help="Serve all at this IP address, on ports from --port upwards.")] = "",
-    port: Annotated[int, Parameter(help="TCP port.")] = 102,
+    port: Annotated[int | None, Parameter(help="TCP port; 102, with TLS 3782.")] = None,
     root: _Root = ROOT,
+    certificate: Annotated[Path | None, Parameter(help="Own certificate (PEM): TLS, with --key, --authority.")] = None,
+    key: Annotated[Path | None, Parameter(help="Its private key.")] = None,
+    authority: Annotated[Path | None, Parameter(help="Authorities that clients' certificates must come from.")] = None,
+    revoked: Annotated[Path | None, Parameter(help="Their revocation lists.")] = None,
 ) -> None:
     """Serve agents of this machine by MMS until SIGTERM, each at its IP address of the SCD.
 
@@ -133,20 +139,37 @@ def mms(
     missing = [ied for ied in ieds if not address and ied not in ips]
     if missing or not ieds:
         raise SiteError([f"{scd}: no IP address for {', '.join(missing) or 'anybody'}; name agents, or use --address"])
+    tls = _host_tls(certificate, key, authority, revoked)
+    first = port if port is not None else _MMS_PORT if tls is None else _MMS_TLS_PORT
     served = [
         ServedIed(
             ied,
             address or ips[ied],
-            port + (place if address else 0),
+            first + (place if address else 0),
             str(root / ied / "operator"),
             str(root / ied / "journal.jsonl"),
         )
         for place, ied in enumerate(ieds)
     ]
     document = root / "mms.json"
-    document.write_text(json.dumps(asdict(HostSettings(str(scd.resolve()), tuple(served))), indent=1), encoding="utf-8")
+    document.write_text(HostSettings(str(scd.resolve()), tuple(served), tls).to_json(), encoding="utf-8")
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-P", "-m", "ied_agents.mms.host", str(document)])  # noqa: S606
+
+
+def _host_tls(
+    certificate: Path | None, key: Path | None, authority: Path | None, revoked: Path | None
+) -> HostTls | None:
+    if certificate is None and key is None and authority is None and revoked is None:
+        return None
+    if certificate is None or key is None or authority is None:
+        raise SiteError(["--certificate, --key and --authority: TLS takes all three"])
+    return HostTls(
+        str(certificate.resolve()),
+        str(key.resolve()),
+        str(authority.resolve()),
+        "" if revoked is None else str(revoked.resolve()),
+    )
 
 
 def _addresses(scd: Path) -> dict[str, str]:

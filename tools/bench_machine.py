@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -108,7 +107,7 @@ def _start_host(stage: Stage, folder: Path) -> tuple[subprocess.Popen[bytes], fl
         for port, (number, agent) in zip(ports, stage.site.agents.items(), strict=True)
     )
     document = folder / "mms.json"
-    document.write_text(json.dumps(asdict(HostSettings(str(next(folder.glob("*.scd"))), served))), encoding="utf-8")
+    document.write_text(HostSettings(str(next(folder.glob("*.scd"))), served).to_json(), encoding="utf-8")
     began = time.monotonic()
     words = [sys.executable, "-P", "-m", "ied_agents.mms.host", str(document)]
     child = subprocess.Popen(words, stdout=subprocess.PIPE)  # noqa: S603 - our own words

@@ -34,12 +34,12 @@ from gateway.iec104.master import (
 )
 from gateway.iec104.server import PORT, TLS_PORT
 from gateway.iec104.time_tag import CP56Time2a, TimeBase
-from gateway.iec104.tls import TlsFiles, client_context, server_context
 from gateway.interoperability import of_centre, of_rtu
 from gateway.points.point import KINDS, Kind, PointValue
 from gateway.points.point_list import point_list
 from gateway.points.table import PointTable
 from gateway.site import read_site
+from ied_agents.runtime.tls import TlsFiles, client_context, server_context
 from scl.reader import read
 from tools.points_command import centre_of
 

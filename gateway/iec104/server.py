@@ -13,6 +13,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gateway.iec104.transport import BoundedProtocol
+from ied_agents.runtime.tls import common_name
 
 if TYPE_CHECKING:
     import ssl
@@ -208,7 +209,7 @@ class Iec104Server:
         """A master has connected: find whose he is."""
         transport = connection.transport
         assert transport is not None
-        certificate = _common_name(transport.get_extra_info("peercert"))
+        certificate = common_name(transport.get_extra_info("peercert"))
         who = _peer(transport) + (f" ({certificate})" if certificate else "")
         host = _host(transport)
         centre = next((centre for centre in connection.centres if centre.serves(host, certificate)), None)
@@ -342,11 +343,3 @@ def _host(transport: asyncio.Transport) -> str:
 def _peer(transport: asyncio.Transport) -> str:
     host, port, *_ = transport.get_extra_info("peername") or ("gone", 0)
     return f"{host}:{port}"
-
-
-def _common_name(certificate: dict[str, Any] | None) -> str | None:
-    for part in (certificate or {}).get("subject", ()):
-        for name, value in part:
-            if name == "commonName":
-                return str(value)
-    return None

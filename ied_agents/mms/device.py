@@ -15,7 +15,7 @@ from ied_agents.control.decision import Behaviour, Reason
 from ied_agents.iec61850.addcause import AddCause
 from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.iec61850.utctime import TimeQuality, UtcTime
-from ied_agents.mms.server import ControlRequest, MmsServer
+from ied_agents.mms.server import MmsServer
 from ied_agents.runtime.clock import time_quality
 from ied_agents.runtime.journal import JournalTail
 from ied_agents.runtime.operator_client import AgentLateError, AgentSilentError, ask
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from ied_agents.mms.server import Clients, ControlRequest
     from scl.model import SCL
 
 PATIENCE_S: Final = 0.5
@@ -103,13 +104,16 @@ class Device:
         iedName: its name.
         operator: path of the agent's operator socket.
         journal: path of the agent's journal.
+        clients: whose connections alone are served; None: all.
 
     Attributes:
         server: what clients talk to.
     """
 
-    def __init__(self, library: Any, scl: SCL, iedName: str, operator: Path, journal: Path) -> None:
-        self.server = MmsServer(library, scl, iedName, self)
+    def __init__(
+        self, library: Any, scl: SCL, iedName: str, operator: Path, journal: Path, clients: Clients | None = None
+    ) -> None:
+        self.server = MmsServer(library, scl, iedName, self, clients)
         self._operator = operator
         self._tail = JournalTail(journal)
         attributes = self.server.model.attributes
@@ -293,6 +297,8 @@ class Device:
         if origin is None:
             return AddCause.BLOCKED_BY_SWITCHING_HIERARCHY, {}
         said = {"origin": origin, "by": f"MMS {request.peer}", "orIdent": request.orIdent}
+        if request.certificate is not None:
+            said["certificate"] = request.certificate
         try:
             answer = ask(self._operator, {**what, **said}, patience_s=PATIENCE_S)
         except AgentLateError:

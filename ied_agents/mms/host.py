@@ -6,12 +6,13 @@ with its times. It decides nothing, sends no GOOSE, and runs at a lower priority
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,12 +21,14 @@ from ied_agents.mms.device import Device
 from ied_agents.mms.library import MmsLibraryError, load
 from ied_agents.mms.model import MmsModelError
 from ied_agents.mms.server import MmsServerError
+from ied_agents.mms.tls_front import INNER_HOST, TlsFront, free_port
 from ied_agents.runtime.journal import JournalError
+from ied_agents.runtime.tls import TlsError, TlsFiles, server_context
 from scl.document import SclError
 from scl.reader import read
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _NICE: Final = 10
 _BUSY_S: Final = 0.005
@@ -61,11 +64,33 @@ class ServedIed:
 
 
 @dataclass(frozen=True, slots=True)
+class HostTls:
+    """Paths of PEM files, as :class:`TlsFiles` has them; ``revoked`` empty for none."""
+
+    certificate: str
+    key: str
+    authority: str
+    revoked: str = ""
+
+    def files(self) -> TlsFiles:
+        """The same as paths."""
+        revoked = Path(self.revoked) if self.revoked else None
+        return TlsFiles(Path(self.certificate), Path(self.key), Path(self.authority), revoked)
+
+
+@dataclass(frozen=True, slots=True)
 class HostSettings:
-    """What a host process serves: IEDs of one SCD."""
+    """What a host process serves: IEDs of one SCD, with TLS to all of them or to none."""
 
     scd: str
     ieds: tuple[ServedIed, ...]
+    tls: HostTls | None = None
+
+    def to_json(self) -> str:
+        """As :meth:`from_json` reads it."""
+        tls = None if self.tls is None else {name: path for name, path in asdict(self.tls).items() if path}
+        whole = {"scd": self.scd, "ieds": [asdict(ied) for ied in self.ieds]}
+        return json.dumps(whole | ({"tls": tls} if tls else {}), indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> HostSettings:
@@ -76,7 +101,8 @@ class HostSettings:
         """
         root = JsonObject(read_json(text, HostSettingsError), "", HostSettingsError)
         ieds = tuple(_served(entry) for entry in root.objects("ieds"))
-        settings = cls(root.string("scd"), ieds)
+        tls = _tls(root.object("tls")) if "tls" in root.names() else None
+        settings = cls(root.string("scd"), ieds, tls)
         root.finish()
         return settings
 
@@ -89,6 +115,13 @@ def _served(entry: JsonObject) -> ServedIed:
         entry.string("operator"),
         entry.string("journal"),
     )
+    entry.finish()
+    return made
+
+
+def _tls(entry: JsonObject) -> HostTls:
+    revoked = entry.string("revoked") if "revoked" in entry.names() else ""
+    made = HostTls(entry.string("certificate"), entry.string("key"), entry.string("authority"), revoked)
     entry.finish()
     return made
 
@@ -107,20 +140,40 @@ class Host:
 
     def __init__(self, settings: HostSettings, library: Any) -> None:
         scl = read(settings.scd)
+        context = None if settings.tls is None else server_context(settings.tls.files())
         self._devices: list[Device] = []
+        self._fronts: list[tuple[TlsFront, ServedIed]] = []
         self._due: dict[int, float] = {}
         try:
             for served in settings.ieds:
-                device = Device(library, scl, served.ied, Path(served.operator), Path(served.journal))
+                address, port, front = served.address, served.port, None
+                if context is not None:
+                    address, port = INNER_HOST, free_port()
+                    front = TlsFront(context, served.ied, port)
+                    self._fronts.append((front, served))
+                device = Device(library, scl, served.ied, Path(served.operator), Path(served.journal), front)
                 self._devices.append(device)
                 device.refill()
-                device.server.start(served.address, served.port)
+                device.server.start(address, port)
         except BaseException:
             self.close()
             raise
 
-    def run(self, stop: Sequence[int]) -> None:
-        """Serve until ``stop`` is not empty."""
+    async def run(self, stop: Sequence[int], ready: Callable[[], None]) -> None:
+        """Serve until ``stop`` is not empty; ``ready`` is called when all listen.
+
+        Raises:
+            OSError: nobody may listen there.
+        """
+        try:
+            for front, served in self._fronts:
+                await front.listen(served.address, served.port)
+            ready()
+            await self._serve(stop)
+        finally:
+            await asyncio.gather(*(front.close() for front, _ in self._fronts))
+
+    async def _serve(self, stop: Sequence[int]) -> None:
         follow = 0.0
         while not stop:
             clients = sum([device.server.process() for device in self._devices])
@@ -131,7 +184,7 @@ class Host:
                     device.follow()
                     if now >= self._due.get(number, 0.0):
                         self._due[number] = now + (_STATUS_S if device.look() else _SILENT_S)
-            time.sleep(_BUSY_S if clients else _IDLE_S)
+            await asyncio.sleep(_BUSY_S if clients else _IDLE_S)
 
     def close(self) -> None:
         """Stop all servers."""
@@ -158,13 +211,17 @@ def main(arguments: list[str]) -> int:
         SclError,
         JournalError,
         MmsServerError,
+        TlsError,
         OSError,
     ) as error:
         print(f"{arguments[0]}: {error}", file=sys.stderr)
         return 2
-    print(json.dumps({"kind": "HostReady", "ieds": [s.ied for s in settings.ieds], "pid": os.getpid()}), flush=True)
+    said = {"kind": "HostReady", "ieds": [s.ied for s in settings.ieds], "pid": os.getpid()}
     try:
-        host.run(stop)
+        asyncio.run(host.run(stop, lambda: print(json.dumps(said), flush=True)))
+    except OSError as error:
+        print(f"{arguments[0]}: {error}", file=sys.stderr)
+        return 2
     except JournalError as error:
         print(f"{arguments[0]}: {error}", file=sys.stderr)
         return 1

@@ -87,6 +87,8 @@ ControlAction_getOrCat int ptr
 ControlAction_getOrIdent ptr ptr ptr
 ControlAction_getClientConnection ptr ptr
 ClientConnection_getPeerAddress str ptr
+ClientConnection_abort bool ptr
+IedServer_setConnectionIndicationHandler - ptr ptr ptr
 MmsValue_newBoolean ptr bool
 MmsValue_newIntegerFromInt64 ptr i64
 MmsValue_newUnsignedFromUint32 ptr u32
@@ -180,6 +182,8 @@ PERFORM_CHECK: Final = ctypes.CFUNCTYPE(ctypes.c_int, Pointer, Pointer, Pointer,
 """``ControlPerformCheckHandler``: action, parameter, value, test, interlock check."""
 CONTROL: Final = ctypes.CFUNCTYPE(ctypes.c_int, Pointer, Pointer, Pointer, ctypes.c_bool)
 """``ControlHandler``: action, parameter, value, test."""
+CONNECTION: Final = ctypes.CFUNCTYPE(None, Pointer, Pointer, ctypes.c_bool, Pointer)
+"""``IedConnectionIndicationHandler``: server, connection, connected, parameter."""
 REPORT: Final = ctypes.CFUNCTYPE(None, Pointer, Pointer)
 """``ReportCallbackFunction``: parameter, report."""
 TERMINATION: Final = ctypes.CFUNCTYPE(None, Pointer, Pointer)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ied_agents.iec61850.addcause import AddCause
-from ied_agents.mms.library import CONTROL, PERFORM_CHECK, CheckResult, ControlResult, MmsType
+from ied_agents.mms.library import CONNECTION, CONTROL, PERFORM_CHECK, CheckResult, ControlResult, MmsType
 from ied_agents.mms.model import Model, build, new_value
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class ControlRequest:
         orCat: originator category (IEC 61850-7-3).
         orIdent: who it says it is; nobody has proven it.
         peer: the client's address and port.
+        certificate: common name of the certificate that the client has shown; None where there is no TLS.
     """
 
     reference: str
@@ -54,6 +55,14 @@ class ControlRequest:
     orCat: int
     orIdent: str
     peer: str
+    certificate: str | None = None
+
+
+class Clients(Protocol):
+    """Who is behind a connection that comes over TLS; it is ended there."""
+
+    def client(self, peer: str) -> tuple[str, str] | None:
+        """Address and certificate's common name of the client behind an own connection; None if there is none."""
 
 
 class Controls(Protocol):
@@ -80,13 +89,17 @@ class MmsServer:
         scl: describes the IED.
         iedName: its name.
         controls: decides about its controls.
+        clients: whose connections alone are served; None: all.
 
     Attributes:
         model: what clients see.
     """
 
-    def __init__(self, library: Any, scl: SCL, iedName: str, controls: Controls) -> None:
+    def __init__(
+        self, library: Any, scl: SCL, iedName: str, controls: Controls, clients: Clients | None = None
+    ) -> None:
         self._library = library
+        self._clients = clients
         self._decides = controls
         self.model: Model = build(library, scl, iedName)
         config = library.IedServerConfig_create()
@@ -103,6 +116,8 @@ class MmsServer:
         self._callbacks: list[Any] = []
         for reference, node in self.model.controls.items():
             self._set_handlers(reference, node)
+        if clients is not None:
+            self._admit_only(clients)
 
     def start(self, address: str, port: int) -> None:
         """Listen.
@@ -153,13 +168,31 @@ class MmsServer:
         finally:
             self._library.IedServer_unlockDataModel(self._server)
 
+    def _admit_only(self, clients: Clients) -> None:
+        """Abort whatever else of this machine connects to where only those should."""
+
+        def indicate(_: int, connection: int, connected: bool, __: int) -> None:
+            try:
+                peer = self._library.ClientConnection_getPeerAddress(connection) or b""
+                if connected and clients.client(peer.decode("ascii", "replace")) is None:
+                    sys.stderr.write(f"{self.model.iedName}: {peer.decode()}: aborted: it came past TLS\n")
+                    self._library.ClientConnection_abort(connection)
+            except Exception:  # noqa: BLE001 - it would be lost in the library
+                traceback.print_exc(file=sys.stderr)
+
+        callback = CONNECTION(indicate)
+        self._callbacks.append(callback)
+        pointer = ctypes.cast(callback, ctypes.c_void_p)
+        self._library.IedServer_setConnectionIndicationHandler(self._server, pointer, None)
+
     # -- controls: a callback never raises ------------------------------------------------------------------------
 
     def _set_handlers(self, reference: str, node: int) -> None:
         def check(action: int, _: int, value: int, test: bool, __: bool) -> int:
             try:
                 request = self._request(reference, action, value, test=test)
-                refusal = self._decides.check(request)
+                known = self._clients is None or request.certificate is not None
+                refusal = self._decides.check(request) if known else AddCause.NO_ACCESS_AUTHORITY
                 if refusal is AddCause.NONE and not request.select:
                     self._running.discard(reference)  # whatever became of the one before
             except Exception:  # noqa: BLE001 - it would be lost in the library
@@ -202,7 +235,10 @@ class MmsServer:
     def _request(self, reference: str, action: int, value: int, *, test: bool) -> ControlRequest:
         library = self._library
         client = library.ControlAction_getClientConnection(action)
-        peer = library.ClientConnection_getPeerAddress(client) if client else b""
+        peer = ((library.ClientConnection_getPeerAddress(client) if client else b"") or b"").decode("ascii", "replace")
+        behind = None if self._clients is None else self._clients.client(peer)
+        if behind is not None:
+            peer = behind[0]
         length = ctypes.c_int(0)
         identity = library.ControlAction_getOrIdent(action, ctypes.byref(length))
         return ControlRequest(
@@ -212,7 +248,8 @@ class MmsServer:
             bool(test),
             library.ControlAction_getOrCat(action),
             ctypes.string_at(identity, length.value).decode("utf-8", "replace") if identity else "",
-            (peer or b"").decode("ascii", "replace"),
+            peer,
+            None if behind is None else behind[1],
         )
 
 

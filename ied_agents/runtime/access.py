@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _CREDENTIALS: Final = struct.Struct("iII")  # pid, uid, gid (unix(7))
 CREDENTIALS_SPACE: Final = socket.CMSG_SPACE(_CREDENTIALS.size)
 
+_CN: Final = "CN="
 Right = Literal["operate", "unlock", "tag"]
 _RIGHTS: Final[dict[str, tuple[Right, ...]]] = {
     **dict.fromkeys(("open", "close", "mode", "sim", "authority", "restore"), ("operate",)),
@@ -32,7 +33,10 @@ _RIGHTS: Final[dict[str, tuple[Right, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Names of the local users, and groups as ``@name``, who have a right besides the agent's own user and root."""
+    """Who has a right besides the agent's own user and root.
+
+    Local users, groups as ``@name``, and clients of MMS over TLS as ``CN=name``, by the name of their certificate.
+    """
 
     operate: tuple[str, ...] = ()
     unlock: tuple[str, ...] = ()
@@ -61,29 +65,49 @@ class Gatekeeper:
             "unlock": always | self._uids(access.unlock, users),
             "tag": operate | self._uids(access.tag, users),
         }
+        self._certificates: dict[Right, set[str]] = {
+            "operate": _common_names(access.operate),
+            "unlock": _common_names(access.unlock),
+            "tag": _common_names((*access.operate, *access.tag)),
+        }
 
     def who(self, uid: int | None) -> str:
         """A user by name, or by number where he had none when the agent started."""
         return "nobody known" if uid is None else self._names.get(uid, f"uid {uid}")
 
-    def refuse(self, request: object, uid: int | None) -> str:
-        """Why a user may not ask for this, of a check what it asks about; empty if he may."""
+    def refuse(self, request: object, uid: int | None, certificate: object = None) -> str:
+        """Why somebody may not ask for this, of a check what it asks about; empty if he may.
+
+        Args:
+            request: what he asks.
+            uid: of the user who asks.
+            certificate: name of the certificate of a client for whom that user asks; None if he asks for himself. Both
+                need the right then.
+        """
         rights = _RIGHTS.get(request, ()) if isinstance(request, str) else ()
-        lacking = next((right for right in rights if uid not in self._may[right]), None)
-        if lacking is None:
-            return ""
-        user = f"{self.who(uid)} (uid {uid})" if uid in self._names else self.who(uid)
-        return f"{user} may not {lacking}: the site file's [access] names who may"
+        for right in rights:
+            if uid not in self._may[right]:
+                user = f"{self.who(uid)} (uid {uid})" if uid in self._names else self.who(uid)
+                return f"{user} may not {right}: the site file's [access] names who may"
+            if certificate is not None and certificate not in self._certificates[right]:
+                return f"the client with the certificate of {certificate} may not {right}: [access] names who may"
+        return ""
 
     def _uids(self, names: Iterable[str], users: list[pwd.struct_passwd]) -> set[int]:
         uids: set[int] = set()
         for name in names:
+            if name.startswith(_CN):
+                continue
             kind = "group" if name.startswith("@") else "user"
             try:
                 uids |= _members(name[1:], users) if kind == "group" else {pwd.getpwnam(name).pw_uid}
             except KeyError:
                 self.unknown.append(f"access: there is no {kind} {name.removeprefix('@')!r} on this machine")
         return uids
+
+
+def _common_names(names: Iterable[str]) -> set[str]:
+    return {name.removeprefix(_CN) for name in names if name.startswith(_CN)}
 
 
 def attend(endpoint: socket.socket) -> None:

@@ -353,7 +353,8 @@ class AgentProcess:
         try:
             data = json.loads(message)
             request = data["request"]
-            if why := self._gatekeeper.refuse(data["operation"] if request == "check" else request, uid):
+            asked = data["operation"] if request == "check" else request
+            if why := self._gatekeeper.refuse(asked, uid, data.get("certificate")):
                 return {"done": False, "why": why, "access": False}, False
             return self._do(request, data), request in _LOOKING
         except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:

@@ -40,7 +40,7 @@ from gateway.iec104.asdu import Cause, TypeID, tag_of
 from gateway.iec104.link import LinkConfig
 from gateway.iec104.master import Asked, Lost, ObjectsReceived
 from gateway.iec104.time_tag import TimeBase
-from gateway.iec104.tls import TlsFiles, client_context
+from ied_agents.runtime.tls import TlsFiles, client_context
 
 ROOT = Path(__file__).parents[2]
 UTC = TimeBase("UTC")

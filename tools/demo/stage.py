@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
@@ -253,7 +253,7 @@ class Stage:
         )
         document = self.room / "mms.json"
         scd = self.site.file.parent / (self.site.settings.site.scd or "")  # a site with agents has one
-        document.write_text(json.dumps(asdict(HostSettings(str(scd), (served,)))), encoding="utf-8")
+        document.write_text(HostSettings(str(scd), (served,)).to_json(), encoding="utf-8")
         host = self._lab.spawn(agent.ied, [*_PYTHON, "ied_agents.mms.host", str(document)], stdout=subprocess.PIPE)
         try:
             self._ready(host, f"MMS server of {agent.ied}")

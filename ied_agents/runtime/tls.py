@@ -1,10 +1,13 @@
-"""TLS for IEC 60870-5-104 as IEC 62351-3 has it: both ends show a certificate of one authority, none is revoked."""
+"""TLS as IEC 62351-3 has it: both ends show a certificate of one authority, none is revoked.
+
+For IEC 60870-5-104 and MMS.
+"""
 
 from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,3 +97,12 @@ def _check_there(path: Path) -> None:
 
 def _no_password() -> str:
     raise TlsError("the private key has a password: nobody could type it at a start")
+
+
+def common_name(certificate: dict[str, Any] | None) -> str | None:
+    """The common name of a certificate's subject, as ``getpeercert`` has it; None if it has none."""
+    for part in (certificate or {}).get("subject", ()):
+        for name, value in part:
+            if name == "commonName":
+                return str(value)
+    return None

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -52,6 +53,7 @@ def loss(
     """
     if min(kills, cuts, disks, databases) < 1 or hours <= 0:
         raise BenchError("--kills, --cuts, --hours, --disks, --databases: expected more than none")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what was started is ended
     rounds = {"kill": kills, "cut": cuts, "away": round(hours * 3600), "disk": disks, "database": databases}
     result: dict[str, Any] = {"seed": seed, "trials": {}}
     for trial in only or TRIALS:

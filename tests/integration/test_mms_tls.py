@@ -234,7 +234,7 @@ def test_who_is_refused_and_why(hosted, authority, foreign):
     static = client_context(authority.files("anna"))
     static.maximum_version = ssl.TLSVersion.TLSv1_2
     static.set_ciphers("ECDHE-ECDSA-AES128-SHA:@SECLEVEL=0")
-    other = client_context(replace(foreign.files("anna"), authority=authority.folder / "ca.pem"))
+    other = client_context(replace(foreign.files("anna"), authority=authority.folder / "ca.pem", revoked=None))
     assert is_served(hosted, client_context(authority.files("anna")))
     for context, why in (
         (stranger, "PEER_DID_NOT_RETURN_A_CERTIFICATE"),

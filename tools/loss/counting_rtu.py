@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 import time
@@ -65,14 +66,16 @@ async def main(folder: str, port: str, first: str, rate: str) -> None:
     print(await outlet.server.listen("127.0.0.1", int(port)), flush=True)
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, ended.set)
-    while not ended.is_set():
+    parent = os.getppid()
+    while not ended.is_set() and os.getppid() == parent:
         made += 1
         now_ns = time.time_ns()
         outlet.update(NAMES[made % POINTS], PointValue(float(made), 0, now_ns, 10, now_ns))
         await asyncio.sleep(1 / float(rate))
     # With its number: this is called before "ready" has said it.
     outlet.when_stored(lambda: print(f"{made}\n", flush=True))
-    await asyncio.Event().wait()
+    while os.getppid() == parent:  # noqa: ASYNC110 - nobody says that it has died
+        await asyncio.sleep(1.0)
 
 
 if __name__ == "__main__":

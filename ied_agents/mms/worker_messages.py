@@ -83,7 +83,7 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Operate something; answered with :class:`Confirmed` and :class:`Ended`.
+    """Operate something; answered with :class:`Ended`, and if it is executed with :class:`Confirmed` before.
 
     Attributes:
         number: to answer with.
@@ -167,7 +167,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """The device has accepted an order: it is selected, or being carried out."""
+    """The device has accepted what is to be executed, and carries it out."""
 
     number: int
 

@@ -139,11 +139,12 @@ class Reported:
     Attributes:
         subscription: the block.
         objects: references that are told by it.
-        buffered: it keeps entries.
+        resumed: its next report goes on after one that is known.
     """
 
     def __init__(self, client: MmsClient, subscription: Subscription, watched: Iterable[Watched]) -> None:
         self.subscription = subscription
+        self.resumed = True
         self._shapes: dict[str, tuple[str, Shape]] = {}
         wanted = {f"{each.reference}.{leaf}": (each.reference, leaf) for each in watched for leaf in each.leaves}
         there = set()
@@ -230,13 +231,16 @@ class Session:
             return str(error)
 
     def _connect(self) -> MmsClient:
-        begin, pause_s = self._begin, _FIRST_S
+        begin, said = self._begin, ""
+        pause_s = min(_FIRST_S, begin.longest_s)
         while True:
             self._link.alive()
             try:
                 return MmsClient(begin.host, begin.port, timeout_s=begin.timeout_s)
             except MmsClientError as error:
-                self._link.send(Noted(f"{error}; tried again"))
+                if str(error) != said:
+                    said = str(error)
+                    self._link.send(Noted(f"{error}; tried again, and said once"))
             until = time.monotonic() + pause_s
             while time.monotonic() < until:
                 self._link.alive()
@@ -315,7 +319,8 @@ class Session:
             subscription.close()
             raise
         self._reported[subscription.block] = reported
-        self._link.send(Enabled(subscription.block, subscription.resumed or after == FROM_THE_FIRST))
+        reported.resumed = subscription.resumed and after != FROM_THE_FIRST
+        self._link.send(Enabled(subscription.block, subscription.resumed))
         if not reported.objects:
             self._link.send(Noted(f"{block}: its data set {subscription.data_set} tells none of the points"))
 
@@ -328,9 +333,12 @@ class Session:
         objects = reported.leaves(report.values)
         self._fresh |= objects.keys()
         self._report_at = time.monotonic()
+        # Who does not go on after an entry is told of an overflow whatever was lost before his time.
+        overflow = report.overflow and reported.resumed
+        reported.resumed = True
         # An entry that answers an interrogation may be taken out of the buffer, and is not to go on after.
         entryID = b"" if report.more or answer else report.entryID or b""
-        self._link.send(Told(report.block, entryID, report.overflow, answer, report.time_ms or 0, objects))
+        self._link.send(Told(report.block, entryID, overflow, answer, report.time_ms or 0, objects))
 
     def _pass_on_all(self) -> None:
         while (report := self._queue.get(0)) is not None:

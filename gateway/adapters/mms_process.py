@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 import socket
 import sys
 import time
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger(__name__)
 _MOST_UNSTORED: Final = 2_000
 """Reports of a device that are not on disk yet, before the next is taken from its worker."""
-_KEEP_S: Final = 0.2
+_KEEP_S: Final = 0.1
 """What was stored meanwhile is kept together."""
 _LONG_S: Final = 60.0
 """A worker that lived so long is started again as if it were the first."""
@@ -71,12 +70,13 @@ def read_entries(file: Path) -> dict[str, bytes]:
 
 
 def write_entries(file: Path, entries: dict[str, bytes]) -> None:
-    """Replace the file as a whole."""
+    """Replace the file as a whole.
+
+    Not forced to the disk: what a power failure leaves of it, an older one or a damaged one, costs events told twice.
+    """
     new = file.with_name(file.name + ".new")
-    with new.open("w", encoding="ascii") as stream:
-        json.dump({"version": _VERSION, "entries": {block: each.hex() for block, each in entries.items()}}, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
+    text = json.dumps({"version": _VERSION, "entries": {block: each.hex() for block, each in entries.items()}})
+    new.write_text(text, encoding="ascii")
     new.replace(file)
 
 

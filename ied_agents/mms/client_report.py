@@ -189,27 +189,27 @@ class Subscription:
         if options is not None:
             library.ClientReportControlBlock_setOptFlds(control, sum(REPORT_OPTIONS[name] for name in options))
             self._set(control, _OPT_FLDS)
-        resumed = True
-        if after is not None:
-            try:
-                self._set_entry(control, after)
-            except MmsClientError:
-                if not self._client.connected:
-                    raise
-                resumed = False
-                # Not every server goes back to the first entry by itself.
-                self._set_entry(control, FROM_THE_FIRST)
+        # Not every server goes back to the first entry by itself where the one that is asked for is gone.
+        known = after is None or self._takes_entry(control, after)
+        entry = after is not None and (known or self._takes_entry(control, FROM_THE_FIRST))
         library.ClientReportControlBlock_setRptEna(control, True)
-        self._set(control, _RPT_ENA)
-        return resumed
+        # Again and in one request: some forget the EntryID when the next event comes before they are enabled.
+        self._set(control, _ENTRY_ID | _RPT_ENA if entry else _RPT_ENA)
+        return known
 
-    def _set_entry(self, control: int, after: bytes) -> None:
+    def _takes_entry(self, control: int, after: bytes) -> bool:
         library = self._client.library
         entry = library.MmsValue_newOctetString(_ENTRY_ID_SIZE, _ENTRY_ID_SIZE)
         library.MmsValue_setOctetString(entry, after, _ENTRY_ID_SIZE)
         library.ClientReportControlBlock_setEntryId(control, entry)
         library.MmsValue_delete(entry)
-        self._set(control, _ENTRY_ID)
+        try:
+            self._set(control, _ENTRY_ID)
+        except MmsClientError:
+            if not self._client.connected:
+                raise
+            return False
+        return True
 
     def _set(self, control: int, members: int) -> None:
         self._client.call("setRCBValues", self.block, control, members, True)

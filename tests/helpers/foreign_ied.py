@@ -1,7 +1,7 @@
 """A foreign IED of one kind or another in a process of its own: ``python foreign_ied.py KIND PORT RATE``.
 
 KIND is ``libiec61850`` or ``open61850``: whose server it is. RATE: changes a second of the counting points, each with the
-next number as its value and its own time, 0 for none. Says its port, then the last number that was made, line by line.
+next number as its value and its own time, from when it reads ``count``. Says its port, then the last number that was made, line by line.
 Each line that is read sets values: ``{"GGIO2.Ind1": {"stVal": true, "q": 0, "t": [ns, quality]}}``; ``stop`` ends the
 counting, and ``refuse REFERENCE ADDCAUSE`` has controls of an object refused, with 0 has them accepted again.
 """
@@ -44,7 +44,12 @@ def bda(name, bType, type=""):
 
 
 def order(kind, cancel=False):
-    common = [bda("origin", "Struct", "Originator"), bda("ctlNum", "INT8U"), bda("T", "Timestamp"), bda("Test", "BOOLEAN")]
+    common = [
+        bda("origin", "Struct", "Originator"),
+        bda("ctlNum", "INT8U"),
+        bda("T", "Timestamp"),
+        bda("Test", "BOOLEAN"),
+    ]
     return [bda("ctlVal", *kind), *common, *([] if cancel else [bda("Check", "Check")])]
 
 
@@ -161,7 +166,9 @@ def scd(nodes=NODES, sets=SETS, blocks=BLOCKS):
     for name, kind in {"Bool": ("BOOLEAN",), "Int": ("INT32",), "Tcmd": ("Tcmd",)}.items():
         parts += [oper(f"Oper{name}", order(kind)), oper(f"Cancel{name}", order(kind, cancel=True))]
     parts += [
-        f'<EnumType id="{name}">' + "".join(f'<EnumVal ord="{n}">{each}</EnumVal>' for n, each in enumerate(values)) + "</EnumType>"
+        f'<EnumType id="{name}">'
+        + "".join(f'<EnumVal ord="{n}">{each}</EnumVal>' for n, each in enumerate(values))
+        + "</EnumType>"
         for name, values in enums.items()
     ]
     return f"""<?xml version="1.0"?>
@@ -205,7 +212,7 @@ class Libiec61850:
     def check(self, request):
         print(json.dumps({"asked": request.reference, "value": request.value, "select": request.select, "test": request.test,
                           "orCat": request.orCat, "orIdent": request.orIdent}), flush=True)  # fmt: skip
-        return AddCause(self.refusals.get(request.reference.partition("/")[2], AddCause.NONE))
+        return AddCause(self.refusals.get(request.reference.partition("/")[2]) or AddCause.NONE)
 
     def start(self, request):
         return AddCause.NONE
@@ -217,10 +224,26 @@ class Libiec61850:
     def set(self, values):
         made = {}
         for name, leaves in values.items():
-            for leaf, value in sorted(leaves.items(), key=lambda each: ("t", "q").index(each[0]) if each[0] in "qt" else 2):
+            for leaf, value in sorted(
+                leaves.items(), key=lambda each: ("t", "q").index(each[0]) if each[0] in "qt" else 2
+            ):
                 made[f"LD0/{name}.{leaf}"] = UtcTime.from_ns(*value).encode() if leaf == "t" else value
         with self.lock:
             self.server.update(made)
+
+
+def remembering(block):
+    """It forgets the EntryID that a client has written if an event comes before the client enables the block.
+
+    Here it does not: what is to be seen is what becomes of events that it has kept.
+    """
+    plain = block.set_attr
+
+    def set_attr(name, value):
+        if name != "EntryID" or block.enabled or block.owner is None:
+            plain(name, value)
+
+    return set_attr
 
 
 class Open61850:
@@ -236,6 +259,9 @@ class Open61850:
         self.refusals = {}
         self.server = MmsServer(self.model, "127.0.0.1", port, report_buffer_bytes=1 << 20)
         self.server.start()
+        for block in self.server.reports.controls.values():
+            block.max_entries = 20_000
+            block.set_attr = remembering(block)
         self.port = self.server.port
         for node, objects in NODES.items():
             for name, kind in objects.items():
@@ -255,11 +281,13 @@ class Open61850:
     def set(self, values):
         from open61850.data import TimestampData
 
-        with self.model.lock, self.model.batch():
+        with self.model.batch():
             for name, leaves in values.items():
                 fc = "MX" if ".AnIn" in name or name.startswith("MMXU") else "ST"
                 for leaf, value in leaves.items():
-                    data = TimestampData(datetime.fromtimestamp(value[0] / 1e9, UTC), value[1]) if leaf == "t" else value
+                    data = (
+                        TimestampData(datetime.fromtimestamp(value[0] / 1e9, UTC), value[1]) if leaf == "t" else value
+                    )
                     self.model.set(f"{LD}/{name}.{leaf}[{fc}]", data)
 
 
@@ -276,16 +304,16 @@ def main(kind, port, rate):
             ied.set({f"GGIO1.AnIn{made % COUNTING + 1}": {"mag.f": float(made), "q": 0, "t": [now_ns, 10]}})
             print(made, flush=True)
 
-    counting = threading.Thread(target=count, daemon=True) if float(rate) else None
-    if counting:
-        counting.start()
+    counting = threading.Thread(target=count, daemon=True)
     for line in sys.stdin:
-        if line.strip() == "stop":
+        if line.strip() == "count":
+            counting.start()
+        elif line.strip() == "stop":
             stop.set()
             counting.join()
             print("stopped", flush=True)
-        elif line.startswith("refuse"):
-            _, name, cause = line.rsplit(None, 2) if line.count(" ") == 2 else ("", line[7:].rsplit(" ", 1)[0], line.rsplit(" ", 1)[1])
+        elif line.startswith("refuse "):
+            name, cause = line[7:].rsplit(" ", 1)
             ied.refusals[name] = int(cause)
         else:
             ied.set(json.loads(line))

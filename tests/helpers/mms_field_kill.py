@@ -59,6 +59,9 @@ async def campaign(folder, what, kind, rounds, seed, order="stored"):
     gateway, port = await start(GATEWAY, folder, line.port, 0, WRITE_S, order)
     centre = Centre(port, (1,), interrogate=False)
     try:
+        # Not every server keeps entries before a block is enabled for the first time.
+        await until(lambda: len(centre.told()) >= len(PLACES))
+        ied.order("count")
         for _ in range(rounds):
             if chance.random() < 0.75:
                 before = len(centre.events)
@@ -79,7 +82,9 @@ async def campaign(folder, what, kind, rounds, seed, order="stored"):
             await asyncio.sleep(0.2)
             if len(centre.events) != last:
                 last, since = len(centre.events), time.monotonic()
-        return judge(heard_by(centre), made)
+        heard = heard_by(centre)
+        Path(folder, "heard.txt").write_text("\n".join(map(str, heard)))
+        return judge(heard, made)
     finally:
         await centre.client.close()
         await line.close()
@@ -95,4 +100,6 @@ if __name__ == "__main__":
     rounds = int(words[0]) if words else 20
     seed = int(words[1]) if words[1:] else random.randrange(10**6)
     result = asyncio.run(campaign(Path(folder), what, kind, rounds, seed, words[2] if words[2:] else "stored"))
+    runs = [each for each in result.lost if each - 1 not in result.lost]
+    print(f"lost from: {runs}")
     print(f"{what}, {kind}, seed {seed}, {rounds} rounds: {result.as_dict()}")

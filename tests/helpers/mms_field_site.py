@@ -30,6 +30,7 @@ class Foreign:
         made = cls()
         words = [sys.executable, "-P", foreign_ied.__file__, kind, str(port or free_port()), str(rate)]
         pipe = asyncio.subprocess.PIPE
+        made.process_kind = kind
         made.process = await asyncio.create_subprocess_exec(*words, stdin=pipe, stdout=pipe)
         line = await asyncio.wait_for(made.process.stdout.readline(), PATIENCE_S)
         assert line, f"the {kind} server has ended"

@@ -30,7 +30,11 @@ async def main(folder: str, ied_port: str, port: str, write_s: str, order: str) 
     made = plan(foreign_ied.SCL, foreign_ied.SCL.ied(foreign_ied.IED), counting.rows)
     pace = {"first_s": 0.05, "longest_s": 0.1}
     ieds = MmsFields(
-        [MmsFieldConfig(name="REL1", host="127.0.0.1", port=int(ied_port), points=made.points, blocks=made.blocks, **pace)],
+        [
+            MmsFieldConfig(
+                name="REL1", host="127.0.0.1", port=int(ied_port), points=made.points, blocks=made.blocks, **pace
+            )
+        ],
         Path(folder, "mms"),
     )
     outlet = Outlet(PointTable(counting.points()), Path(folder, "log"), [CentreConfig("centre", counting.rows)], ieds)

@@ -97,3 +97,101 @@ async def test_a_lost_worker_and_a_lost_ied_make_points_old_until_they_tell_agai
         row = made.row("GGIO2.Ind1")
         heard = [(row.CA, row.IOA, True, qds, False) for qds in (0, 0x40, 0, 0x40)]
         await made.centre.hears(*heard)
+
+
+# -- commands ---------------------------------------------------------------------------------------------------------
+
+CONTROLS = [
+    ("CSWI1.Pos", 2, True, 2),  # select before operate, enhanced security
+    ("CSWI2.Pos", 2, False, 2),  # direct, enhanced
+    ("GGIO6.SPCSO1", True, False, True),  # direct, normal
+    ("GGIO6.SPCSO2", True, True, True),  # select before operate, normal
+    ("GGIO6.ISCSO1", 17, False, 17),
+]
+
+
+async def test_commands_go_out_as_ctlModel_has_it_with_their_origin(ied, tmp_path):
+    async with site(tmp_path, ied.port) as made:
+        await settled(made)
+        for name, value, select, _ in CONTROLS:
+            assert await made.command(name, value, select=select) == (True, "termination", ""), name
+        # A select with normal security names nobody.
+        asked = [each for each in ied.asked() if not (each.get("select") and each["asked"].endswith("SPCSO2"))]
+        assert {each["asked"] for each in asked} == {f"LD0/{name}" for name, *_ in CONTROLS}
+        assert {(each["orCat"], each["orIdent"], each["test"]) for each in asked} == {(3, "west", False)}
+        if ied.process_kind == "open61850":  # its server carries out what it accepts
+            for name, _, _, value in CONTROLS:
+                await until(lambda name=name, value=value: made.shown(name)[0] == value)
+
+
+async def test_a_refusal_is_the_devices_own(ied, tmp_path):
+    async with site(tmp_path, ied.port) as made:
+        await settled(made)
+        for name, value, select, _ in CONTROLS[:2]:
+            ied.order(f"refuse {name} 10")
+            done, stage, why = await made.command(name, value, select=select)
+            assert (done, stage) == (False, "select" if select else "execute")
+        ied.order("refuse CSWI1.Pos 0")
+        assert (await made.command("CSWI1.Pos", 1, select=True))[0]
+
+
+async def test_a_test_command_carries_its_flag(ied, tmp_path):
+    async with site(tmp_path, ied.port) as made:
+        await settled(made)
+        await made.command("CSWI2.Pos", 2, test=True)
+        assert ied.asked()[-1]["test"] is True
+
+
+async def test_a_worker_killed_between_select_and_execute_loses_the_selection_and_says_so(ied, tmp_path):
+    async with site(tmp_path, ied.port) as made:
+        await settled(made)
+        row = made.row("CSWI1.Pos", control=True)
+        centre = made.centre
+        assert (await centre.command(row.CA, row.IOA, row.typeID, 2, select=True, execute=False)).done
+        before = len(ied.asked())
+        worker = made.pid
+        os.kill(worker, signal.SIGKILL)
+        await until(lambda: made.pid not in (0, worker) and made.field.connected)
+        ended = await centre.command(row.CA, row.IOA, row.typeID, 2)
+        assert (ended.done, ended.moving) == (False, False)
+        assert len(ied.asked()) == before  # nothing was sent
+        assert (await made.command("CSWI1.Pos", 2, select=True))[0]
+
+
+async def test_a_worker_killed_while_a_command_runs_leaves_its_outcome_unknown_which_is_a_no(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    ied = await Foreign.start("libiec61850")
+    try:
+        async with site(tmp_path, ied.port) as made:
+            await settled(made)
+            ied.order("refuse end CSWI2.Pos -1")  # it goes on moving
+            await asyncio.sleep(0.2)
+            row = made.row("CSWI2.Pos", control=True)
+            running = asyncio.create_task(made.centre.command(row.CA, row.IOA, row.typeID, 2))
+            await until(lambda: any("accepted" in each for each in caplog.messages))
+            os.kill(made.pid, signal.SIGKILL)
+            ended = await running
+            assert (ended.done, ended.stage, ended.moving) == (False, "termination", True)
+            assert any("its outcome is not known" in each for each in caplog.messages)
+    finally:
+        await ied.close()
+
+
+async def test_nothing_is_sent_while_there_is_no_connection(ied, tmp_path):
+    async with site(tmp_path, ied.port) as made:
+        await settled(made)
+        ied.process.kill()
+        await until(lambda: not made.field.connected)
+        assert (await made.command("CSWI2.Pos", 2))[:2] == (False, "execute")
+        assert (await made.command("CSWI1.Pos", 2, select=True))[:2] == (False, "select")
+
+
+async def test_a_worker_that_hangs_is_killed_and_started_again(ied, tmp_path, caplog):
+    async with site(tmp_path, ied.port, hung_s=2.5) as made:
+        await settled(made)
+        hung = made.pid
+        os.kill(hung, signal.SIGSTOP)
+        await until(lambda: made.shown("GGIO2.Ind1")[1] == OLD)
+        assert any("has said nothing for 2.5 s" in each for each in caplog.messages)
+        await until(lambda: made.pid not in (0, hung) and made.shown("GGIO2.Ind1")[1] == 0)
+        assert not os.path.exists(f"/proc/{hung}")

@@ -6,10 +6,12 @@ point.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.adapters.iec104_field import FieldRtus
 from gateway.adapters.iec104_outlet import Outlet
+from gateway.adapters.mms_process import MmsFields
 from gateway.points.table import PointTable
 from gateway.site import SiteError
 from ied_agents.runtime.tls import TlsError, server_context
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.adapters.iec104_field import FieldRtuConfig
+    from gateway.adapters.iec104_outlet import PointCommand
     from gateway.historian.historian import Historian
+    from gateway.iec104.station import ControlledStation, StationAsked
     from gateway.site import Site
     from gateway.site_iec104 import ServedCentre
     from ied_agents.runtime.tls import TlsFiles
@@ -58,6 +62,20 @@ def listeners_of(centres: Sequence[ServedCentre]) -> list[Listener]:
     ]
 
 
+class _Devices:
+    """All field devices, whatever they speak: a command goes to the one that has its point."""
+
+    def __init__(self, rtus: FieldRtus, ieds: MmsFields) -> None:
+        self._rtus = rtus
+        self._ieds = ieds
+
+    def operate(self, command: PointCommand) -> None:
+        (self._ieds if command.name in self._ieds.controls else self._rtus).operate(command)
+
+    def ask(self, station: ControlledStation, asked: StationAsked) -> None:
+        self._rtus.ask(station, asked)
+
+
 class Gateway:
     """The running gateway of a site.
 
@@ -75,6 +93,7 @@ class Gateway:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._centres, rtus = site.iec104()
+        ieds = site.mms()
         problems = []
         configs: list[FieldRtuConfig] = []
         try:
@@ -86,12 +105,14 @@ class Gateway:
                 configs.append(rtu.ready())
             except TlsError as error:
                 problems.append(f"rtu {rtu.config.name}: {error}")
-        if not problems and not self._centres and not rtus:
-            problems.append("no [[centre]] and no [[rtu]] in it: there is nobody to serve, and nobody to hear")
+        if not problems and not self._centres and not rtus and not ieds:
+            problems.append("no [[centre]], no [[rtu]] and no [[ied]] in it: nobody to serve, and nobody to hear")
         if problems:
             raise SiteError([f"{site.file}: {problem}" for problem in problems])
-        self.devices = [config.name for config in configs]
+        self.devices = [*(config.name for config in configs), *(config.name for config in ieds)]
         self._rtus = FieldRtus(configs)
+        store = site.file.parent / site.settings.gateway.store
+        self._ieds = MmsFields(ieds, store.with_name(f"{store.name}-mms"))
         self._table = PointTable(site.points())
         self._history: Historian | None = None
         self._outlet: Outlet | None = None
@@ -107,7 +128,7 @@ class Gateway:
         What was started before something went wrong is to be closed too.
 
         Raises:
-            HistoryUnusable, StoreError, MappingError, OSError: what can't be used; names it.
+            HistoryUnusable, StoreError, EntriesError, MappingError, OSError: what can't be used; names it.
         """
         site, folder = self._site, self._site.file.parent
         for centre in self._centres:
@@ -125,8 +146,10 @@ class Gateway:
             consumers.append(historian)
         store = folder / site.settings.gateway.store
         configs = [centre.config for centre in self._centres]
-        self._outlet = outlet = Outlet(self._table, store, configs, self._rtus, listeners=consumers)
+        devices = _Devices(self._rtus, self._ieds)
+        self._outlet = outlet = Outlet(self._table, store, configs, devices, listeners=consumers)
         self._rtus.start(outlet)
+        self._ieds.start(outlet)
         served = []
         for each in self.listeners:
             port = await outlet.server.listen(each.host, each.port, tls=each.tls, only=each.centres)
@@ -136,7 +159,7 @@ class Gateway:
     async def close(self) -> None:
         """End all connections; what is not acknowledged stays on disk."""
         # Devices first: what has come from them is stored and acknowledged while the log is open.
-        await self._rtus.close()
+        await asyncio.gather(self._rtus.close(), self._ieds.close())
         if self._history is not None:
             await self._history.close()
         if self._outlet is not None:

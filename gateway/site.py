@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, ValidationError
 
 from gateway.site_iec104 import SiteCentre, SitePoint, Strict, all_points, resolve_centres
+from gateway.site_ied import SiteIed, resolve_ieds
 from gateway.site_rtu import SiteRtu, resolve_rtus
 from ied_agents.dflisr.feeder import Feeder, FeederSection, FeederSwitch, SharedElement
 from ied_agents.dflisr.views import AgentConfig
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from gateway.adapters.mms_field import MmsFieldConfig
     from gateway.points.point import PointConfig
     from gateway.site_iec104 import ServedCentre
     from gateway.site_rtu import RtuOfSite
@@ -135,6 +137,7 @@ class SiteFile(Strict):
     shared: dict[str, SiteShared] = Field(default_factory=dict)
     centre: tuple[SiteCentre, ...] = ()
     rtu: tuple[SiteRtu, ...] = ()
+    ied: tuple[SiteIed, ...] = ()
     point: dict[str, SitePoint] = Field(default_factory=dict)
 
 
@@ -181,6 +184,18 @@ class Site:
         if problems:
             raise SiteError([f"{self.file}: {problem}" for problem in problems])
         return centres, rtus
+
+    def mms(self) -> list[MmsFieldConfig]:
+        """Field devices that speak MMS.
+
+        Raises:
+            SiteError: with every problem found.
+        """
+        centres, _ = self.iec104()
+        ieds, problems = resolve_ieds(self.settings.ied, self.scl, centres)
+        if problems:
+            raise SiteError([f"{self.file}: {problem}" for problem in problems])
+        return ieds
 
     def points(self) -> list[PointConfig]:
         """All points: those of the SCD, of field devices, and the gateway's own.

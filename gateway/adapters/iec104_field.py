@@ -21,6 +21,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from gateway.adapters.field_news import tell_answer, tell_event
 from gateway.iec104.asdu import Cause, TypeID, untagged
 from gateway.iec104.client import Iec104Client
 from gateway.iec104.image import GENERAL_COUNTERS, STATION
@@ -342,40 +343,23 @@ class FieldRtu:
             return
         timed = point.time_quality != TIME_UNKNOWN
         if cause in _EVENTS:
-            self._event(told, point, timed=timed)
+            tell_event(self._outlet, told.config.rule.name, point, state=told.state, timed=timed)
             if timed:
                 told.event_ns = point.t_ns
         elif self._is_outdated(told, point, asdu, timed=timed):
             self.outdated += 1
             return
         else:
-            self._answer(told, point)
+            tell_answer(self._outlet, told.config.rule.name, point)
         told.answered = True
         if timed:
             told.t_ns = point.t_ns
-
-    def _event(self, told: _Told, point: PointValue, *, timed: bool) -> None:
-        name, table = told.config.rule.name, self._outlet.table
-        known = table.process_value(name)
-        if not timed or known is None or known[:2] != point[:2]:
-            self._outlet.update(name, point)
-        elif known.t_ns != point.t_ns and (told.state or known.time_quality == TIME_UNKNOWN):
-            event = table.update(name, point)  # the table takes it for no news
-            if event is not None or table.get(name) is point:
-                self._outlet.tell([(name, point)])
 
     def _is_outdated(self, told: _Told, point: PointValue, asdu: Asdu, *, timed: bool) -> bool:
         if timed:
             return point.t_ns < told.t_ns
         asked_ns = self._asked_ns.get(asdu.CA)
         return asdu.cause in _INTERROGATED and asked_ns is not None and told.event_ns > asked_ns
-
-    def _answer(self, told: _Told, point: PointValue) -> None:
-        """The image as the device has it: no news if it is known so, for its time says no more than that."""
-        name = told.config.rule.name
-        known = self._outlet.table.process_value(name)
-        if known is None or known[:2] != point[:2]:
-            self._outlet.update(name, point)
 
     def _asked(self, asked: Asked) -> None:
         """A request has ended; of an interrogation, say what it left open."""

@@ -92,6 +92,7 @@ class PointCommand(NamedTuple):
         command: what is asked.
         test: nothing may move.
         originator: the master's originator address.
+        centre: name of its control centre; empty if its connection is over.
     """
 
     number: int
@@ -100,6 +101,7 @@ class PointCommand(NamedTuple):
     command: CommandValue
     test: bool
     originator: int
+    centre: str = ""
 
 
 class Device(Protocol):
@@ -477,7 +479,15 @@ class Outlet:
             self.desk.confirm(request.number, self.server.now(), why=str(error))
             return
         self._device.operate(
-            PointCommand(request.number, request.step, control.rule.name, command, request.test, request.originator)
+            PointCommand(
+                request.number,
+                request.step,
+                control.rule.name,
+                command,
+                request.test,
+                request.originator,
+                self.server.centre_of(request.master),
+            )
         )
 
     def ask(self, station: ControlledStation, asked: StationAsked) -> None:

@@ -17,7 +17,7 @@ from ied_agents.runtime.tls import common_name
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Container, Sequence
+    from collections.abc import Callable, Container, Hashable, Sequence
     from ipaddress import IPv4Network, IPv6Network
 
     from gateway.iec104.commands import CommandDesk, CommandRequested
@@ -234,6 +234,11 @@ class Iec104Server:
             self._connections.pop(connection.number, None)
             connection.centre.station.disconnect(connection.number, why)
             self.serve_one(connection.centre)
+
+    def centre_of(self, master: Hashable) -> str:
+        """Name of the control centre of a request's master; empty once his connection is over."""
+        connection = self._connections.get(master) if isinstance(master, int) else None
+        return "" if connection is None or connection.centre is None else connection.centre.name
 
     # -- serving --------------------------------------------------------------------------------------------------
 

@@ -171,9 +171,25 @@ class Control:
         Raises:
             ControlRefusedError: refused, failed, or not terminated in time; then nobody knows what became of it.
         """
+        self.begin(value)
+        self.finish(termination_s)
+
+    def begin(self, value: bool | float) -> None:
+        """Operate, and return as soon as the server has accepted it; :meth:`finish` says how it ended.
+
+        Raises:
+            ControlRefusedError: refused.
+        """
         self._terminated.clear()
         self._end = None
         self._step("operate", "operate", value, 0)
+
+    def finish(self, termination_s: float = TERMINATION_S) -> None:
+        """Wait for the termination of what was begun; without enhanced security there is none.
+
+        Raises:
+            ControlRefusedError: failed, or not terminated in time; then nobody knows what became of it.
+        """
         if self.model not in (ControlModel.DIRECT_ENHANCED, ControlModel.SBO_ENHANCED):
             return
         end = self._wait(termination_s)

@@ -13,7 +13,7 @@ from ied_agents.mms.model import REPORT_OPTIONS
 from ied_agents.mms.values import Cause, octet_string, to_data
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ied_agents.iec61850.data import Data
     from ied_agents.mms.client import MmsClient
@@ -27,7 +27,10 @@ _OPT_FLDS: Final = 32
 _TRG_OPS: Final = 256
 _GI: Final = 1024
 _ENTRY_ID: Final = 4096
+_RESV_TMS: Final = 16384
 _ENTRY_ID_SIZE: Final = 8
+FROM_THE_FIRST: Final = bytes(_ENTRY_ID_SIZE)
+"""The EntryID after which all comes that is buffered (IEC 61850-7-2)."""
 _REASONS: Final = {1: "dchg", 2: "qchg", 4: "dupd", 8: "period", 16: "gi", 32: "application", 64: "unknown"}
 """``IEC61850_REASON_…``; 0 is not included."""
 
@@ -43,6 +46,7 @@ class Report:
         seqNum: sequence number; None where it is not sent.
         time_ms: when the entry was made, ms since 1970; None where it is not sent.
         overflow: entries before it are lost in the server's buffer.
+        more: the same entry goes on in the next report.
         values: of the members that are in it, or why one has none, by their references with functional constraint.
         reasons: why each is in it.
     """
@@ -53,6 +57,7 @@ class Report:
     seqNum: int | None
     time_ms: int | None
     overflow: bool
+    more: bool
     values: dict[str, Data | Cause]
     reasons: dict[str, str]
 
@@ -92,6 +97,7 @@ class Subscription:
 
     Attributes:
         block: its reference.
+        data_set: reference of its data set.
         members: references of its data set's members.
         resumed: whether the reports go on after the entry that was asked for. If not, it is gone from the server's
             buffer, and all that is buffered comes.
@@ -106,6 +112,8 @@ class Subscription:
         after: bytes | None = None,
         triggers: frozenset[str] | None = None,
         options: frozenset[str] | None = None,
+        needs: frozenset[str] = frozenset(),
+        reserve_s: int | None = None,
         interrogate: bool = False,
     ) -> None:
         """Enable a block.
@@ -119,6 +127,9 @@ class Subscription:
             triggers: names of :data:`TRIGGERS`; None leaves them as they are. To write them purges the buffer of a
                 buffered block (IEC 61850-7-2).
             options: names of :data:`REPORT_OPTIONS`; None leaves them as they are.
+            needs: of both, what is added where it is missing.
+            reserve_s: have it kept for this client for so long after the connection ends, where the block can do
+                that (``ResvTms``).
             interrogate: ask for a report of all members at once.
 
         Raises:
@@ -138,7 +149,11 @@ class Subscription:
             data_set = _text(library.ClientReportControlBlock_getDataSetReference(control))
             if not data_set:
                 raise MmsClientError(client.peer, self.block, Cause.ATTRIBUTE_INCONSISTENT, "it has no data set")
-            self.members = client.data_set_members(data_set)
+            self.data_set = data_set.replace("$", ".")
+            self.members = client.data_set_members(self.data_set)
+            if library.ClientReportControlBlock_getRptEna(control):
+                message = "it is enabled for another client"
+                raise MmsClientError(client.peer, self.block, Cause.TEMPORARILY_UNAVAILABLE, message)
             self._callback = REPORT(self._receive)
             with client.held(self.block) as handle:
                 if self._rptID in client.report_ids:
@@ -149,6 +164,11 @@ class Subscription:
                 library.IedConnection_installReportHandler(handle, reference, self._rptID.encode(), pointer, None)
             client.on_close(self._release)
             try:
+                if reserve_s is not None and library.ClientReportControlBlock_hasResvTms(control):
+                    library.ClientReportControlBlock_setResvTms(control, reserve_s)
+                    self._set(control, _RESV_TMS)
+                triggers = _with(needs, TRIGGERS, library.ClientReportControlBlock_getTrgOps(control), triggers)
+                options = _with(needs, REPORT_OPTIONS, library.ClientReportControlBlock_getOptFlds(control), options)
                 self.resumed = self._enable(control, after, triggers, options)
                 if interrogate:
                     library.ClientReportControlBlock_setGI(control, True)
@@ -169,21 +189,27 @@ class Subscription:
         if options is not None:
             library.ClientReportControlBlock_setOptFlds(control, sum(REPORT_OPTIONS[name] for name in options))
             self._set(control, _OPT_FLDS)
-        resumed = True
-        if after is not None:
-            entry = library.MmsValue_newOctetString(_ENTRY_ID_SIZE, _ENTRY_ID_SIZE)
-            library.MmsValue_setOctetString(entry, after, _ENTRY_ID_SIZE)
-            library.ClientReportControlBlock_setEntryId(control, entry)
-            library.MmsValue_delete(entry)
-            try:
-                self._set(control, _ENTRY_ID)
-            except MmsClientError:
-                if not self._client.connected:
-                    raise
-                resumed = False
+        # Not every server goes back to the first entry by itself where the one that is asked for is gone.
+        known = after is None or self._takes_entry(control, after)
+        entry = after is not None and (known or self._takes_entry(control, FROM_THE_FIRST))
         library.ClientReportControlBlock_setRptEna(control, True)
-        self._set(control, _RPT_ENA)
-        return resumed
+        # Again and in one request: some forget the EntryID when the next event comes before they are enabled.
+        self._set(control, _ENTRY_ID | _RPT_ENA if entry else _RPT_ENA)
+        return known
+
+    def _takes_entry(self, control: int, after: bytes) -> bool:
+        library = self._client.library
+        entry = library.MmsValue_newOctetString(_ENTRY_ID_SIZE, _ENTRY_ID_SIZE)
+        library.MmsValue_setOctetString(entry, after, _ENTRY_ID_SIZE)
+        library.ClientReportControlBlock_setEntryId(control, entry)
+        library.MmsValue_delete(entry)
+        try:
+            self._set(control, _ENTRY_ID)
+        except MmsClientError:
+            if not self._client.connected:
+                raise
+            return False
+        return True
 
     def _set(self, control: int, members: int) -> None:
         self._client.call("setRCBValues", self.block, control, members, True)
@@ -226,9 +252,19 @@ def _copy(library: Any, report: int, block: str, members: list[str]) -> Report:
         library.ClientReport_getSeqNum(report) if library.ClientReport_hasSeqNum(report) else None,
         library.ClientReport_getTimestamp(report) if library.ClientReport_hasTimestamp(report) else None,
         bool(library.ClientReport_hasBufOvfl(report) and library.ClientReport_getBufOvfl(report)),
+        bool(library.ClientReport_hasSubSeqNum(report) and library.ClientReport_getMoreSeqmentsFollow(report)),
         values,
         reasons,
     )
+
+
+def _with(
+    needs: frozenset[str], bits: Mapping[str, int], has: int, given: frozenset[str] | None
+) -> frozenset[str] | None:
+    """What is to be set of these bits; None if they may stay as they are."""
+    wanted = frozenset(name for name, bit in bits.items() if has & bit) if given is None else given
+    missing = needs & bits.keys() - wanted
+    return wanted | missing if missing else given
 
 
 def _text(octets: bytes | None) -> str:

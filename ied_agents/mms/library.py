@@ -39,6 +39,7 @@ _TYPES: Final[dict[str, Any]] = {
     "u8": ctypes.c_uint8,
     "u16": ctypes.c_uint16,
     "u32": ctypes.c_uint32,
+    "i16": ctypes.c_int16,
     "i64": ctypes.c_int64,
     "u64": ctypes.c_uint64,
     "f32": ctypes.c_float,
@@ -149,11 +150,17 @@ ClientReportControlBlock_getDataSetReference str ptr
 ClientReportControlBlock_setRptEna - ptr bool
 ClientReportControlBlock_setGI - ptr bool
 ClientReportControlBlock_setEntryId - ptr ptr
+ClientReportControlBlock_getTrgOps int ptr
 ClientReportControlBlock_setTrgOps - ptr int
+ClientReportControlBlock_getOptFlds int ptr
 ClientReportControlBlock_setOptFlds - ptr int
+ClientReportControlBlock_hasResvTms bool ptr
+ClientReportControlBlock_setResvTms - ptr i16
 ClientReport_getRptId str ptr
 ClientReport_hasSeqNum bool ptr
 ClientReport_getSeqNum u16 ptr
+ClientReport_hasSubSeqNum bool ptr
+ClientReport_getMoreSeqmentsFollow bool ptr
 ClientReport_hasTimestamp bool ptr
 ClientReport_getTimestamp u64 ptr
 ClientReport_hasBufOvfl bool ptr

@@ -243,7 +243,7 @@ class MmsServer:
         identity = library.ControlAction_getOrIdent(action, ctypes.byref(length))
         return ControlRequest(
             reference,
-            int(library.MmsValue_getBoolean(value)) if _is_boolean(library, value) else library.MmsValue_toInt64(value),
+            _number(library, value),
             bool(library.ControlAction_isSelect(action)),
             bool(test),
             library.ControlAction_getOrCat(action),
@@ -253,5 +253,10 @@ class MmsServer:
         )
 
 
-def _is_boolean(library: Any, value: int) -> bool:
-    return bool(library.MmsValue_getType(value) == MmsType.BOOLEAN)
+def _number(library: Any, value: int | None) -> int:
+    """ctlVal as a number; 0 where there is none: a select with normal security has no value."""
+    if not value:
+        return 0
+    if library.MmsValue_getType(value) == MmsType.BOOLEAN:
+        return int(library.MmsValue_getBoolean(value))
+    return int(library.MmsValue_toInt64(value))

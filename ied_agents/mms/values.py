@@ -155,6 +155,14 @@ class Shape:
         ]
         return cls(name, tuple(parts))
 
+    def paths(self, path: str = "") -> Iterator[str]:
+        """Where its basic values are below it, with points; what is in an array is left out."""
+        if self.parts:
+            for part in self.parts:
+                yield from part.paths(f"{path}.{part.name}" if path else part.name)
+        elif self.element is None:
+            yield path
+
     def leaves(self, data: Data, reference: str) -> Iterator[tuple[str, Data]]:
         """The basic values in a value of this shape, each with its reference."""
         if isinstance(data, Structure) and len(data) == len(self.parts):

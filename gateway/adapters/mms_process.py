@@ -1,0 +1,266 @@
+"""Workers of field devices that speak MMS: each device has one, a process that is watched and started again.
+
+One per device: what foreign code does in one of them, crash or hang, concerns no other device, and costs grow with the
+number of devices and no faster. This process loads nothing of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.adapters.mms_field import MmsField
+from ied_agents.mms.worker_messages import (
+    LENGTH,
+    LONGEST,
+    Lost,
+    WorkerMessageError,
+    frame,
+    read_from_worker,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from gateway.adapters.iec104_outlet import Outlet, PointCommand
+    from gateway.adapters.mms_field import MmsFieldConfig
+    from gateway.iec104.station import ControlledStation, StationAsked
+
+_LOG: Final = logging.getLogger(__name__)
+_MOST_UNSTORED: Final = 2_000
+"""Reports of a device that are not on disk yet, before the next is taken from its worker."""
+_KEEP_S: Final = 0.1
+"""What was stored meanwhile is kept together."""
+_LONG_S: Final = 60.0
+"""A worker that lived so long is started again as if it were the first."""
+_SOON_S: Final = 0.01
+_CLOSE_S: Final = 5.0
+_VERSION: Final = 1
+
+
+class EntriesError(ValueError):
+    """A file of EntryIDs that cannot be used; says which, and why."""
+
+
+def read_entries(file: Path) -> dict[str, bytes]:
+    """EntryID by report control block; none if there is no file, or it is damaged: then all comes once more.
+
+    Raises:
+        EntriesError: a newer version of this program wrote it.
+    """
+    try:
+        given: Any = json.loads(file.read_bytes())
+        if isinstance(given, dict) and isinstance(given.get("version"), int) and given["version"] > _VERSION:
+            raise EntriesError(f"{file}: version {given['version']}; this program reads version {_VERSION}")
+        return {str(block): bytes.fromhex(entryID) for block, entryID in given["entries"].items()}
+    except FileNotFoundError:
+        return {}
+    except EntriesError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        _LOG.error("%s: damaged (%s): what the device has buffered is told once more", file, error)
+        return {}
+
+
+def write_entries(file: Path, entries: dict[str, bytes]) -> None:
+    """Replace the file as a whole.
+
+    Not forced to the disk: what a power failure leaves of it, an older one or a damaged one, costs events told twice.
+    """
+    new = file.with_name(file.name + ".new")
+    text = json.dumps({"version": _VERSION, "entries": {block: each.hex() for block, each in entries.items()}})
+    new.write_text(text, encoding="ascii")
+    new.replace(file)
+
+
+class _Worker:
+    """The worker of one device, whichever process it is just now.
+
+    Attributes:
+        pid: of the process; 0 while there is none.
+    """
+
+    def __init__(self, field: MmsField, file: Path) -> None:
+        self.field = field
+        self.pid = 0
+        self._file = file
+        self._writer: asyncio.StreamWriter | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._task = loop.create_task(self._run())
+        self._keeping = loop.create_task(self._keep())
+
+    async def _run(self) -> None:
+        """One process after the other."""
+        config = self.field.config
+        pause_s = config.first_s
+        while True:
+            began = time.monotonic()
+            try:
+                why = await self._live()
+            except OSError as error:
+                why = f"no worker can be started: {error}"
+            except Exception as error:  # one device's trouble is not to be another's, nor to end this one's
+                _LOG.exception("%s: internal error", config.name)
+                why = f"internal error: {error!r}"
+            self.field.lose(why, time.time_ns())
+            if time.monotonic() - began >= _LONG_S:
+                pause_s = config.first_s
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, config.longest_s)
+
+    async def _live(self) -> str:
+        """The life of one process; returns why it is over."""
+        ours, its = socket.socketpair()
+        with its:
+            words = [sys.executable, "-P", "-m", "ied_agents.mms.worker", str(its.fileno())]
+            reader, self._writer = await asyncio.open_connection(sock=ours)
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *words, stdin=asyncio.subprocess.DEVNULL, pass_fds=[its.fileno()]
+                )
+            except BaseException:
+                self._writer.close()
+                raise
+        self.pid = process.pid
+        try:
+            self._writer.write(frame(self.field.begin()))
+            return await self._listen(reader)
+        finally:
+            self.pid = 0
+            self._writer.close()
+            self._writer = None
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+
+    async def _listen(self, reader: asyncio.StreamReader) -> str:
+        """Take what it says until it ends, hangs or says what it may not."""
+        field = self.field
+        while True:
+            try:
+                async with asyncio.timeout(field.config.hung_s):
+                    (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
+                    if length > LONGEST:
+                        return f"its worker announced {length} octets, at most {LONGEST} may come: ended"
+                    message = read_from_worker(await reader.readexactly(length))
+                if isinstance(message, Lost):
+                    return message.why
+                field.take(message, time.time_ns())
+            except TimeoutError:
+                return f"its worker has said nothing for {field.config.hung_s:g} s: ended"
+            except (asyncio.IncompleteReadError, ConnectionError):
+                return "its worker has ended"
+            except WorkerMessageError as error:
+                return f"its worker said what it may not: {error}: ended"
+            while field.unstored > _MOST_UNSTORED:
+                await asyncio.sleep(_SOON_S)
+
+    def flush(self) -> None:
+        """Send what is to be sent."""
+        while self.field.orders:
+            order = self.field.orders.popleft()
+            if self._writer is not None:
+                self._writer.write(frame(order))
+
+    async def _keep(self) -> None:
+        """Write down from time to time what is stored."""
+        while True:
+            await asyncio.sleep(_KEEP_S)
+            if self.field.changed:
+                self.field.changed = False
+                entries = dict(self.field.entries)
+                try:
+                    await asyncio.to_thread(write_entries, self._file, entries)
+                except OSError as error:
+                    self.field.changed = True
+                    _LOG.error("%s: %s; what follows may be told twice", self._file, error.strerror)
+
+    async def close(self) -> None:
+        """End the process; what it has told is stored, and that is kept."""
+        tasks = [task for task in (self._task, self._keeping) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        until = time.monotonic() + _CLOSE_S
+        while self.field.unstored and time.monotonic() < until:
+            await asyncio.sleep(_SOON_S)
+        if self.field.changed:
+            with contextlib.suppress(OSError):
+                write_entries(self._file, self.field.entries)
+
+
+class MmsFields:
+    """The field devices of a gateway that speak MMS: passes each command to where its point comes from.
+
+    Args:
+        configs: the devices.
+        folder: where is kept what has been stored of each device's reports.
+
+    Attributes:
+        controls: names of the points that they operate.
+    """
+
+    def __init__(self, configs: Iterable[MmsFieldConfig], folder: Path) -> None:
+        self._configs = tuple(configs)
+        self._folder = folder
+        self._workers: dict[str, _Worker] = {}
+        self._by_control = {name: config.name for config in self._configs for name in config.controls}
+        self.controls = frozenset(self._by_control)
+
+    def start(self, outlet: Outlet) -> None:
+        """Connect to the devices; what they tell goes to the outlet.
+
+        Raises:
+            EntriesError: a newer version of this program has kept what is stored.
+            OSError: the folder cannot be used.
+        """
+        if self._configs:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        self._outlet = outlet
+        for config in self._configs:
+            file = self._folder / f"{config.name}.json"
+            self._workers[config.name] = _Worker(MmsField(config, outlet, read_entries(file)), file)
+        for worker in self._workers.values():
+            worker.start()
+
+    @property
+    def fields(self) -> dict[str, MmsField]:
+        """The devices by name."""
+        return {name: worker.field for name, worker in self._workers.items()}
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process of each device's worker; 0 while there is none."""
+        return {name: worker.pid for name, worker in self._workers.items()}
+
+    async def close(self) -> None:
+        """End the workers; before the outlet is closed, so that what has come is stored and kept as such."""
+        await asyncio.gather(*(worker.close() for worker in self._workers.values()))
+
+    # -- called by the outlet -------------------------------------------------------------------------------------
+
+    def operate(self, command: PointCommand) -> None:
+        """Send a command to the device of its point."""
+        device = self._by_control.get(command.name)
+        if device is None:
+            self._outlet.confirm(command.number, f"{command.name}: no device operates it")
+            return
+        worker = self._workers[device]
+        worker.field.operate(command, time.monotonic())
+        worker.flush()
+
+    def ask(self, station: ControlledStation, asked: StationAsked) -> None:
+        """No control centre sets clocks or parameters of field devices."""
+        station.answer(asked.number, why=f"{asked.matter}: not passed on to field devices")

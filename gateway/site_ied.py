@@ -1,0 +1,98 @@
+"""What a site file says about field devices that speak IEC 61850 MMS: ``[[ied]]``, and how they are talked to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from gateway.adapters.mms_field import MmsFieldConfig
+from gateway.adapters.mms_plan import plan
+from gateway.points.point_list import point_list
+from gateway.site_iec104 import Name, Seconds, Strict
+from gateway.site_rtu import split_host
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.points.point_list import PointRow
+    from gateway.site_iec104 import ServedCentre
+    from scl.model import SCL
+
+PORT = 102
+
+
+class SiteIed(Strict):
+    """``[[ied]]``: an IED of the SCD that is followed by MMS. Times in s.
+
+    Attributes:
+        name: of the IED in the SCD.
+        host: ``HOST`` or ``HOST:PORT``; its address of the SCD, port 102, if left out.
+        timeout_s: of each request; less than the 10 s that a control centre waits for us.
+        poll_s: period in which is read what no report tells.
+    """
+
+    name: Name
+    host: str | None = None
+    timeout_s: Annotated[Seconds, Field(le=8.0)] = 5.0
+    poll_s: Seconds = 5.0
+
+
+def resolve_ieds(
+    ieds: tuple[SiteIed, ...], scl: SCL, centres: Sequence[ServedCentre]
+) -> tuple[list[MmsFieldConfig], list[str]]:
+    """How the IEDs are followed, and all that is wrong.
+
+    Followed is what a control centre has in its list, and what one would have that says nothing else.
+    """
+    resolved: list[MmsFieldConfig] = []
+    problems: list[str] = []
+    if not ieds:
+        return resolved, problems
+    rows: list[PointRow] = [*point_list(scl).rows, *(row for centre in centres for row in centre.points.rows)]
+    for number, given in enumerate(ieds, 1):
+        path = f"ied[{number}]"
+        problems += [
+            f"{path}.name: {given.name} is ied[{before}] too"
+            for before, other in enumerate(ieds[: number - 1], 1)
+            if other.name == given.name
+        ]
+        ied = scl.ied(given.name)
+        if ied is None:
+            there = ", ".join(each.name for each in scl.ieds) or "none"
+            problems.append(f"{path}.name: the SCD has no IED {given.name}; it has {there}")
+            continue
+        host = given.host or _address(scl, given.name)
+        if not host:
+            problems.append(f"{path}.host: missing; the SCD has no IP address of {given.name}")
+            continue
+        try:
+            reach = split_host(host, PORT)
+        except ValueError as error:
+            problems.append(f"{path}.host: {error}")
+            continue
+        found = plan(scl, ied, rows)
+        problems += [f"{path}: {problem}" for problem in found.problems]
+        resolved.append(
+            MmsFieldConfig(
+                name=given.name,
+                host=reach[0],
+                port=reach[1],
+                points=found.points,
+                controls=found.controls,
+                blocks=found.blocks,
+                timeout_s=given.timeout_s,
+                poll_s=given.poll_s,
+            )
+        )
+    return resolved, problems
+
+
+def _address(scl: SCL, name: str) -> str:
+    """The IED's IP address, if the SCD has one."""
+    for subnetwork in scl.communication.subnetworks if scl.communication else ():
+        for connected in subnetwork.connected:
+            parameter = connected.address.get("IP") if connected.iedName == name and connected.address else None
+            if parameter is not None and parameter.value.strip():
+                return parameter.value.strip()
+    return ""

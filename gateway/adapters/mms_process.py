@@ -58,7 +58,9 @@ def read_entries(file: Path) -> dict[str, bytes]:
     try:
         given: Any = json.loads(file.read_bytes())
         if isinstance(given, dict) and isinstance(given.get("version"), int) and given["version"] > _VERSION:
-            raise EntriesError(f"{file}: version {given['version']}; this program reads version {_VERSION}")
+            raise EntriesError(  # noqa: TRY301 - it is what this function says
+                f"{file}: version {given['version']}; this program reads version {_VERSION}"
+            )
         return {str(block): bytes.fromhex(entryID) for block, entryID in given["entries"].items()}
     except FileNotFoundError:
         return {}
@@ -110,7 +112,7 @@ class _Worker:
                 why = await self._live()
             except OSError as error:
                 why = f"no worker can be started: {error}"
-            except Exception as error:  # one device's trouble is not to be another's, nor to end this one's
+            except Exception as error:  # noqa: BLE001 - one device's trouble is not to be another's, nor to end this one's
                 _LOG.exception("%s: internal error", config.name)
                 why = f"internal error: {error!r}"
             self.field.lose(why, time.time_ns())
@@ -164,7 +166,7 @@ class _Worker:
                 return "its worker has ended"
             except WorkerMessageError as error:
                 return f"its worker said what it may not: {error}: ended"
-            while field.unstored > _MOST_UNSTORED:
+            while field.unstored > _MOST_UNSTORED:  # noqa: ASYNC110 - it has no event
                 await asyncio.sleep(_SOON_S)
 
     def flush(self) -> None:
@@ -194,7 +196,7 @@ class _Worker:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         until = time.monotonic() + _CLOSE_S
-        while self.field.unstored and time.monotonic() < until:
+        while self.field.unstored and time.monotonic() < until:  # noqa: ASYNC110 - likewise
             await asyncio.sleep(_SOON_S)
         if self.field.changed:
             with contextlib.suppress(OSError):

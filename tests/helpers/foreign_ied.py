@@ -1,7 +1,8 @@
 """A foreign IED of one kind or another in a process of its own: ``python foreign_ied.py KIND PORT RATE``.
 
-KIND is ``libiec61850`` or ``open61850``: whose server it is. RATE: changes a second of the counting points, each with the
-next number as its value and its own time, from when it reads ``count``. Says its port, then the last number that was made, line by line.
+KIND is ``libiec61850`` or ``open61850``: whose server it is. RATE: changes a second of the counting points, each with
+the next number as its value and its own time, from when it reads ``count``. Says its port, then the last number that
+was made, line by line.
 Each line that is read sets values: ``{"GGIO2.Ind1": {"stVal": true, "q": 0, "t": [ns, quality]}}``; ``stop`` ends the
 counting, and ``refuse REFERENCE ADDCAUSE`` has controls of an object refused, with 0 has them accepted again.
 """
@@ -23,11 +24,16 @@ IED, LD = "REL1", "REL1LD0"
 COUNTING = 20
 QUALITY = '<DA name="q" bType="Quality" fc="{fc}" qchg="true"/><DA name="t" bType="Timestamp" fc="{fc}"/>'
 ST, MX = QUALITY.format(fc="ST"), QUALITY.format(fc="MX")
-MODELS = ("status-only", "direct-with-normal-security", "sbo-with-normal-security",
-          "direct-with-enhanced-security", "sbo-with-enhanced-security")  # fmt: skip
+MODELS = (
+    "status-only",
+    "direct-with-normal-security",
+    "sbo-with-normal-security",
+    "direct-with-enhanced-security",
+    "sbo-with-enhanced-security",
+)
 
 
-def da(name, bType, fc="ST", type="", value="", trigger="dchg"):
+def da(name, bType, fc="ST", type="", value="", trigger="dchg"):  # noqa: A002 - as SCL calls it
     more = f' type="{type}"' if type else ""
     val = f"<Val>{value}</Val>" if value else ""
     on = f' {trigger}="true"' if fc in ("ST", "MX") and trigger else ""
@@ -38,7 +44,7 @@ def oper(name, members):
     return f'<DAType id="{name}">' + "".join(members) + "</DAType>"
 
 
-def bda(name, bType, type=""):
+def bda(name, bType, type=""):  # noqa: A002 - as SCL calls it
     more = f' type="{type}"' if type else ""
     return f'<BDA name="{name}" bType="{bType}"{more}/>'
 
@@ -82,7 +88,7 @@ def do_types():
         ("SPC2", "SPC"): origin + da("stVal", "BOOLEAN") + ST + controlled(2, "Bool"),
         ("INC1", "INC"): origin + da("stVal", "INT32") + ST + controlled(1, "Int"),
         ("BSC1", "BSC"): origin + da("valWTr", "Struct", "ST", "ValWithTrans") + ST + controlled(1, "Tcmd"),
-    }  # fmt: skip
+    }
     return "".join(f'<DOType id="{name}" cdc="{cdc}">{parts}</DOType>' for (name, cdc), parts in types.items())
 
 
@@ -102,12 +108,25 @@ NODES = {
 }
 SETS = {
     "count": [f"GGIO1.AnIn{n + 1}[MX]" for n in range(COUNTING)],
-    "status": ["GGIO2.Ind1[ST]", "GGIO2.Ind2[ST]", "GGIO2.IntIn1[ST]", "GGIO2.EnIn1[ST]", "GGIO2.Pos1[ST]", "MMTR1.TotWh[ST]",
-               "PTOC1.Str[ST]", "PTOC1.Op[ST]", "CSWI1.Pos[ST]", "CSWI2.Pos[ST]", "GGIO6.SPCSO1[ST]", "GGIO6.SPCSO2[ST]",
-               "GGIO6.ISCSO1[ST]", "ATCC1.TapChg[ST]"],
+    "status": [
+        "GGIO2.Ind1[ST]",
+        "GGIO2.Ind2[ST]",
+        "GGIO2.IntIn1[ST]",
+        "GGIO2.EnIn1[ST]",
+        "GGIO2.Pos1[ST]",
+        "MMTR1.TotWh[ST]",
+        "PTOC1.Str[ST]",
+        "PTOC1.Op[ST]",
+        "CSWI1.Pos[ST]",
+        "CSWI2.Pos[ST]",
+        "GGIO6.SPCSO1[ST]",
+        "GGIO6.SPCSO2[ST]",
+        "GGIO6.ISCSO1[ST]",
+        "ATCC1.TapChg[ST]",
+    ],
     "parts": ["GGIO3.Ind1.stVal[ST]", "GGIO3.Ind1.q[ST]"],
     "measured": ["MMXU1.A[MX]", "GGIO4.AnIn1[MX]", "GGIO4.Ind1[ST]"],
-}  # fmt: skip
+}
 BLOCKS = {"count": True, "status": True, "parts": True, "measured": False}
 
 
@@ -142,8 +161,8 @@ def scd(nodes=NODES, sets=SETS, blocks=BLOCKS):
         doi = ""
         if "MVI" in objects.values():
             name = next(name for name, kind in objects.items() if kind == "MVI")
-            doi = f'<DOI name="{name}"><SDI name="sVC"><DAI name="scaleFactor"><Val>0.5</Val></DAI>' \
-                  '<DAI name="offset"><Val>100</Val></DAI></SDI></DOI>'  # fmt: skip
+            doi = f'<DOI name="{name}"><SDI name="sVC"><DAI name="scaleFactor"><Val>0.5</Val></DAI>'
+            doi += '<DAI name="offset"><Val>100</Val></DAI></SDI></DOI>'
         lns += f'<LN lnClass="{cls}" inst="{inst}" lnType="{node}">{doi}</LN>'
         dos = "".join(f'<DO name="{name}" type="{kind}"/>' for name, kind in objects.items())
         types += f'<LNodeType id="{node}" lnClass="{cls}">{dos}</LNodeType>'
@@ -175,8 +194,8 @@ def scd(nodes=NODES, sets=SETS, blocks=BLOCKS):
 <SCL xmlns="http://www.iec.ch/61850/2003/SCL" version="2007" revision="B" release="4"><Header id="foreign"/>
 <IED name="{IED}"><AccessPoint name="P1"><Server><Authentication/><LDevice inst="LD0">
 <LN0 lnClass="LLN0" inst="" lnType="LLN0">{made}{reports}</LN0>{lns}</LDevice></Server></AccessPoint></IED>
-<DataTypeTemplates><LNodeType id="LLN0" lnClass="LLN0"><DO name="Beh" type="INS"/></LNodeType>{types}{do_types()}{"".join(parts)}
-</DataTypeTemplates></SCL>"""
+<DataTypeTemplates><LNodeType id="LLN0" lnClass="LLN0"><DO name="Beh" type="INS"/></LNodeType>{types}
+{do_types()}{"".join(parts)}</DataTypeTemplates></SCL>"""
 
 
 SCL = parse(scd())
@@ -210,8 +229,19 @@ class Libiec61850:
             time.sleep(0.001)
 
     def check(self, request):
-        print(json.dumps({"asked": request.reference, "value": request.value, "select": request.select, "test": request.test,
-                          "orCat": request.orCat, "orIdent": request.orIdent}), flush=True)  # fmt: skip
+        print(
+            json.dumps(
+                {
+                    "asked": request.reference,
+                    "value": request.value,
+                    "select": request.select,
+                    "test": request.test,
+                    "orCat": request.orCat,
+                    "orIdent": request.orIdent,
+                }
+            ),
+            flush=True,
+        )
         return AddCause(self.refusals.get(request.reference.partition("/")[2]) or AddCause.NONE)
 
     def start(self, request):
@@ -272,8 +302,18 @@ class Open61850:
         def check(command):
             ident = command.origin.members[1].value.decode()
             value = getattr(command.ctl_val, "value", None)
-            print(json.dumps({"asked": f"LD0/{name}", "value": value if isinstance(value, bool | int) else str(value),
-                              "test": command.test, "orCat": command.origin.members[0].value, "orIdent": ident}), flush=True)  # fmt: skip
+            print(
+                json.dumps(
+                    {
+                        "asked": f"LD0/{name}",
+                        "value": value if isinstance(value, bool | int) else str(value),
+                        "test": command.test,
+                        "orCat": command.origin.members[0].value,
+                        "orIdent": ident,
+                    }
+                ),
+                flush=True,
+            )
             return self.refusals.get(name) or None
 
         return check

@@ -1,4 +1,4 @@
-"""Foreign IEDs as points: servers of libiec61850, open61850 and iec61850 in processes of their own, to a control centre."""
+"""Foreign IEDs as points: servers of libiec61850, open61850 and iec61850 in processes of their own."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ async def test_a_refusal_is_the_devices_own(ied, tmp_path):
         await settled(made)
         for name, value, select, _ in CONTROLS[:2]:
             ied.order(f"refuse {name} 10")
-            done, stage, why = await made.command(name, value, select=select)
+            done, stage, _why = await made.command(name, value, select=select)
             assert (done, stage) == (False, "select" if select else "execute")
         ied.order("refuse CSWI1.Pos 0")
         assert (await made.command("CSWI1.Pos", 1, select=True))[0]
@@ -194,4 +194,4 @@ async def test_a_worker_that_hangs_is_killed_and_started_again(ied, tmp_path, ca
         await until(lambda: made.shown("GGIO2.Ind1")[1] == OLD)
         assert any("has said nothing for 2.5 s" in each for each in caplog.messages)
         await until(lambda: made.pid not in (0, hung) and made.shown("GGIO2.Ind1")[1] == 0)
-        assert not os.path.exists(f"/proc/{hung}")
+        assert not os.path.exists(f"/proc/{hung}")  # noqa: ASYNC240, PTH110 - the kernel answers at once

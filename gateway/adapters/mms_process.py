@@ -42,6 +42,7 @@ _LONG_S: Final = 60.0
 """A worker that lived so long is started again as if it were the first."""
 _SOON_S: Final = 0.01
 _CLOSE_S: Final = 5.0
+_WORKER: Final = ("-P", "-m", "ied_agents.mms.worker")
 _VERSION: Final = 1
 
 
@@ -125,7 +126,7 @@ class _Worker:
         """The life of one process; returns why it is over."""
         ours, its = socket.socketpair()
         with its:
-            words = [sys.executable, "-P", "-m", "ied_agents.mms.worker", str(its.fileno())]
+            words = [sys.executable, *_WORKER, str(its.fileno())]
             reader, self._writer = await asyncio.open_connection(sock=ours)
             try:
                 process = await asyncio.create_subprocess_exec(

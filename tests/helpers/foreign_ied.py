@@ -4,7 +4,8 @@ KIND is ``libiec61850`` or ``open61850``: whose server it is. RATE: changes a se
 the next number as its value and its own time, from when it reads ``count``. Says its port, then the last number that
 was made, line by line.
 Each line that is read sets values: ``{"GGIO2.Ind1": {"stVal": true, "q": 0, "t": [ns, quality]}}``; ``stop`` ends the
-counting, and ``refuse REFERENCE ADDCAUSE`` has controls of an object refused, with 0 has them accepted again.
+counting, and ``refuse REFERENCE ADDCAUSE`` has controls of an object refused, with 0 has them accepted
+again. ``keep ENTRIES``: open61850 keeps so many of each block.
 """
 
 from __future__ import annotations
@@ -289,14 +290,18 @@ class Open61850:
         self.refusals = {}
         self.server = MmsServer(self.model, "127.0.0.1", port, report_buffer_bytes=1 << 20)
         self.server.start()
+        self.keep(20_000)
         for block in self.server.reports.controls.values():
-            block.max_entries = 20_000
             block.set_attr = remembering(block)
         self.port = self.server.port
         for node, objects in NODES.items():
             for name, kind in objects.items():
                 if kind[-1].isdigit():
                     self.server.controls.set_check(f"{LD}/{node}.{name}", self._check(f"{node}.{name}"))
+
+    def keep(self, entries):
+        for block in self.server.reports.controls.values():
+            block.max_entries = entries
 
     def _check(self, name):
         def check(command):
@@ -352,6 +357,8 @@ def main(kind, port, rate):
             stop.set()
             counting.join()
             print("stopped", flush=True)
+        elif line.startswith("keep "):
+            ied.keep(int(line[5:]))
         elif line.startswith("refuse "):
             name, cause = line[7:].rsplit(" ", 1)
             ied.refusals[name] = int(cause)

@@ -9,12 +9,16 @@ import os
 import signal
 import time
 
+import foreign_ied
 import pytest
 from iec104_field_site import until
 from mms_field_site import KINDS, Foreign, site
 
+from gateway.adapters.mms_process import EntriesError, read_entries, write_entries
 from ied_agents.iec61850.quality import Quality, Validity
 from ied_agents.iec61850.utctime import UtcTime
+from ied_agents.mms.client import MmsClient
+from scl.reader import parse
 
 T_NS = 1_600_000_000_250_000_000
 UNSYNCHRONISED = 0x2A
@@ -195,3 +199,175 @@ async def test_a_worker_that_hangs_is_killed_and_started_again(ied, tmp_path, ca
         assert any("has said nothing for 2.5 s" in each for each in caplog.messages)
         await until(lambda: made.pid not in (0, hung) and made.shown("GGIO2.Ind1")[1] == 0)
         assert not os.path.exists(f"/proc/{hung}")  # noqa: ASYNC240, PTH110 - the kernel answers at once
+
+
+# -- workers that cannot be trusted -----------------------------------------------------------------------------------
+
+GARBAGE = """
+import os, socket, sys, time
+to = socket.socket(fileno=int(sys.argv[1]))
+frame = lambda octets: len(octets).to_bytes(4, "big") + octets
+to.sendall({"noise": os.urandom(5000), "long": b"\\xff\\xff\\xff\\xff" + bytes(100), "half": frame(b"x" * 50)[:20],
+            "other": frame(b'["Order", {}]'),
+            "entry": frame(b'["Told", {"block": "LD/X", "entryID": "0000000000000001", '
+            b'"overflow": false, "answer": false, "entry_ms": 0, "objects": {}}]'), "nothing": b"",
+            "early": frame(b'["Ended", {"number": 1, "why": "", "unknown": false}]')}["WHAT"])
+if "WHAT" in ("noise", "nothing"):
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("noise", "its worker"),
+        ("long", "its worker announced 4294967295 octets"),
+        ("half", "its worker has ended"),
+        ("other", "its worker said what it may not: message 'Order'"),
+        ("entry", "its worker said what it may not: entry 0000000000000001 of 'LD/X'"),
+        ("nothing", "its worker has said nothing for 0.5 s"),
+        ("early", "its worker has ended"),
+    ],
+)
+async def test_garbage_from_a_worker_ends_it_and_nothing_else(what, said, tmp_path, caplog, monkeypatch):
+    from gateway.adapters import mms_process
+
+    ied = await Foreign.start("libiec61850")
+    try:
+        with monkeypatch.context() as patch:
+            script = tmp_path / "garbage.py"
+            script.write_text(GARBAGE.replace("WHAT", what))
+            patch.setattr(mms_process, "_WORKER", ("-P", str(script)))
+            async with site(tmp_path, ied.port, hung_s=0.5) as made:
+                await until(lambda: sum(said in each for each in caplog.messages) >= 2)
+                assert not made.outlet.table.snapshot()
+                assert (await made.command("CSWI2.Pos", 2))[0] is False
+        async with site(tmp_path, ied.port) as made:
+            await settled(made)
+    finally:
+        await ied.close()
+
+
+# -- what the IED has is not what the SCD says, or not to be had ------------------------------------------------------
+
+
+async def test_a_model_that_is_not_the_SCDs_costs_the_points_that_differ(ied, tmp_path, caplog):
+    nodes = {
+        **foreign_ied.NODES,
+        "GGIO2": {**foreign_ied.NODES["GGIO2"], "Ind9": "SPS"},
+        "GGIO5": {"Ind1": "MV", "AnIn1": "MV"},
+        "GGIO9": {"Ind1": "SPS"},
+    }
+    sets = {**foreign_ied.SETS, "status": [*foreign_ied.SETS["status"], "GGIO9.Ind1[ST]"]}
+    async with site(tmp_path, ied.port, scl=parse(foreign_ied.scd(nodes, sets))) as made:
+        missing = {"GGIO2.Ind9", "GGIO5.Ind1", "GGIO9.Ind1"}
+        await until(lambda: len(made.outlet.table.snapshot()) == len(made.config.points) - len(missing))
+        for name in missing:
+            assert made.shown(name) is None
+            assert sum(f"{name} is invalid" in each for each in caplog.messages) == 1
+        ied.set(GGIO2__Ind1={"stVal": True, "q": 0, "t": [T_NS, 10]})
+        await until(lambda: made.shown("GGIO2.Ind1") == (True, 0, at(T_NS), 10))
+
+
+async def test_an_IED_of_another_name_has_none_of_the_points_and_says_so(ied, tmp_path, caplog):
+    other = parse(foreign_ied.scd().replace('IED name="REL1"', 'IED name="REL2"'))
+    async with site(tmp_path, ied.port, scl=other, ied="REL2") as made:
+        await until(lambda: sum("is invalid" in each for each in caplog.messages) == len(made.config.points))
+        assert not made.outlet.table.snapshot()
+
+
+async def test_a_block_of_another_client_is_left_to_him_and_without_one_it_is_read(ied, tmp_path, caplog):
+    def take(*numbers):
+        client = MmsClient("127.0.0.1", ied.port, timeout_s=3.0)
+        for number in numbers:
+            client.write(f"{foreign_ied.LD}/LLN0$BR$brcbstatus{number:02}$RptEna", data=True)
+        return client
+
+    taken = await asyncio.to_thread(take, 1, 2)
+    async with site(tmp_path, ied.port) as made:
+        await settled(made)
+        ied.set(GGIO2__Ind1={"stVal": True, "q": 0, "t": [T_NS, 10]})
+        await until(lambda: made.shown("GGIO2.Ind1") == (True, 0, at(T_NS), 10))
+        assert set(made.field.begin().entries) == {f"{foreign_ied.LD}/LLN0.BR.brcbstatus03"}
+    more = await asyncio.to_thread(take, 3)
+    async with site(tmp_path / "other", ied.port) as made:
+        await settled(made)
+        assert any("no report control block of 3 is to be had" in each for each in caplog.messages)
+        ied.set(GGIO2__Ind1={"stVal": False, "q": 0, "t": [T_NS + 10**9, 10]})
+        await until(lambda: made.shown("GGIO2.Ind1") == (False, 0, at(T_NS + 10**9), 10))
+        assert not made.field.begin().entries
+    await asyncio.to_thread(taken.close)
+    await asyncio.to_thread(more.close)
+
+
+# -- what the IED has buffered ----------------------------------------------------------------------------------------
+
+
+async def pulses(ied, first, count):
+    for number in range(first, first + count):
+        ied.set(GGIO2__IntIn1={"stVal": number, "q": 0, "t": [T_NS + number * 10**9, 10]})
+        await asyncio.sleep(0.05)
+
+
+def told(made):
+    row = made.row("GGIO2.IntIn1")
+    return [value for CA, IOA, value, qds, _ in made.centre.told() if (CA, IOA, qds) == (row.CA, row.IOA, 0)]
+
+
+async def test_what_happened_while_no_gateway_was_there_comes_after_what_is_known(ied, tmp_path):
+    async with site(tmp_path, ied.port) as made:
+        await settled(made)
+        await pulses(ied, 1, 3)
+        await until(lambda: told(made)[-3:] == [1, 2, 3])
+        await until(lambda: made.field.entries)
+    await pulses(ied, 4, 3)
+    async with site(tmp_path, ied.port) as made:
+        await until(lambda: told(made)[-3:] == [4, 5, 6])
+        await settled(made)
+        assert told(made) == [4, 5, 6]
+
+
+async def test_an_entry_that_is_gone_is_said_and_all_that_is_buffered_comes(tmp_path, caplog):
+    ied = await Foreign.start("libiec61850")
+    try:
+        await pulses(ied, 1, 3)
+        block = f"{foreign_ied.LD}/LLN0.BR.brcbstatus01"
+        (tmp_path / "mms").mkdir()
+        write_entries(tmp_path / "mms" / "REL1.json", {block: b"\x09" * 8})
+        async with site(tmp_path, ied.port) as made:
+            await until(lambda: told(made)[-3:] == [1, 2, 3])
+            assert any(f"{block} does not know our last entry any more" in each for each in caplog.messages)
+    finally:
+        await ied.close()
+
+
+async def test_an_overflow_of_its_buffer_is_told(tmp_path, caplog):
+    ied = await Foreign.start("open61850")
+    try:
+        async with site(tmp_path, ied.port) as made:
+            await settled(made)
+            await pulses(ied, 1, 3)
+            await until(lambda: made.field.entries and told(made)[-1:] == [3])
+        ied.order("keep 4")
+        await pulses(ied, 4, 10)
+        async with site(tmp_path, ied.port) as made:
+            await until(lambda: told(made)[-1:] == [13])
+            await settled(made)
+            assert (told(made), made.field.overflows) == ([10, 11, 12, 13], 1)
+        assert any("brcbstatus01: its buffer has overflowed" in each for each in caplog.messages)
+    finally:
+        await ied.close()
+
+
+def test_a_damaged_file_of_entries_costs_nothing_but_repetition_and_a_newer_one_is_refused(tmp_path, caplog):
+    file = tmp_path / "REL1.json"
+    assert read_entries(file) == {}
+    write_entries(file, {"b": bytes(8)})
+    assert read_entries(file) == {"b": bytes(8)}
+    for text in ("", "[]", "{}", '{"version": 1, "entries": {"b": 1}}', '{"version": 1, "entries": {"b": "xy"}}'):
+        file.write_text(text)
+        assert read_entries(file) == {}
+        assert "damaged" in caplog.messages[-1]
+    file.write_text('{"version": 2}')
+    with pytest.raises(EntriesError, match="version 2; this program reads version 1"):
+        read_entries(file)

@@ -621,7 +621,12 @@ class Agent:
         if pickup is not None and pickup.until is None:
             # Fault current that still flows is no matter of what has been cleared.
             pickup.settled = False
-        elif pickup is not None and pickup.entered is None and any(side.event == event for side in self._record.sides):
+        elif (
+            pickup is not None
+            and pickup.entered is None
+            and self._locator.explains(event)
+            and any(side.event == event for side in self._record.sides)
+        ):
             # Else the other side would have this one held again.
             pickup.vouched = pickup.settled = True
 
@@ -823,12 +828,12 @@ class Agent:
         flagged: dict[EventId, frozenset[int]] = {}
         if not pickup.settled:
             active = set(self.situation.active_events()) | {side.event for side in self._record.sides if side.section}
-            active = {event for event in active - pickup.earlier if event in self.situation.frozen}
-            flagged = {event: self._flagged(event) for event in active if self._concerns_me(event)}
+            explaining = (e for e in active if e in self.situation.frozen and self._locator.explains(e))
+            flagged = {event: self._flagged(event) for event in explaining if self._concerns_me(event)}
         doubtful = doubtful_sides(self.situation, pickup, self._record.sides, flagged)
         if not self._doubt(*doubtful):
             return
-        if flagged:
+        if flagged and pickup.until is not None:
             pickup.settled = True
         if pickup.settled or pickup.until is None:
             return
@@ -1091,7 +1096,7 @@ class Agent:
         before = claimant.claims()[side]
         pickup = self._locator.pickup
         # As long as it is not known where the own fault current went, nothing is claimed.
-        located = (pickup is None or pickup.settled or pickup.entered is None) and not self._recloser.reclosing
+        located = (pickup is None or pickup.settled) and not self._recloser.reclosing
         purpose = self._purpose(side)
         if purpose is not None and purpose.kind is ClaimKind.RESTORE and self._record.duties[side] != purpose.event:
             # Written down with the lock: the process after this one was not there when the island was live.

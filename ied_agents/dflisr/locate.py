@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ied_agents.dflisr.records import Answer, AnswerKind
-from ied_agents.dflisr.undirected import earlier_events
 from ied_agents.dflisr.views import entered_side
 from ied_agents.process.inputs import Direction, Voltage
 from scl.agent_model import ANSWERS
@@ -46,7 +45,6 @@ class Pickup:
         passed_by: who said so, with the incarnation that did.
         passed_until: when the last peer that passed it on saw it end, s.
         awaits_shot: a breaker reclosing on it will show whether there still is a fault.
-        earlier: events of faults that were there before it.
         vouched: it has ended, and a person has released what this switch held.
     """
 
@@ -62,7 +60,6 @@ class Pickup:
     passed_by: dict[int, int] = field(default_factory=dict)
     passed_until: float = math.inf
     awaits_shot: bool = False
-    earlier: frozenset[EventId] = frozenset()
     vouched: bool = False
 
     @property
@@ -98,6 +95,8 @@ class Locator:
         self._carries_since = math.inf
         self._flows_since: dict[int, float] = {}
         """Since when a peer has carried fault current without a break, as heard, s."""
+        self._flowed: dict[int, tuple[float, float]] = {}
+        """When a peer's last fault current began and ended, as heard, s."""
         self._asked: dict[tuple[int, int, int], float] = {}
         self._answers: dict[int, Answer] = {}
 
@@ -121,11 +120,7 @@ class Locator:
             ):
                 self._count += 1
                 began = self._carries_since
-                # One that only changes its direction has begun before.
-                goes_on = pickup is not None and pickup.until is None
-                earlier = pickup.earlier if pickup is not None and goes_on else earlier_events(self._now, now)
-                direction, trusted = inputs.direction, inputs.direction_trusted
-                self.pickup = Pickup(self._count, direction, trusted, now, began, earlier=earlier)
+                self.pickup = Pickup(self._count, inputs.direction, inputs.direction_trusted, now, began)
                 return self.pickup
             if self._still_enters(pickup, now) or self._trips_unsure(pickup, now):
                 # Whoever passed the fault on has cleared it, or is gone, and current still enters: there may be another
@@ -138,7 +133,6 @@ class Locator:
                     pickup.since,
                     pickup.began,
                     confirmed=pickup.confirmed,
-                    earlier=pickup.earlier,
                 )
                 return self.pickup
         elif pickup is not None and pickup.until is None:
@@ -185,9 +179,9 @@ class Locator:
             if situation.heard(number) is None:
                 continue
             if state.pickup:
-                self._flows_since.setdefault(number, now)
-            else:
-                self._flows_since.pop(number, None)
+                self._flowed[number] = self._flows_since.setdefault(number, now), math.inf
+            elif number in self._flows_since:
+                self._flowed[number] = self._flows_since.pop(number), now
             if (
                 state.unproven
                 and number in self._neighbours
@@ -270,6 +264,18 @@ class Locator:
         return self._outlasted(pickup) and all(
             state is not None and state.incarnation != started for state, started in states
         )
+
+    def explains(self, event: EventId) -> bool:
+        """Whether the current that an event was declared for began no later than the own one, and lasted as long.
+
+        What flowed before it here, or flows on when it has ended, has another fault. Of an own event nothing is asked.
+        """
+        pickup = self.pickup
+        if pickup is None or event.switch == self._now.me.number:
+            return True
+        since, until = self._flowed.get(event.switch, (math.inf, -math.inf))
+        late = pickup.began + LATE_FACTOR * self._now.config.detection_time_s
+        return since <= late and (pickup.until is None or until >= pickup.until - RESET_SPREAD_S)
 
     @property
     def unexplained(self) -> bool:

@@ -25,7 +25,7 @@ FREEZE_AGE_S: Final = 0.2
 """Frozen load is at least this much older than the first sign, so that no fault current is in it."""
 QUIET_AFTER_S: Final = 2.0
 """The network counts as quiet again so long after the last sign of a fault."""
-SAME_FAULT_S: Final = 0.5
+_SAME_FAULT_S: Final = 0.5
 """Signs within this time of each other may come of one fault."""
 _STEADY_S: Final = 0.5
 """A load is known when none of the switches it depends on has moved for so long."""
@@ -170,9 +170,9 @@ class Picture:
     def _of(self, event: EventId, now: float) -> Frozen:
         """The picture for a new event: of the declaring switch's pickup, or else of the fault's first sign."""
         own = next((sign for sign in reversed(self._signs) if sign.switch == event.switch), None)
-        if own is not None and now - own.at <= SAME_FAULT_S:
+        if own is not None and now - own.at <= _SAME_FAULT_S:
             return own.frozen
-        recent = [sign for sign in self._signs if now - sign.at <= SAME_FAULT_S]
+        recent = [sign for sign in self._signs if now - sign.at <= _SAME_FAULT_S]
         if recent:
             return recent[0].frozen
         return own.frozen if own is not None else self._picture(now)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ied_agents.dflisr.picture import FREEZE_AGE_S, SAME_FAULT_S
+from ied_agents.dflisr.picture import FREEZE_AGE_S
 from ied_agents.dflisr.records import SectionState
 from ied_agents.process.inputs import Voltage
 
@@ -18,14 +18,6 @@ if TYPE_CHECKING:
     from ied_agents.dflisr.records import EventId
     from ied_agents.dflisr.stored import StoredSide
     from ied_agents.dflisr.views import Frozen, Situation
-
-
-def earlier_events(situation: Situation, now: float) -> frozenset[EventId]:
-    """Events that cannot explain a fault current that begins now: the first sign of them is too long ago."""
-    frozen = situation.frozen
-    return frozenset(
-        event for event in situation.active_events() if event in frozen and frozen[event].at < now - SAME_FAULT_S
-    )
 
 
 def doubtful_sides(

@@ -660,6 +660,15 @@ def test_I5_a_mode_that_came_in_the_instant_of_an_order_came_after_it():
     assert stage.broken == set()
 
 
+def test_I3_a_lock_of_the_very_instant_is_charged():
+    """An agent that publishes a lock and orders a close in one turn."""
+    stage = _tail_open()
+    stage.grant(Bound(3, 1), Bound(4, 0), to=Bound(4, 0))
+    stage.hold(4, 1, SectionState.NONE, LockState.VOLATILE)
+    stage.order(4, "close", decided_s=0.0)
+    assert "I3" in stage.broken
+
+
 def test_I5_nobody_believes_in_an_event_that_its_own_switch_never_declared():
     stage = Stage()
     stage.hold(2, 1, SectionState.FAULTED, LockState.VOLATILE, EventId(3, 1_000_000))

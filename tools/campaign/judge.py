@@ -63,7 +63,7 @@ JUST_S: Final = 0.5
 SAME_FAULT: Final = 4
 """Pickups that follow each other within so many detection times are of one fault, as far as anybody can tell."""
 _SAME_INSTANT_S: Final = 1e-6
-"""What comes in the instant of a decision may have come after it."""
+"""A mode that a person sets in the instant of a decision may have come after it."""
 _NEVER: Final = float("inf")
 
 
@@ -260,10 +260,10 @@ class Judge:
             orders[event.switch] = self._replaced
 
     def _judge_order(self, world: World, event: CommandReceived) -> None:
-        decided = world.now - PROCESS_DELAY_S - _SAME_INSTANT_S
+        decided = world.now - PROCESS_DELAY_S
         if not self.disturbed:
             self._break(world, "I5", f"switch {event.switch} is ordered to {event.operation} while all is quiet")
-        if self.books.out_of_service(event.switch, decided):
+        if self.books.out_of_service(event.switch, decided - _SAME_INSTANT_S):
             self._break(world, "I5", f"the agent of switch {event.switch}, not in service, orders {event.operation}")
         if event.operation == "close":
             self._take_order(event.switch, "close", self._judge_close(world, event.switch, decided))

@@ -6,7 +6,7 @@ import pytest
 
 from ied_agents.dflisr.locate import ANSWER_PATIENCE_S, RESET_PATIENCE_S
 from ied_agents.dflisr.records import EMPTY_CLAIM, NO_CLAIM, NO_REQUEST, Bound, Claim, ClaimId, EventId, SectionState
-from ied_agents.dflisr.undirected import SAME_FAULT_S
+from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.process.inputs import Direction, Voltage
 
 NONE, SUSPECT = SectionState.NONE, SectionState.SUSPECT
@@ -26,11 +26,18 @@ def end_current(agent, voltage=DARK):
     return agent.turn()
 
 
+def r3_picks_up(agent):
+    agent.hear(3, pickup=True, pickup_id=1, direction=Direction.FORWARD, direction_trusted=True)
+    agent.turn()
+
+
 @pytest.fixture
 def declares(network):
-    """``declares(agent)``: R3 declares section 3 faulted, and passed nothing else on."""
+    """``declares(agent)``: R3 sees fault current, and declares section 3 faulted."""
 
-    def play(agent):
+    def play(agent, *, picks_up=True):
+        if picks_up:
+            r3_picks_up(agent)
         clear = network.flagged(NONE, lock=network.flagged().lock.NONE)
         agent.hear(3, last_event=BEYOND_R3, sides=(clear, network.flagged(event=BEYOND_R3)))
         return agent.turn(after=0.001)
@@ -81,9 +88,11 @@ def test_what_ended_with_the_supply_and_nobody_explains_is_suspect_on_both_sides
 
 def test_an_explanation_may_come_until_then(bench, declares):
     agent = carries(bench, 2)
+    r3_picks_up(agent)
     end_current(agent)
+    agent.hear(3, pickup=False)
     agent.turn(after=ANSWER_PATIENCE_S - 0.01)
-    declares(agent)
+    declares(agent, picks_up=False)
     assert sections(agent.turns(1.0)) == [NONE, NONE]
 
 
@@ -108,11 +117,52 @@ def test_a_current_that_leaves_the_voltage_was_an_inrush_or_a_fuse(bench, voltag
 def test_a_fault_of_long_ago_explains_nothing(bench, declares):
     agent = bench(2).quiet()
     declares(agent)
-    agent.turns(SAME_FAULT_S + 0.1)
+    agent.hear(3, pickup=False, position=Dbpos.OFF)
+    agent.turns(0.6)
     agent.pick_up(trusted=False)
     agent.turn()
     end_current(agent)
     assert sections(agent.turn(after=ANSWER_PATIENCE_S + 0.01)) == [SUSPECT, SUSPECT]
+
+
+@pytest.mark.parametrize("how", ["began long before", "outlasts it", "began after it was isolated"])
+def test_a_current_is_explained_by_one_that_came_and_went_with_it(bench, declares, how):
+    """L2's own, and that for which R3 has declared section 3."""
+    agent = carries(bench, 2)
+    if how == "began long before":
+        agent.turn(after=0.15)
+    declares(agent)
+    if how != "began long before":
+        agent.turn(after=0.06)
+        agent.hear(3, pickup=False, position=Dbpos.OFF)
+        agent.turn()
+    if how == "outlasts it":
+        agent.turn(after=0.25)
+    if how == "began after it was isolated":
+        end_current(agent, (Voltage.PRESENT, Voltage.PRESENT))
+        agent.turn(after=0.3)
+        agent.pick_up(trusted=False)
+        agent.turn(after=0.1)
+    end_current(agent)
+    assert sections(agent.turns(1.0)) == [SUSPECT, SUSPECT]
+
+
+def test_who_unlocks_an_old_event_does_not_vouch_for_a_new_current(bench, network):
+    agent = bench(2).quiet()
+    old = EventId(4, 3)
+    clear = network.flagged(NONE, lock=network.flagged().lock.NONE)
+    agent.hear(4, last_event=old, sides=(network.flagged(SUSPECT, event=old), clear))
+    agent.turns(8.0)  # L2 does not open
+    agent.pick_up(trusted=False)
+    agent.turn()
+    agent.hear(1, trip=True, reclosing=True)
+    end_current(agent)
+    for event in {side.section_event for side in agent.turn(after=0.3).fast.sides if side.section}:
+        agent.agent.unlock(event)
+    agent.hear(4, sides=(clear, clear))
+    agent.turn()
+    agent.hear(1, trip=True, reclosing=False)
+    assert SUSPECT in sections(agent.turns(3.0))
 
 
 # -- a promise says that all the switch knows of a fault is in its flags ----------------------------------------------

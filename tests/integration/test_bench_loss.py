@@ -24,10 +24,17 @@ DEVICES = 10
 ROUNDS = {"kill": 6, "cut": 6, "disk": 1, "database": 2}
 SMALL = ["--kills", "3", "--cuts", "6", "--hours", "0.05", "--disks", "1", "--databases", "4"]
 BENT = {
-    # Acknowledges to the device before it has stored.
+    # Acknowledges to the device before it has stored; on a disk so slow that a kill comes between.
     "kill": """
+import time
 from gateway.adapters.iec104_outlet import Outlet
+from gateway.points.event_log import EventLog
 Outlet.when_stored = lambda self, call: call()
+write = EventLog.write
+def slowly(log):
+    time.sleep(0.05)
+    return write(log)
+EventLog.write = slowly
 """,
     # Takes what it has sent for acknowledged.
     "cut": """

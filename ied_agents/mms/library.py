@@ -141,18 +141,14 @@ IedConnection_getRCBValues ptr ptr ptr str ptr
 IedConnection_setRCBValues - ptr ptr ptr u32 bool
 IedConnection_installReportHandler - ptr str str ptr ptr
 IedConnection_uninstallReportHandler - ptr str
+ClientReportControlBlock_create ptr str
 ClientReportControlBlock_destroy - ptr
-ClientReportControlBlock_getRptId str ptr
 ClientReportControlBlock_getRptEna bool ptr
-ClientReportControlBlock_getDataSetReference str ptr
 ClientReportControlBlock_setRptEna - ptr bool
 ClientReportControlBlock_setGI - ptr bool
 ClientReportControlBlock_setEntryId - ptr ptr
-ClientReportControlBlock_getTrgOps int ptr
 ClientReportControlBlock_setTrgOps - ptr int
-ClientReportControlBlock_getOptFlds int ptr
 ClientReportControlBlock_setOptFlds - ptr int
-ClientReportControlBlock_hasResvTms bool ptr
 ClientReportControlBlock_setResvTms - ptr i16
 ClientReport_getRptId str ptr
 ClientReport_hasSeqNum bool ptr

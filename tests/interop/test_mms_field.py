@@ -370,3 +370,43 @@ def test_a_damaged_file_of_entries_costs_nothing_but_repetition_and_a_newer_one_
     file.write_text('{"version": 2}')
     with pytest.raises(EntriesError, match="version 2; this program reads version 1"):
         read_entries(file)
+
+
+# -- iec61850's server (Rust): it takes neither data sets nor report control blocks out of the file, and sets no times ----
+
+
+async def test_an_IED_without_reports_is_read_and_operated(tmp_path, caplog):
+    rust = pytest.importorskip("iec61850")
+    server = rust.IedServer.from_scl_str(foreign_ied.scd(), ied_name=foreign_ied.IED)
+    server.bind("127.0.0.1:0")
+    operated, refusals = [], []
+
+    def check(*_):
+        if refusals:
+            raise refusals[0]
+
+    server.on_control(
+        "LD0/CSWI1.Pos", ctl_model="sbo-enhanced", check=check, operate=lambda *given: operated.append(given)
+    )
+    await server.start()
+    server.update_int32("LD0/CSWI1.Pos.ctlModel", 4)  # it does not take the file's value
+    try:
+        async with site(tmp_path, int(server.bound_addr.rpartition(":")[2])) as made:
+            await settled(made)
+            server.update_bool("LD0/GGIO2.Ind1.stVal", value=True)
+            server.update_float32("LD0/GGIO1.AnIn3.mag.f", 2.5)
+            server.update_int32("LD0/GGIO2.IntIn1.stVal", -9)
+            await until(lambda: made.shown("GGIO2.Ind1")[:2] == (True, 0))
+            await until(lambda: made.shown("GGIO1.AnIn3")[:2] == (2.5, 0))
+            await until(lambda: made.shown("GGIO2.IntIn1")[:2] == (-9, 0))
+            assert await made.command("CSWI1.Pos", 2, select=True) == (True, "termination", "")
+            assert operated
+            refusals.append(ValueError("no"))
+            assert (await made.command("CSWI1.Pos", 1, select=True))[:2] == (False, "select")
+            worker = made.pid
+            os.kill(worker, signal.SIGKILL)
+            await until(lambda: made.shown("GGIO2.Ind1")[1] == OLD)
+            await until(lambda: made.shown("GGIO2.Ind1")[:2] == (True, 0))
+    finally:
+        await server.stop()
+    assert any("no report control block of 3 is to be had" in each for each in caplog.messages)

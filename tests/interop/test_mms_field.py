@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import logging
 import os
 import signal
@@ -33,8 +34,6 @@ def at(ns):
 
 @pytest.fixture(params=KINDS)
 async def ied(request, require):
-    import importlib.util
-
     require(importlib.util.find_spec("pyiec61850"), "pyiec61850-ng is not installed")
     made = await Foreign.start(request.param)
     yield made
@@ -375,8 +374,10 @@ def test_a_damaged_file_of_entries_costs_nothing_but_repetition_and_a_newer_one_
 # -- iec61850's server (Rust): it takes neither data sets nor report control blocks out of the file, and sets no times ----
 
 
-async def test_an_IED_without_reports_is_read_and_operated(tmp_path, caplog):
-    rust = pytest.importorskip("iec61850")
+async def test_an_IED_without_reports_is_read_and_operated(tmp_path, caplog, require):
+    require(importlib.util.find_spec("iec61850"), "iec61850 is not installed")
+    import iec61850 as rust
+
     server = rust.IedServer.from_scl_str(foreign_ied.scd(), ied_name=foreign_ied.IED)
     server.bind("127.0.0.1:0")
     operated, refusals = [], []

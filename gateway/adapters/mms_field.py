@@ -6,8 +6,8 @@ made of a worker's words. Sans-IO.
 * A buffered report is an event, with the device's own time; where to go on after it (its EntryID) is kept only once the
   event is on disk here, so that neither end loses one. What is told twice is one event if it has the same time.
 * What answers an interrogation, or was read, is an event only if it differs from what is known.
-* A device that is lost, or its worker, makes its points questionable and old, until it tells them again. A point that it
-  does not have, or has no value for, is invalid.
+* A device that is lost, or its worker, makes its points questionable and old, until it tells them again. A point that
+  it does not have, or has no value for, is invalid.
 * A command goes out once, as its ``ctlModel`` has it. The outcome is what the device says; a command whose answer was
   lost, with the device or with the worker, has an unknown one, which is a no. A selection that was lost is said to be.
 """

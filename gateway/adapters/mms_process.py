@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import socket
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from gateway.adapters.mms_entries import read_entries, write_entries
 from gateway.adapters.mms_field import MmsField
 from ied_agents.mms.worker_messages import (
     LENGTH,
@@ -43,42 +43,6 @@ _LONG_S: Final = 60.0
 _SOON_S: Final = 0.01
 _CLOSE_S: Final = 5.0
 _WORKER: Final = ("-P", "-m", "ied_agents.mms.worker")
-_VERSION: Final = 1
-
-
-class EntriesError(ValueError):
-    """A file of EntryIDs that cannot be used; says which, and why."""
-
-
-def read_entries(file: Path) -> dict[str, bytes]:
-    """EntryID by report control block; none if there is no file, or it is damaged: then all comes once more.
-
-    Raises:
-        EntriesError: a newer version of this program wrote it.
-    """
-    try:
-        given: Any = json.loads(file.read_bytes())
-        if isinstance(given, dict) and isinstance(given.get("version"), int) and given["version"] > _VERSION:
-            raise EntriesError(f"{file}: version {given['version']}; this program reads version {_VERSION}")
-        return {str(block): bytes.fromhex(entryID) for block, entryID in given["entries"].items()}
-    except FileNotFoundError:
-        return {}
-    except EntriesError:
-        raise
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        _LOG.error("%s: damaged (%s): what the device has buffered is told once more", file, error)
-        return {}
-
-
-def write_entries(file: Path, entries: dict[str, bytes]) -> None:
-    """Replace the file as a whole.
-
-    Not forced to the disk: what a power failure leaves of it, an older one or a damaged one, costs events told twice.
-    """
-    new = file.with_name(file.name + ".new")
-    text = json.dumps({"version": _VERSION, "entries": {block: each.hex() for block, each in entries.items()}})
-    new.write_text(text, encoding="ascii")
-    new.replace(file)
 
 
 class _Worker:
@@ -111,7 +75,7 @@ class _Worker:
                 why = await self._live()
             except OSError as error:
                 why = f"no worker can be started: {error}"
-            except Exception as error:  # one device's trouble is not to be another's, nor to end this one's
+            except Exception as error:  # noqa: BLE001 - one device's trouble is not to be another's, nor to end this one's
                 _LOG.exception("%s: internal error", config.name)
                 why = f"internal error: {error!r}"
             self.field.lose(why, time.time_ns())
@@ -165,7 +129,7 @@ class _Worker:
                 return "its worker has ended"
             except WorkerMessageError as error:
                 return f"its worker said what it may not: {error}: ended"
-            while field.unstored > _MOST_UNSTORED:
+            while field.unstored > _MOST_UNSTORED:  # noqa: ASYNC110 - it is rare, and storing has no event
                 await asyncio.sleep(_SOON_S)
 
     def flush(self) -> None:
@@ -195,7 +159,7 @@ class _Worker:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         until = time.monotonic() + _CLOSE_S
-        while self.field.unstored and time.monotonic() < until:
+        while self.field.unstored and time.monotonic() < until:  # noqa: ASYNC110 - likewise
             await asyncio.sleep(_SOON_S)
         if self.field.changed:
             with contextlib.suppress(OSError):

@@ -283,7 +283,11 @@ def _with(
 ) -> frozenset[str] | None:
     """What is to be set of these bits; None if they may stay as they are."""
     bits = f"{has.value:0{has.size}b}" if isinstance(has, BitString) else ""
-    wanted = frozenset(name for name, bit in zip(names, bits, strict=False) if name and bit == "1") if given is None else given
+    wanted = (
+        frozenset(name for name, bit in zip(names, bits, strict=False) if name and bit == "1")
+        if given is None
+        else given
+    )
     missing = needs & frozenset(names) - wanted
     return wanted | missing if missing else given
 

@@ -1,8 +1,8 @@
 """A worker: one connection to one IED in a process of its own, for a gateway: ``python -m ied_agents.mms.worker FD``.
 
-It does what it is told over the socket of that number (:mod:`ied_agents.mms.worker_messages`): connects, enables report
-control blocks, reads what no report tells, operates. It ends with its connection; whoever started it starts another one.
-It keeps nothing: it may be killed at any time.
+It does what it is told over the socket of that number (:mod:`ied_agents.mms.worker_messages`): connects, enables
+report control blocks, reads what no report tells, operates. It ends with its connection; whoever started it starts
+another one. It keeps nothing: it may be killed at any time.
 """
 
 from __future__ import annotations
@@ -388,6 +388,8 @@ class Session:
         self._answer({name: leaves for name, leaves in found.items() if name not in self._fresh})
 
     def _poll(self, client: MmsClient) -> None:
+        if not self._polled:
+            client.devices()  # whoever never asks does not notice that nobody is there any more
         for each in self._polled:
             self._link.alive()
             self._answer({each.reference: self._read(client, each)})

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import sys
-from pathlib import Path
 
 import foreign_ied
 from iec104_field_site import PATIENCE_S, Centre, until

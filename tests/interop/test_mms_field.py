@@ -1,4 +1,4 @@
-"""Foreign IEDs as points: servers of libiec61850, open61850 and iec61850 in processes of their own, to a control centre."""
+"""Foreign IEDs as points of a control centre: servers of libiec61850, open61850 and iec61850."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from iec104_field_site import until
 from mms_field_site import KINDS, Foreign, site
 
-from gateway.adapters.mms_process import EntriesError, read_entries, write_entries
+from gateway.adapters.mms_entries import EntriesError, read_entries, write_entries
 from ied_agents.iec61850.quality import Quality, Validity
 from ied_agents.iec61850.utctime import UtcTime
 from ied_agents.mms.client import MmsClient
@@ -132,7 +132,7 @@ async def test_a_refusal_is_the_devices_own(ied, tmp_path):
         await settled(made)
         for name, value, select, _ in CONTROLS[:2]:
             ied.order(f"refuse {name} 10")
-            done, stage, why = await made.command(name, value, select=select)
+            done, stage, _why = await made.command(name, value, select=select)
             assert (done, stage) == (False, "select" if select else "execute")
         ied.order("refuse CSWI1.Pos 0")
         assert (await made.command("CSWI1.Pos", 1, select=True))[0]
@@ -189,6 +189,21 @@ async def test_nothing_is_sent_while_there_is_no_connection(ied, tmp_path):
         assert (await made.command("CSWI1.Pos", 2, select=True))[:2] == (False, "select")
 
 
+async def test_an_IED_that_does_not_answer_any_more_is_noticed_without_its_saying_so(tmp_path):
+    """As one whose cable is out: no connection ends."""
+    ied = await Foreign.start("libiec61850")
+    try:
+        for settings in ({}, {"points": ()}):  # also where nothing is polled
+            async with site(tmp_path / str(len(settings)), ied.port, timeout_s=1.0, **settings) as made:
+                await until(lambda made=made: made.field.connected)
+                ied.process.send_signal(signal.SIGSTOP)
+                await until(lambda made=made: not made.field.connected)
+                ied.process.send_signal(signal.SIGCONT)
+                await until(lambda made=made: made.field.connected)
+    finally:
+        await ied.close()
+
+
 async def test_a_worker_that_hangs_is_killed_and_started_again(ied, tmp_path, caplog):
     async with site(tmp_path, ied.port, hung_s=2.5) as made:
         await settled(made)
@@ -197,7 +212,8 @@ async def test_a_worker_that_hangs_is_killed_and_started_again(ied, tmp_path, ca
         await until(lambda: made.shown("GGIO2.Ind1")[1] == OLD)
         assert any("has said nothing for 2.5 s" in each for each in caplog.messages)
         await until(lambda: made.pid not in (0, hung) and made.shown("GGIO2.Ind1")[1] == 0)
-        assert not os.path.exists(f"/proc/{hung}")
+        with pytest.raises(ProcessLookupError):
+            os.kill(hung, 0)
 
 
 # -- workers that cannot be trusted -----------------------------------------------------------------------------------
@@ -207,8 +223,9 @@ import os, socket, sys, time
 to = socket.socket(fileno=int(sys.argv[1]))
 frame = lambda octets: len(octets).to_bytes(4, "big") + octets
 to.sendall({"noise": os.urandom(5000), "long": b"\\xff\\xff\\xff\\xff" + bytes(100), "half": frame(b"x" * 50)[:20],
-            "other": frame(b'["Order", {}]'), "entry": frame(b'["Told", {"block": "LD/X", "entryID": "0000000000000001", '
-            b'"overflow": false, "answer": false, "entry_ms": 0, "objects": {}}]'), "nothing": b"",
+            "other": frame(b'["Order", {}]'), "nothing": b"",
+            "entry": frame(b'["Told", {"block": "LD/X", "entryID": "0000000000000001", "overflow": false, '
+                           b'"answer": false, "entry_ms": 0, "objects": {}}]'),
             "early": frame(b'["Ended", {"number": 1, "why": "", "unknown": false}]')}["WHAT"])
 if "WHAT" in ("noise", "nothing"):
     time.sleep(60)
@@ -371,7 +388,7 @@ def test_a_damaged_file_of_entries_costs_nothing_but_repetition_and_a_newer_one_
         read_entries(file)
 
 
-# -- iec61850's server (Rust): it takes neither data sets nor report control blocks out of the file, and sets no times ----
+# -- iec61850's server (Rust): it takes neither data sets nor report control blocks out of the file, sets no times ----
 
 
 async def test_an_IED_without_reports_is_read_and_operated(tmp_path, caplog, require):

@@ -103,7 +103,11 @@ def test_blocks_are_as_few_as_will_do_and_buffered_ones_first():
     ]
     sets = {**foreign_ied.SETS, "all": foreign_ied.SETS["status"] + foreign_ied.SETS["measured"]}
     made = planned(foreign_ied.scd(sets=sets, blocks={**foreign_ied.BLOCKS, "all": True}))
-    assert [each.candidates[0].rpartition(".")[2] for each in made.blocks] == ["brcbcount01", "brcball01", "brcbparts01"]
+    assert [each.candidates[0].rpartition(".")[2] for each in made.blocks] == [
+        "brcbcount01",
+        "brcball01",
+        "brcbparts01",
+    ]
 
 
 def test_a_data_set_without_the_quality_does_not_tell_a_point():

@@ -38,6 +38,8 @@ _MOST_UNSTORED: Final = 2_000
 """Reports of a device that are not on disk yet, before the next is taken from its worker."""
 _KEEP_S: Final = 0.1
 """What was stored meanwhile is kept together."""
+_MOST_STARTING: Final = 4
+"""Workers that start at a time: a hundred at once would keep each other from answering their devices."""
 _LONG_S: Final = 60.0
 """A worker that lived so long is started again as if it were the first."""
 _SOON_S: Final = 0.01
@@ -52,10 +54,11 @@ class _Worker:
         pid: of the process; 0 while there is none.
     """
 
-    def __init__(self, field: MmsField, file: Path) -> None:
+    def __init__(self, field: MmsField, file: Path, starting: asyncio.Semaphore) -> None:
         self.field = field
         self.pid = 0
         self._file = file
+        self._starting = starting
         self._writer: asyncio.StreamWriter | None = None
         self._task: asyncio.Task[None] | None = None
         self._keeping: asyncio.Task[None] | None = None
@@ -87,50 +90,52 @@ class _Worker:
     async def _live(self) -> str:
         """The life of one process; returns why it is over."""
         ours, its = socket.socketpair()
-        with its:
-            words = [sys.executable, *_WORKER, str(its.fileno())]
-            reader, self._writer = await asyncio.open_connection(sock=ours)
-            try:
-                process = await asyncio.create_subprocess_exec(
-                    *words, stdin=asyncio.subprocess.DEVNULL, pass_fds=[its.fileno()]
-                )
-            except BaseException:
-                self._writer.close()
-                raise
-        self.pid = process.pid
+        reader, self._writer = await asyncio.open_connection(sock=ours)
+        process = None
         try:
-            self._writer.write(frame(self.field.begin()))
-            return await self._listen(reader)
+            async with self._starting:
+                with its:
+                    words = [sys.executable, *_WORKER, str(its.fileno())]
+                    process = await asyncio.create_subprocess_exec(
+                        *words, stdin=asyncio.subprocess.DEVNULL, pass_fds=[its.fileno()]
+                    )
+                self.pid = process.pid
+                self._writer.write(frame(self.field.begin()))
+                why = await self._take(reader)
+            while not why:
+                why = await self._take(reader)
+            return why
         finally:
+            its.close()
             self.pid = 0
             self._writer.close()
             self._writer = None
-            if process.returncode is None:
+            if process is not None and process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
                 await process.wait()
 
-    async def _listen(self, reader: asyncio.StreamReader) -> str:
-        """Take what it says until it ends, hangs or says what it may not."""
+    async def _take(self, reader: asyncio.StreamReader) -> str:
+        """Take the next message; if it is the last, or none comes, or none that may come, the reason why it is over."""
         field = self.field
-        while True:
-            try:
-                async with asyncio.timeout(field.config.hung_s):
-                    (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
-                    if length > LONGEST:
-                        return f"its worker announced {length} octets, at most {LONGEST} may come: ended"
-                    message = read_from_worker(await reader.readexactly(length))
-                if isinstance(message, Lost):
-                    return message.why
-                field.take(message, time.time_ns())
-            except TimeoutError:
-                return f"its worker has said nothing for {field.config.hung_s:g} s: ended"
-            except (asyncio.IncompleteReadError, ConnectionError):
-                return "its worker has ended"
-            except WorkerMessageError as error:
-                return f"its worker said what it may not: {error}: ended"
-            while field.unstored > _MOST_UNSTORED:  # noqa: ASYNC110 - it is rare, and storing has no event
-                await asyncio.sleep(_SOON_S)
+        try:
+            async with asyncio.timeout(field.config.hung_s):
+                (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
+                if length > LONGEST:
+                    return f"its worker announced {length} octets, at most {LONGEST} may come: ended"
+                message = read_from_worker(await reader.readexactly(length))
+            if isinstance(message, Lost):
+                return message.why
+            field.take(message, time.time_ns())
+        except TimeoutError:
+            return f"its worker has said nothing for {field.config.hung_s:g} s: ended"
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return "its worker has ended"
+        except WorkerMessageError as error:
+            return f"its worker said what it may not: {error}: ended"
+        while field.unstored > _MOST_UNSTORED:  # noqa: ASYNC110 - it is rare, and storing has no event
+            await asyncio.sleep(_SOON_S)
+        return ""
 
     def flush(self) -> None:
         """Send what is to be sent."""
@@ -194,9 +199,10 @@ class MmsFields:
         if self._configs:
             self._folder.mkdir(parents=True, exist_ok=True)
         self._outlet = outlet
+        starting = asyncio.Semaphore(_MOST_STARTING)
         for config in self._configs:
             file = self._folder / f"{config.name}.json"
-            self._workers[config.name] = _Worker(MmsField(config, outlet, read_entries(file)), file)
+            self._workers[config.name] = _Worker(MmsField(config, outlet, read_entries(file)), file, starting)
         for worker in self._workers.values():
             worker.start()
 

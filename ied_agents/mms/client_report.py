@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ied_agents.iec61850.data import BitString
 from ied_agents.mms.client import MmsClientError, Reference
-from ied_agents.mms.library import REPORT
-from ied_agents.mms.model import REPORT_OPTIONS
+from ied_agents.mms.library import REPORT, REPORT_OPTIONS
 from ied_agents.mms.values import Cause, octet_string, to_data
 
 if TYPE_CHECKING:

@@ -192,6 +192,19 @@ FC: Final = {name: number for number, name in enumerate(_FCS.split())}
 """``FunctionalConstraint``; data of a model has those up to MS, the others are services."""
 
 
+REPORT_OPTIONS: Final = {
+    "seqNum": 1,
+    "timeStamp": 2,
+    "reasonCode": 4,
+    "dataSet": 8,
+    "dataRef": 16,
+    "bufOvfl": 32,
+    "entryID": 64,
+    "configRef": 128,
+}
+"""``RPT_OPT_…``."""
+
+
 class MmsType(IntEnum):
     """``MmsType``, as far as a kind is asked for."""
 

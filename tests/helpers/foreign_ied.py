@@ -10,6 +10,7 @@ an object refused, with 0 accepted again; ``keep ENTRIES``, open61850 keeps so m
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 import threading
@@ -324,7 +325,7 @@ def main(kind, port, rate):
             ied.refusals[name] = int(cause)
         else:
             ied.set(json.loads(line))
-    time.sleep(3600)
+    os._exit(0)  # whoever started it is gone
 
 
 if __name__ == "__main__":

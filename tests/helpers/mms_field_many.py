@@ -43,7 +43,8 @@ def serve(first, ports):
         servers.append(MmsServer(load(), *described(number), object()))
         servers[-1].start("127.0.0.1", port)
     print("ready", flush=True)
-    while True:
+    parent = os.getppid()
+    while os.getppid() == parent:
         for server in servers:
             server.process()
         time.sleep(0.01)

@@ -61,12 +61,10 @@ class _Worker:
         self._starting = starting
         self._writer: asyncio.StreamWriter | None = None
         self._task: asyncio.Task[None] | None = None
-        self._keeping: asyncio.Task[None] | None = None
+        self._said: str | None = None
 
     def start(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._task = loop.create_task(self._run())
-        self._keeping = loop.create_task(self._keep())
+        self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
         """One process after the other."""
@@ -144,31 +142,28 @@ class _Worker:
             if self._writer is not None:
                 self._writer.write(frame(order))
 
-    async def _keep(self) -> None:
-        """Write down from time to time what is stored."""
-        while True:
-            await asyncio.sleep(_KEEP_S)
-            if self.field.changed:
-                self.field.changed = False
-                entries = dict(self.field.entries)
-                try:
-                    await asyncio.to_thread(write_entries, self._file, entries)
-                except OSError as error:
-                    self.field.changed = True
-                    _LOG.error("%s: %s; what follows may be told twice", self._file, error.strerror)
+    async def keep(self) -> None:
+        """Write down what is stored, if more is than before."""
+        if not self.field.changed:
+            return
+        self.field.changed = False
+        try:
+            await asyncio.to_thread(write_entries, self._file, dict(self.field.entries))
+        except OSError as error:
+            self.field.changed = True
+            if error.strerror != self._said:
+                self._said = error.strerror
+                _LOG.error("%s: %s; what follows may be told twice", self._file, error.strerror)
 
     async def close(self) -> None:
         """End the process; what it has told is stored, and that is kept."""
-        tasks = [task for task in (self._task, self._keeping) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
         until = time.monotonic() + _CLOSE_S
         while self.field.unstored and time.monotonic() < until:  # noqa: ASYNC110 - likewise
             await asyncio.sleep(_SOON_S)
-        if self.field.changed:
-            with contextlib.suppress(OSError):
-                write_entries(self._file, self.field.entries)
+        await self.keep()
 
 
 class MmsFields:
@@ -188,6 +183,7 @@ class MmsFields:
         self._workers: dict[str, _Worker] = {}
         self._by_control = {name: config.name for config in self._configs for name in config.controls}
         self.controls = frozenset(self._by_control)
+        self._keeping: asyncio.Task[None] | None = None
 
     def start(self, outlet: Outlet) -> None:
         """Connect to the devices; what they tell goes to the outlet.
@@ -205,6 +201,13 @@ class MmsFields:
             self._workers[config.name] = _Worker(MmsField(config, outlet, read_entries(file)), file, starting)
         for worker in self._workers.values():
             worker.start()
+        self._keeping = asyncio.get_running_loop().create_task(self._keep())
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(_KEEP_S)
+            for worker in self._workers.values():
+                await worker.keep()
 
     @property
     def fields(self) -> dict[str, MmsField]:
@@ -218,6 +221,9 @@ class MmsFields:
 
     async def close(self) -> None:
         """End the workers; before the outlet is closed, so that what has come is stored and kept as such."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
         await asyncio.gather(*(worker.close() for worker in self._workers.values()))
 
     # -- called by the outlet -------------------------------------------------------------------------------------

@@ -7,7 +7,9 @@ and one unbuffered block each, three points are polled every 5 s. Measured are t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -15,7 +17,6 @@ import time
 from pathlib import Path
 
 import foreign_ied
-from mms_field_site import free_port
 
 from gateway.adapters.iec104_outlet import Outlet
 from gateway.adapters.mms_field import MmsFieldConfig
@@ -29,6 +30,7 @@ from scl.reader import parse
 
 PER_PROCESS = 25
 IDLE_S = 20.0
+PATIENCE_S = 180.0
 
 
 def described(number):
@@ -74,8 +76,11 @@ async def follow(ports, folder):
     outlet = Outlet(PointTable(lists), folder / "log", [], ieds)
     began = time.monotonic()
     ieds.start(outlet)
-    while len(outlet.table.snapshot()) < len(lists):  # noqa: ASYNC110 - what it looks at has no event
+    while len(outlet.table.snapshot()) < len(lists):
         await asyncio.sleep(0.1)
+        if time.monotonic() - began > PATIENCE_S:
+            unknown = [config.name for config in lists if outlet.table.get(config.name) is None]
+            raise TimeoutError(f"{len(unknown)} points are not known: {unknown[:5]}; workers {ieds.pids}")
     took_s = time.monotonic() - began
     await asyncio.sleep(5.0)
     pids = list(ieds.pids.values())
@@ -93,14 +98,15 @@ async def follow(ports, folder):
 
 
 def main(count):
-    ports = [free_port() for _ in range(count)]
+    with contextlib.ExitStack() as probes:  # all at once, so that no port is had twice
+        ports = [probes.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(count)]
     children = []
     for first in range(0, count, PER_PROCESS):
         words = [sys.executable, "-P", __file__, "serve", str(first), *map(str, ports[first : first + PER_PROCESS])]
         children.append(subprocess.Popen(words, stdout=subprocess.PIPE))
     try:
         for child in children:
-            child.stdout.readline()
+            assert child.stdout.readline(), "a server could not be started"
         with tempfile.TemporaryDirectory() as folder:
             asyncio.run(follow(ports, Path(folder)))
     finally:

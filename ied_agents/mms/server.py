@@ -217,7 +217,7 @@ class MmsServer:
 
 
 def _number(library: Any, value: int | None) -> int:
-    """CtlVal as a number; 0 where there is none: a select with normal security has no value."""
+    """The ``ctlVal`` as a number; 0 where there is none: a select with normal security has no value."""
     if not value:
         return 0
     if library.MmsValue_getType(value) == MmsType.BOOLEAN:

@@ -1,8 +1,8 @@
 """A worker: one connection to one IED in a process of its own, for a gateway: ``python -m ied_agents.mms.worker FD``.
 
-It does what it is told over the socket of that number (:mod:`ied_agents.mms.worker_messages`): connects, enables
-report control blocks, reads what no report tells, operates. It ends with its connection; whoever started it starts
-another one. It keeps nothing: it may be killed at any time.
+It does what it is told over the socket of that number (:mod:`ied_agents.mms.worker_messages`): connects, enables report
+control blocks, reads what no report tells, operates. It ends with its connection; whoever started it starts another.
+It keeps nothing: it may be killed at any time.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import tomllib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from pydantic import Field, ValidationError
 
@@ -180,10 +180,8 @@ class Site:
         Raises:
             SiteError: with every problem found.
         """
-        centres, rtus, problems = _iec104(self.settings, self.scl, self.file.parent)
-        if problems:
-            raise SiteError([f"{self.file}: {problem}" for problem in problems])
-        return centres, rtus
+        parts = self._parts()
+        return parts.centres, parts.rtus
 
     def mms(self) -> list[MmsFieldConfig]:
         """Field devices that speak MMS.
@@ -191,11 +189,13 @@ class Site:
         Raises:
             SiteError: with every problem found.
         """
-        centres, _ = self.iec104()
-        ieds, problems = resolve_ieds(self.settings.ied, self.scl, centres)
-        if problems:
-            raise SiteError([f"{self.file}: {problem}" for problem in problems])
-        return ieds
+        return self._parts().ieds
+
+    def _parts(self) -> _Parts:
+        parts = _resolve(self.settings, self.scl, self.file.parent)
+        if parts.problems:
+            raise SiteError([f"{self.file}: {problem}" for problem in parts.problems])
+        return parts
 
     def points(self) -> list[PointConfig]:
         """All points: those of the SCD, of field devices, and the gateway's own.
@@ -295,7 +295,7 @@ def read_site(file: Path) -> Site:
         network = primary_network(scl)
         problems = _differences(content, network, scd)
         if problems:  # the rest is found when somebody asks for it, but who must mend one may as well mend all
-            problems += _iec104(content, scl, file.parent)[2]
+            problems += _resolve(content, scl, file.parent).problems
             raise SiteError([f"{file}: {problem}" for problem in problems])
         agents = _agents(content, network, GooseIndex(scl))
     except OSError as error:
@@ -306,12 +306,21 @@ def read_site(file: Path) -> Site:
     return Site(file, content.site.name, content, network, agents, scl)
 
 
-def _iec104(content: SiteFile, scl: SCL, folder: Path) -> tuple[list[ServedCentre], list[RtuOfSite], list[str]]:
+class _Parts(NamedTuple):
     """Control centres, field devices, and all that is wrong with them."""
+
+    centres: list[ServedCentre]
+    rtus: list[RtuOfSite]
+    ieds: list[MmsFieldConfig]
+    problems: list[str]
+
+
+def _resolve(content: SiteFile, scl: SCL, folder: Path) -> _Parts:
     rtus, problems = resolve_rtus(content.rtu, folder)
     rows = [row for rtu in rtus for row in rtu.rows]
     centres, more = resolve_centres(content.centre, content.point, scl, folder, rows)
-    return centres, rtus, [*more, *problems]
+    ieds, wrong = resolve_ieds(content.ied, scl, centres)
+    return _Parts(centres, rtus, ieds, [*more, *problems, *wrong])
 
 
 def _path(location: Iterable[int | str]) -> str:

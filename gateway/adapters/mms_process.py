@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import socket
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from gateway.adapters.mms_entries import read_entries, write_entries
 from gateway.adapters.mms_field import MmsField
 from ied_agents.mms.worker_messages import (
     LENGTH,
@@ -38,49 +38,13 @@ _MOST_UNSTORED: Final = 2_000
 """Reports of a device that are not on disk yet, before the next is taken from its worker."""
 _KEEP_S: Final = 0.1
 """What was stored meanwhile is kept together."""
+_MOST_STARTING: Final = 4
+"""Workers that start at a time: a hundred at once would keep each other from answering their devices."""
 _LONG_S: Final = 60.0
 """A worker that lived so long is started again as if it were the first."""
 _SOON_S: Final = 0.01
 _CLOSE_S: Final = 5.0
 _WORKER: Final = ("-P", "-m", "ied_agents.mms.worker")
-_VERSION: Final = 1
-
-
-class EntriesError(ValueError):
-    """A file of EntryIDs that cannot be used; says which, and why."""
-
-
-def read_entries(file: Path) -> dict[str, bytes]:
-    """EntryID by report control block; none if there is no file, or it is damaged: then all comes once more.
-
-    Raises:
-        EntriesError: a newer version of this program wrote it.
-    """
-    try:
-        given: Any = json.loads(file.read_bytes())
-        if isinstance(given, dict) and isinstance(given.get("version"), int) and given["version"] > _VERSION:
-            raise EntriesError(  # noqa: TRY301 - it is what this function says
-                f"{file}: version {given['version']}; this program reads version {_VERSION}"
-            )
-        return {str(block): bytes.fromhex(entryID) for block, entryID in given["entries"].items()}
-    except FileNotFoundError:
-        return {}
-    except EntriesError:
-        raise
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        _LOG.error("%s: damaged (%s): what the device has buffered is told once more", file, error)
-        return {}
-
-
-def write_entries(file: Path, entries: dict[str, bytes]) -> None:
-    """Replace the file as a whole.
-
-    Not forced to the disk: what a power failure leaves of it, an older one or a damaged one, costs events told twice.
-    """
-    new = file.with_name(file.name + ".new")
-    text = json.dumps({"version": _VERSION, "entries": {block: each.hex() for block, each in entries.items()}})
-    new.write_text(text, encoding="ascii")
-    new.replace(file)
 
 
 class _Worker:
@@ -90,18 +54,17 @@ class _Worker:
         pid: of the process; 0 while there is none.
     """
 
-    def __init__(self, field: MmsField, file: Path) -> None:
+    def __init__(self, field: MmsField, file: Path, starting: asyncio.Semaphore) -> None:
         self.field = field
         self.pid = 0
         self._file = file
+        self._starting = starting
         self._writer: asyncio.StreamWriter | None = None
         self._task: asyncio.Task[None] | None = None
-        self._keeping: asyncio.Task[None] | None = None
+        self._said: str | None = None
 
     def start(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._task = loop.create_task(self._run())
-        self._keeping = loop.create_task(self._keep())
+        self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
         """One process after the other."""
@@ -125,50 +88,52 @@ class _Worker:
     async def _live(self) -> str:
         """The life of one process; returns why it is over."""
         ours, its = socket.socketpair()
-        with its:
-            words = [sys.executable, *_WORKER, str(its.fileno())]
-            reader, self._writer = await asyncio.open_connection(sock=ours)
-            try:
-                process = await asyncio.create_subprocess_exec(
-                    *words, stdin=asyncio.subprocess.DEVNULL, pass_fds=[its.fileno()]
-                )
-            except BaseException:
-                self._writer.close()
-                raise
-        self.pid = process.pid
+        reader, self._writer = await asyncio.open_connection(sock=ours)
+        process = None
         try:
-            self._writer.write(frame(self.field.begin()))
-            return await self._listen(reader)
+            async with self._starting:
+                with its:
+                    words = [sys.executable, *_WORKER, str(its.fileno())]
+                    process = await asyncio.create_subprocess_exec(
+                        *words, stdin=asyncio.subprocess.DEVNULL, pass_fds=[its.fileno()]
+                    )
+                self.pid = process.pid
+                self._writer.write(frame(self.field.begin()))
+                why = await self._take(reader)
+            while not why:
+                why = await self._take(reader)
+            return why
         finally:
+            its.close()
             self.pid = 0
             self._writer.close()
             self._writer = None
-            if process.returncode is None:
+            if process is not None and process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
                 await process.wait()
 
-    async def _listen(self, reader: asyncio.StreamReader) -> str:
-        """Take what it says until it ends, hangs or says what it may not."""
+    async def _take(self, reader: asyncio.StreamReader) -> str:
+        """Take the next message; if it is the last, or none comes, or none that may come, the reason why it is over."""
         field = self.field
-        while True:
-            try:
-                async with asyncio.timeout(field.config.hung_s):
-                    (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
-                    if length > LONGEST:
-                        return f"its worker announced {length} octets, at most {LONGEST} may come: ended"
-                    message = read_from_worker(await reader.readexactly(length))
-                if isinstance(message, Lost):
-                    return message.why
-                field.take(message, time.time_ns())
-            except TimeoutError:
-                return f"its worker has said nothing for {field.config.hung_s:g} s: ended"
-            except (asyncio.IncompleteReadError, ConnectionError):
-                return "its worker has ended"
-            except WorkerMessageError as error:
-                return f"its worker said what it may not: {error}: ended"
-            while field.unstored > _MOST_UNSTORED:  # noqa: ASYNC110 - it has no event
-                await asyncio.sleep(_SOON_S)
+        try:
+            async with asyncio.timeout(field.config.hung_s):
+                (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
+                if length > LONGEST:
+                    return f"its worker announced {length} octets, at most {LONGEST} may come: ended"
+                message = read_from_worker(await reader.readexactly(length))
+            if isinstance(message, Lost):
+                return message.why
+            field.take(message, time.time_ns())
+        except TimeoutError:
+            return f"its worker has said nothing for {field.config.hung_s:g} s: ended"
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return "its worker has ended"
+        except WorkerMessageError as error:
+            return f"its worker said what it may not: {error}: ended"
+        while field.unstored > _MOST_UNSTORED:  # noqa: ASYNC110 - it is rare, and storing has no event
+            await asyncio.sleep(_SOON_S)
+        return ""
 
     def flush(self) -> None:
         """Send what is to be sent."""
@@ -177,31 +142,28 @@ class _Worker:
             if self._writer is not None:
                 self._writer.write(frame(order))
 
-    async def _keep(self) -> None:
-        """Write down from time to time what is stored."""
-        while True:
-            await asyncio.sleep(_KEEP_S)
-            if self.field.changed:
-                self.field.changed = False
-                entries = dict(self.field.entries)
-                try:
-                    await asyncio.to_thread(write_entries, self._file, entries)
-                except OSError as error:
-                    self.field.changed = True
-                    _LOG.error("%s: %s; what follows may be told twice", self._file, error.strerror)
+    async def keep(self) -> None:
+        """Write down what is stored, if more is than before."""
+        if not self.field.changed:
+            return
+        self.field.changed = False
+        try:
+            await asyncio.to_thread(write_entries, self._file, dict(self.field.entries))
+        except OSError as error:
+            self.field.changed = True
+            if error.strerror != self._said:
+                self._said = error.strerror
+                _LOG.error("%s: %s; what follows may be told twice", self._file, error.strerror)
 
     async def close(self) -> None:
         """End the process; what it has told is stored, and that is kept."""
-        tasks = [task for task in (self._task, self._keeping) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
         until = time.monotonic() + _CLOSE_S
         while self.field.unstored and time.monotonic() < until:  # noqa: ASYNC110 - likewise
             await asyncio.sleep(_SOON_S)
-        if self.field.changed:
-            with contextlib.suppress(OSError):
-                write_entries(self._file, self.field.entries)
+        await self.keep()
 
 
 class MmsFields:
@@ -221,6 +183,7 @@ class MmsFields:
         self._workers: dict[str, _Worker] = {}
         self._by_control = {name: config.name for config in self._configs for name in config.controls}
         self.controls = frozenset(self._by_control)
+        self._keeping: asyncio.Task[None] | None = None
 
     def start(self, outlet: Outlet) -> None:
         """Connect to the devices; what they tell goes to the outlet.
@@ -232,11 +195,19 @@ class MmsFields:
         if self._configs:
             self._folder.mkdir(parents=True, exist_ok=True)
         self._outlet = outlet
+        starting = asyncio.Semaphore(_MOST_STARTING)
         for config in self._configs:
             file = self._folder / f"{config.name}.json"
-            self._workers[config.name] = _Worker(MmsField(config, outlet, read_entries(file)), file)
+            self._workers[config.name] = _Worker(MmsField(config, outlet, read_entries(file)), file, starting)
         for worker in self._workers.values():
             worker.start()
+        self._keeping = asyncio.get_running_loop().create_task(self._keep())
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(_KEEP_S)
+            for worker in self._workers.values():
+                await worker.keep()
 
     @property
     def fields(self) -> dict[str, MmsField]:
@@ -250,6 +221,9 @@ class MmsFields:
 
     async def close(self) -> None:
         """End the workers; before the outlet is closed, so that what has come is stored and kept as such."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
         await asyncio.gather(*(worker.close() for worker in self._workers.values()))
 
     # -- called by the outlet -------------------------------------------------------------------------------------

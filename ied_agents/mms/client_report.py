@@ -7,13 +7,13 @@ import queue
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from ied_agents.iec61850.data import BitString
 from ied_agents.mms.client import MmsClientError, Reference
-from ied_agents.mms.library import REPORT
-from ied_agents.mms.model import REPORT_OPTIONS
+from ied_agents.mms.library import REPORT, REPORT_OPTIONS
 from ied_agents.mms.values import Cause, octet_string, to_data
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from ied_agents.iec61850.data import Data
     from ied_agents.mms.client import MmsClient
@@ -31,6 +31,11 @@ _RESV_TMS: Final = 16384
 _ENTRY_ID_SIZE: Final = 8
 FROM_THE_FIRST: Final = bytes(_ENTRY_ID_SIZE)
 """The EntryID after which all comes that is buffered (IEC 61850-7-2)."""
+_TRIGGER_BITS: Final = ("", "dchg", "qchg", "dupd", "period", "gi")
+_OPTION_BITS: Final = (
+    "", "seqNum", "timeStamp", "reasonCode", "dataSet", "dataRef", "bufOvfl", "entryID", "configRef",
+)  # fmt: skip
+"""Both in the order of IEC 61850-8-1."""
 _REASONS: Final = {1: "dchg", 2: "qchg", 4: "dupd", 8: "period", 16: "gi", 32: "application", 64: "unknown"}
 """``IEC61850_REASON_…``; 0 is not included."""
 
@@ -143,17 +148,23 @@ class Subscription:
         self._take = take
         library = client.library
         reference = self.block.encode()
-        control = client.call("getRCBValues", self.block, reference, None)
+        # Attribute by attribute: not every server lets a block be read as a whole.
+        self._rptID = str(self._read("RptID")) or self.block.replace(".", "$")
+        data_set = str(self._read("DatSet"))
+        if not data_set:
+            raise MmsClientError(client.peer, self.block, Cause.ATTRIBUTE_INCONSISTENT, "it has no data set")
+        # Not every server says its logical device.
+        device = "" if "/" in data_set else self.block.partition("/")[0] + "/"
+        self.data_set = device + data_set.replace("$", ".")
+        self.members = client.data_set_members(self.data_set)
+        if self._read("RptEna") is True:
+            message = "it is enabled for another client"
+            raise MmsClientError(client.peer, self.block, Cause.TEMPORARILY_UNAVAILABLE, message)
+        if needs:
+            triggers = _with(needs, _TRIGGER_BITS, self._read("TrgOps"), triggers)
+            options = _with(needs, _OPTION_BITS, self._read("OptFlds"), options)
+        control = library.ClientReportControlBlock_create(reference)
         try:
-            self._rptID = _text(library.ClientReportControlBlock_getRptId(control)) or self.block.replace(".", "$")
-            data_set = _text(library.ClientReportControlBlock_getDataSetReference(control))
-            if not data_set:
-                raise MmsClientError(client.peer, self.block, Cause.ATTRIBUTE_INCONSISTENT, "it has no data set")
-            self.data_set = data_set.replace("$", ".")
-            self.members = client.data_set_members(self.data_set)
-            if library.ClientReportControlBlock_getRptEna(control):
-                message = "it is enabled for another client"
-                raise MmsClientError(client.peer, self.block, Cause.TEMPORARILY_UNAVAILABLE, message)
             self._callback = REPORT(self._receive)
             with client.held(self.block) as handle:
                 if self._rptID in client.report_ids:
@@ -164,11 +175,8 @@ class Subscription:
                 library.IedConnection_installReportHandler(handle, reference, self._rptID.encode(), pointer, None)
             client.on_close(self._release)
             try:
-                if reserve_s is not None and library.ClientReportControlBlock_hasResvTms(control):
-                    library.ClientReportControlBlock_setResvTms(control, reserve_s)
-                    self._set(control, _RESV_TMS)
-                triggers = _with(needs, TRIGGERS, library.ClientReportControlBlock_getTrgOps(control), triggers)
-                options = _with(needs, REPORT_OPTIONS, library.ClientReportControlBlock_getOptFlds(control), options)
+                if reserve_s is not None:
+                    self._reserve(control, reserve_s)
                 self.resumed = self._enable(control, after, triggers, options)
                 if interrogate:
                     library.ClientReportControlBlock_setGI(control, True)
@@ -196,6 +204,17 @@ class Subscription:
         # Again and in one request: some forget the EntryID when the next event comes before they are enabled.
         self._set(control, _ENTRY_ID | _RPT_ENA if entry else _RPT_ENA)
         return known
+
+    def _read(self, name: str) -> Data:
+        return self._client.read(f"{self.block.replace('.', '$')}${name}")
+
+    def _reserve(self, control: int, reserve_s: int) -> None:
+        self._client.library.ClientReportControlBlock_setResvTms(control, reserve_s)
+        try:
+            self._set(control, _RESV_TMS)
+        except MmsClientError as error:  # it has none, unless it is another's
+            if not self._client.connected or error.cause is Cause.TEMPORARILY_UNAVAILABLE:
+                raise
 
     def _takes_entry(self, control: int, after: bytes) -> bool:
         library = self._client.library
@@ -259,11 +278,16 @@ def _copy(library: Any, report: int, block: str, members: list[str]) -> Report:
 
 
 def _with(
-    needs: frozenset[str], bits: Mapping[str, int], has: int, given: frozenset[str] | None
+    needs: frozenset[str], names: tuple[str, ...], has: Data, given: frozenset[str] | None
 ) -> frozenset[str] | None:
     """What is to be set of these bits; None if they may stay as they are."""
-    wanted = frozenset(name for name, bit in bits.items() if has & bit) if given is None else given
-    missing = needs & bits.keys() - wanted
+    bits = f"{has.value:0{has.size}b}" if isinstance(has, BitString) else ""
+    wanted = (
+        frozenset(name for name, bit in zip(names, bits, strict=False) if name and bit == "1")
+        if given is None
+        else given
+    )
+    missing = needs & frozenset(names) - wanted
     return wanted | missing if missing else given
 
 

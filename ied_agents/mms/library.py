@@ -143,18 +143,14 @@ IedConnection_getRCBValues ptr ptr ptr str ptr
 IedConnection_setRCBValues - ptr ptr ptr u32 bool
 IedConnection_installReportHandler - ptr str str ptr ptr
 IedConnection_uninstallReportHandler - ptr str
+ClientReportControlBlock_create ptr str
 ClientReportControlBlock_destroy - ptr
-ClientReportControlBlock_getRptId str ptr
 ClientReportControlBlock_getRptEna bool ptr
-ClientReportControlBlock_getDataSetReference str ptr
 ClientReportControlBlock_setRptEna - ptr bool
 ClientReportControlBlock_setGI - ptr bool
 ClientReportControlBlock_setEntryId - ptr ptr
-ClientReportControlBlock_getTrgOps int ptr
 ClientReportControlBlock_setTrgOps - ptr int
-ClientReportControlBlock_getOptFlds int ptr
 ClientReportControlBlock_setOptFlds - ptr int
-ClientReportControlBlock_hasResvTms bool ptr
 ClientReportControlBlock_setResvTms - ptr i16
 ClientReport_getRptId str ptr
 ClientReport_hasSeqNum bool ptr
@@ -198,6 +194,19 @@ TERMINATION: Final = ctypes.CFUNCTYPE(None, Pointer, Pointer)
 _FCS: Final = "ST MX SP SV CF DC SG SE SR OR BL EX CO US MS RP BR LG GO"
 FC: Final = {name: number for number, name in enumerate(_FCS.split())}
 """``FunctionalConstraint``; data of a model has those up to MS, the others are services."""
+
+
+REPORT_OPTIONS: Final = {
+    "seqNum": 1,
+    "timeStamp": 2,
+    "reasonCode": 4,
+    "dataSet": 8,
+    "dataRef": 16,
+    "bufOvfl": 32,
+    "entryID": 64,
+    "configRef": 128,
+}
+"""``RPT_OPT_…``."""
 
 
 class MmsType(IntEnum):

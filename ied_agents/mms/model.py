@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ied_agents.iec61850.dbpos import Dbpos
-from ied_agents.mms.library import FC
+from ied_agents.mms.library import FC, REPORT_OPTIONS
 from scl.templates import SDO
 from scl.types import TypeResolutionError, Types
 
@@ -66,16 +66,6 @@ _SIGNED: Final = frozenset(("INT8", "INT16", "INT32", "INT64", "Enum"))
 _UNSIGNED: Final = frozenset(("INT8U", "INT16U", "INT24U", "INT32U"))
 _TEXTS: Final = frozenset(name for name in _TYPE if name.startswith("VisString")) | {"ObjRef", "Currency"}
 _BITS: Final = {"Dbpos": 2, "Tcmd": 2, "Quality": 13, "Check": 2}
-REPORT_OPTIONS: Final = {
-    "seqNum": 1,
-    "timeStamp": 2,
-    "reasonCode": 4,
-    "dataSet": 8,
-    "dataRef": 16,
-    "bufOvfl": 32,
-    "entryID": 64,
-    "configRef": 128,
-}
 _MOST_INSTANCES: Final = 99
 _DEEPEST: Final = 10
 _MOST_ATTRIBUTES: Final = 200_000

@@ -388,6 +388,8 @@ class Session:
         self._answer({name: leaves for name, leaves in found.items() if name not in self._fresh})
 
     def _poll(self, client: MmsClient) -> None:
+        if not self._polled:
+            client.devices()  # whoever never asks does not notice that nobody is there any more
         for each in self._polled:
             self._link.alive()
             self._answer({each.reference: self._read(client, each)})

@@ -2,20 +2,20 @@
 
 KIND is ``libiec61850`` or ``open61850``: whose server it is. RATE: changes a second of the counting points, each with
 the next number as its value and its own time, from when it reads ``count``. Says its port, then the last number that
-was made, line by line.
-Each line that is read sets values: ``{"GGIO2.Ind1": {"stVal": true, "q": 0, "t": [ns, quality]}}``; ``stop`` ends the
-counting, and ``refuse REFERENCE ADDCAUSE`` has controls of an object refused, with 0 has them accepted
-again. ``keep ENTRIES``: open61850 keeps so many of each block.
+was made, line by line. Each line that is read sets values, ``{"GGIO2.Ind1": {"stVal": true, "q": 0, "t": [ns,
+quality]}}``, or is one of these: ``count``; ``stop``, end the counting; ``refuse REFERENCE ADDCAUSE``, have controls of
+an object refused, with 0 accepted again; ``keep ENTRIES``, open61850 keeps so many of each block.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
+import tempfile
 import threading
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 
 from ied_agents.iec61850.addcause import AddCause
 from ied_agents.iec61850.utctime import UtcTime
@@ -25,17 +25,12 @@ IED, LD = "REL1", "REL1LD0"
 COUNTING = 20
 QUALITY = '<DA name="q" bType="Quality" fc="{fc}" qchg="true"/><DA name="t" bType="Timestamp" fc="{fc}"/>'
 ST, MX = QUALITY.format(fc="ST"), QUALITY.format(fc="MX")
-MODELS = (
-    "status-only",
-    "direct-with-normal-security",
-    "sbo-with-normal-security",
-    "direct-with-enhanced-security",
-    "sbo-with-enhanced-security",
-)
+MODELS = ("status-only", "direct-with-normal-security", "sbo-with-normal-security",
+          "direct-with-enhanced-security", "sbo-with-enhanced-security")  # fmt: skip
 
 
-def da(name, bType, fc="ST", type="", value="", trigger="dchg"):  # noqa: A002 - as SCL calls it
-    more = f' type="{type}"' if type else ""
+def da(name, bType, fc="ST", types="", value="", trigger="dchg"):
+    more = f' type="{types}"' if types else ""
     val = f"<Val>{value}</Val>" if value else ""
     on = f' {trigger}="true"' if fc in ("ST", "MX") and trigger else ""
     return f'<DA name="{name}" bType="{bType}" fc="{fc}"{more}{on}>{val}</DA>'
@@ -45,8 +40,8 @@ def oper(name, members):
     return f'<DAType id="{name}">' + "".join(members) + "</DAType>"
 
 
-def bda(name, bType, type=""):  # noqa: A002 - as SCL calls it
-    more = f' type="{type}"' if type else ""
+def bda(name, bType, types=""):
+    more = f' type="{types}"' if types else ""
     return f'<BDA name="{name}" bType="{bType}"{more}/>'
 
 
@@ -75,21 +70,21 @@ def do_types():
         ("SPS", "SPS"): da("stVal", "BOOLEAN") + ST,
         ("DPS", "DPS"): da("stVal", "Dbpos") + ST,
         ("INS", "INS"): da("stVal", "INT32") + ST,
-        ("ENS", "ENS"): da("stVal", "Enum", type="HealthKind") + ST,
+        ("ENS", "ENS"): da("stVal", "Enum", types="HealthKind") + ST,
         ("MV", "MV"): da("mag", "Struct", "MX", "Analogue") + MX,
         ("MVI", "MV"): da("mag", "Struct", "MX", "AnalogueI") + MX + da("sVC", "Struct", "CF", "ScaledValueConfig"),
         ("CMV", "CMV"): da("cVal", "Struct", "MX", "Vector") + MX,
         ("WYE", "WYE"): "".join(f'<SDO name="{phase}" type="CMV"/>' for phase in ("phsA", "phsB", "phsC")),
         ("BCR", "BCR"): da("actVal", "INT64") + ST,
         ("ACT", "ACT"): da("general", "BOOLEAN") + da("phsA", "BOOLEAN") + da("phsC", "BOOLEAN") + ST,
-        ("ACD", "ACD"): da("general", "BOOLEAN") + da("dirGeneral", "Enum", type="DirKind") + ST,
+        ("ACD", "ACD"): da("general", "BOOLEAN") + da("dirGeneral", "Enum", types="DirKind") + ST,
         ("DPC4", "DPC"): origin + da("stVal", "Dbpos") + ST + controlled(4, "Bool"),
         ("DPC3", "DPC"): origin + da("stVal", "Dbpos") + ST + controlled(3, "Bool"),
         ("SPC1", "SPC"): origin + da("stVal", "BOOLEAN") + ST + controlled(1, "Bool"),
         ("SPC2", "SPC"): origin + da("stVal", "BOOLEAN") + ST + controlled(2, "Bool"),
         ("INC1", "INC"): origin + da("stVal", "INT32") + ST + controlled(1, "Int"),
         ("BSC1", "BSC"): origin + da("valWTr", "Struct", "ST", "ValWithTrans") + ST + controlled(1, "Tcmd"),
-    }
+    }  # fmt: skip
     return "".join(f'<DOType id="{name}" cdc="{cdc}">{parts}</DOType>' for (name, cdc), parts in types.items())
 
 
@@ -110,20 +105,11 @@ NODES = {
 SETS = {
     "count": [f"GGIO1.AnIn{n + 1}[MX]" for n in range(COUNTING)],
     "status": [
-        "GGIO2.Ind1[ST]",
-        "GGIO2.Ind2[ST]",
-        "GGIO2.IntIn1[ST]",
-        "GGIO2.EnIn1[ST]",
-        "GGIO2.Pos1[ST]",
-        "MMTR1.TotWh[ST]",
-        "PTOC1.Str[ST]",
-        "PTOC1.Op[ST]",
-        "CSWI1.Pos[ST]",
-        "CSWI2.Pos[ST]",
-        "GGIO6.SPCSO1[ST]",
-        "GGIO6.SPCSO2[ST]",
-        "GGIO6.ISCSO1[ST]",
-        "ATCC1.TapChg[ST]",
+        f"{name}[ST]"
+        for name in (
+            *("GGIO2.Ind1", "GGIO2.Ind2", "GGIO2.IntIn1", "GGIO2.EnIn1", "GGIO2.Pos1", "MMTR1.TotWh", "PTOC1.Str"),
+            *("PTOC1.Op", "CSWI1.Pos", "CSWI2.Pos", "GGIO6.SPCSO1", "GGIO6.SPCSO2", "GGIO6.ISCSO1", "ATCC1.TapChg"),
+        )
     ],
     "parts": ["GGIO3.Ind1.stVal[ST]", "GGIO3.Ind1.q[ST]"],
     "measured": ["MMXU1.A[MX]", "GGIO4.AnIn1[MX]", "GGIO4.Ind1[ST]"],
@@ -162,8 +148,11 @@ def scd(nodes=NODES, sets=SETS, blocks=BLOCKS):
         doi = ""
         if "MVI" in objects.values():
             name = next(name for name, kind in objects.items() if kind == "MVI")
-            doi = f'<DOI name="{name}"><SDI name="sVC"><DAI name="scaleFactor"><Val>0.5</Val></DAI>'
-            doi += '<DAI name="offset"><Val>100</Val></DAI></SDI></DOI>'
+            values = "".join(
+                f'<DAI name="{part}"><Val>{value}</Val></DAI>'
+                for part, value in (("scaleFactor", 0.5), ("offset", 100))
+            )
+            doi = f'<DOI name="{name}"><SDI name="sVC">{values}</SDI></DOI>'
         lns += f'<LN lnClass="{cls}" inst="{inst}" lnType="{node}">{doi}</LN>'
         dos = "".join(f'<DO name="{name}" type="{kind}"/>' for name, kind in objects.items())
         types += f'<LNodeType id="{node}" lnClass="{cls}">{dos}</LNodeType>'
@@ -196,15 +185,11 @@ def scd(nodes=NODES, sets=SETS, blocks=BLOCKS):
 <IED name="{IED}"><AccessPoint name="P1"><Server><Authentication/><LDevice inst="LD0">
 <LN0 lnClass="LLN0" inst="" lnType="LLN0">{made}{reports}</LN0>{lns}</LDevice></Server></AccessPoint></IED>
 <DataTypeTemplates><LNodeType id="LLN0" lnClass="LLN0"><DO name="Beh" type="INS"/></LNodeType>{types}
-{do_types()}{"".join(parts)}</DataTypeTemplates></SCL>"""
+{do_types()}{"".join(parts)}
+</DataTypeTemplates></SCL>"""
 
 
 SCL = parse(scd())
-FC = {
-    f"{node}.{name}": "MX" if kind in ("MV", "MVI", "CMV", "WYE") else "ST"
-    for node, objects in NODES.items()
-    for name, kind in objects.items()
-}
 
 
 class Libiec61850:
@@ -215,12 +200,10 @@ class Libiec61850:
         from ied_agents.mms.server import MmsServer
 
         self.refusals = {}
-        self.asked = []
         self.server = MmsServer(load(), SCL, IED, self)
         self.server.start("127.0.0.1", port)
         self.port = port
         self.lock = threading.Lock()
-        self.ends = {}
         threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self):
@@ -230,19 +213,8 @@ class Libiec61850:
             time.sleep(0.001)
 
     def check(self, request):
-        print(
-            json.dumps(
-                {
-                    "asked": request.reference,
-                    "value": request.value,
-                    "select": request.select,
-                    "test": request.test,
-                    "orCat": request.orCat,
-                    "orIdent": request.orIdent,
-                }
-            ),
-            flush=True,
-        )
+        asked = {name: getattr(request, name) for name in ("value", "select", "test", "orCat", "orIdent")}
+        print(json.dumps({"asked": request.reference, **asked}), flush=True)
         return AddCause(self.refusals.get(request.reference.partition("/")[2]) or AddCause.NONE)
 
     def start(self, request):
@@ -283,10 +255,10 @@ class Open61850:
     def __init__(self, port):
         from open61850.server import IedModel, MmsServer
 
-        file = Path(f"/tmp/flisr-foreign-{port}.cid")
-        file.write_text(scd())
-        self.model = IedModel.from_scl(file, IED)
-        file.unlink()
+        with tempfile.NamedTemporaryFile("w", suffix=".cid") as file:
+            file.write(scd())
+            file.flush()
+            self.model = IedModel.from_scl(file.name, IED)
         self.refusals = {}
         self.server = MmsServer(self.model, "127.0.0.1", port, report_buffer_bytes=1 << 20)
         self.server.start()
@@ -305,20 +277,9 @@ class Open61850:
 
     def _check(self, name):
         def check(command):
-            ident = command.origin.members[1].value.decode()
-            value = getattr(command.ctl_val, "value", None)
-            print(
-                json.dumps(
-                    {
-                        "asked": f"LD0/{name}",
-                        "value": value if isinstance(value, bool | int) else str(value),
-                        "test": command.test,
-                        "orCat": command.origin.members[0].value,
-                        "orIdent": ident,
-                    }
-                ),
-                flush=True,
-            )
+            orCat, orIdent = (member.value for member in command.origin.members)
+            asked = {"asked": f"LD0/{name}", "test": command.test, "orCat": orCat, "orIdent": orIdent.decode()}
+            print(json.dumps(asked), flush=True)
             return self.refusals.get(name) or None
 
         return check
@@ -364,7 +325,7 @@ def main(kind, port, rate):
             ied.refusals[name] = int(cause)
         else:
             ied.set(json.loads(line))
-    time.sleep(3600)
+    os._exit(0)  # whoever started it is gone
 
 
 if __name__ == "__main__":

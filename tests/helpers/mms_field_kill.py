@@ -20,6 +20,8 @@ from iec104_field_kill import start
 from iec104_field_site import Centre, until
 from mms_field_site import Foreign
 
+from gateway.iec104.asdu import Cause
+from gateway.iec104.master import ObjectsReceived
 from gateway.points.point_list import Selection, point_list
 from tools.loss.judge import Heard, judge
 from tools.loss.line import Line
@@ -32,9 +34,6 @@ PLACES = {row.IOA: int(row.name.removeprefix("REL1LD0/GGIO1.AnIn")) - 1 for row 
 
 def heard_by(centre):
     """What the centre was told, in order."""
-    from gateway.iec104.asdu import Cause
-    from gateway.iec104.master import ObjectsReceived
-
     asdus = [each.asdu for each in centre.events if isinstance(each, ObjectsReceived)]
     return [
         Heard(PLACES[one.IOA], round(one.value), not one.time.invalid and not one.qualifier)
@@ -51,12 +50,12 @@ def worker_of(gateway):
     return int(children[0]) if children else None
 
 
-async def campaign(folder, what, kind, rounds, seed, order="stored"):
+async def campaign(folder, what, kind, rounds, seed, order="stored", write_s=WRITE_S):
     """Kill or cut so often; the IED goes on all the time."""
     chance = random.Random(seed)
     ied = await Foreign.start(kind, rate=RATE)
     line = await Line.between(ied.port)
-    gateway, port = await start(GATEWAY, folder, line.port, 0, WRITE_S, order)
+    gateway, port = await start(GATEWAY, folder, line.port, 0, write_s, order)
     centre = Centre(port, (1,), interrogate=False)
     try:
         # Not every server keeps entries before a block is enabled for the first time.
@@ -75,15 +74,14 @@ async def campaign(folder, what, kind, rounds, seed, order="stored"):
             else:
                 gateway.kill()
                 await gateway.wait()
-                gateway, _ = await start(GATEWAY, folder, line.port, port, WRITE_S, order)
+                gateway, _ = await start(GATEWAY, folder, line.port, port, write_s, order)
         made = await ied.stop()
         last, since = 0, time.monotonic()
         while time.monotonic() < since + 5.0:
             await asyncio.sleep(0.2)
             if len(centre.events) != last:
                 last, since = len(centre.events), time.monotonic()
-        heard = heard_by(centre)
-        return judge(heard, made)
+        return judge(heard_by(centre), made)
     finally:
         await centre.client.close()
         await line.close()
@@ -99,6 +97,4 @@ if __name__ == "__main__":
     rounds = int(words[0]) if words else 20
     seed = int(words[1]) if words[1:] else random.randrange(10**6)
     result = asyncio.run(campaign(Path(folder), what, kind, rounds, seed, words[2] if words[2:] else "stored"))
-    runs = [each for each in result.lost if each - 1 not in result.lost]
-    print(f"lost from: {runs}")
     print(f"{what}, {kind}, seed {seed}, {rounds} rounds: {result.as_dict()}")

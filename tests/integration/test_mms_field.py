@@ -24,9 +24,5 @@ async def test_every_event_comes_through_in_order_whatever_is_killed(what, kind,
 
 async def test_who_keeps_an_entry_before_its_event_is_stored_loses_events(tmp_path):
     """The judge can see a loss."""
-    for seed in range(5):
-        folder = tmp_path / str(seed)
-        folder.mkdir()
-        if (await campaign(folder, "gateway", "libiec61850", rounds=15, seed=seed, order="at once")).lost:
-            return
-    raise AssertionError("nothing was lost in five campaigns")
+    count = await campaign(tmp_path, "gateway", "libiec61850", rounds=5, seed=7, order="at once", write_s=0.4)
+    assert count.lost

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import sys
 import time
@@ -80,8 +81,12 @@ class Centre:
 
 
 async def start(*words):
+    # With -P a script does not find those beside it.
+    paths = os.pathsep.join((str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])))
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", *map(str, words), stdout=asyncio.subprocess.PIPE
+        *(sys.executable, "-P", *map(str, words)),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": paths},
     )
     line = await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)
     assert line, f"{words[0]} has ended"

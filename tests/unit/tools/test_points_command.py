@@ -88,7 +88,7 @@ def test_arguments_that_cannot_be(tmp_path):
     with pytest.raises(SclError):
         points(tmp_path / "none.scd")
     (tmp_path / "a.csv").write_bytes(b"\xff")
-    with pytest.raises(PointsCommandError, match="UTF-8"):
+    with pytest.raises(AssignedError, match="UTF-8"):
         points(SAMPLE, "--assigned", tmp_path / "a.csv")
     (tmp_path / "a.csv").write_text("x")
     with pytest.raises(AssignedError):

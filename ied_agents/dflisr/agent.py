@@ -35,6 +35,7 @@ from ied_agents.dflisr.isolate import (
     clear_request_for_me,
     infeed_side,
 )
+from ied_agents.dflisr.machines import ReclosingState
 from ied_agents.dflisr.locate import ANSWER_PATIENCE_S, RESET_PATIENCE_S, Locator, forgotten
 from ied_agents.dflisr.offers import relies_on_generation
 from ied_agents.dflisr.orders import Orders
@@ -60,7 +61,7 @@ from ied_agents.dflisr.records import (
 from ied_agents.dflisr.reflex import Reflex
 from ied_agents.dflisr.stored import CLEARED_KEPT, EVENT_BLOCK, TAG_OWNERS, Record, StoredSide
 from ied_agents.dflisr.tasks import Tasks
-from ied_agents.dflisr.undirected import doubtful_sides, supply_lost
+from ied_agents.dflisr.undirected import doubtful_sides, supply
 from ied_agents.dflisr.views import SAID_IN_SHADOW, TESTING, AgentConfig, Situation
 from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.process.inputs import Voltage
@@ -256,8 +257,14 @@ class Agent:
     # -- what an operator may ask ---------------------------------------------------------------------------------
 
     def confirm(self) -> None:
-        """An operator vouches for the locks as they are: takes a new agent into service, or proves its locks."""
+        """An operator vouches for the locks as they are: takes a new agent into service, or proves its locks.
+
+        Of a fault current that has ended, and of which it is not known where it went, he says that it needs none.
+        """
         self._unproven = False
+        pickup = self._locator.pickup
+        if pickup is not None and pickup.until is not None and pickup.entered is None:
+            pickup.vouched = pickup.settled = True
         self._found = self.situation.active_events()
         self._record = replace(self._record, held=False)
         self._note_for_next_turn("operator confirmed", {})
@@ -452,6 +459,7 @@ class Agent:
         self._deadline, self._evaluated_at = NEVER, now
         self._turn = turn = Turn(self.situation.own, self._turn.slow, notes=self._notes)
         self._notes = []
+        before_turn = self.situation.own
         was_testing = self.situation.testing
         self.situation.behaviour = self._record.behaviour
         if was_testing and not self.situation.testing:
@@ -477,6 +485,9 @@ class Agent:
             if self._decided() != before:
                 self.situation.say(self._state(event, now))
         self.situation.end_turn()
+        for side, (said, says) in enumerate(zip(before_turn.sides, self.situation.own.sides, strict=True)):
+            if said.lock is not LockState.DURABLE and says.lock is LockState.DURABLE:
+                self._note("lock durable", {"section": self._section(side), "event": says.lock_event})
         if self._stop_requested:
             self._record = replace(self._record, clean=not self._unproven and self._locator.resolved)
         if self._record != self._handed:
@@ -497,6 +508,8 @@ class Agent:
         """
         # Whether it was ordered by somebody in test is not known any more.
         self._record = replace(self._record, returning=NO_EVENT)
+        if not self._locator.forget():
+            self._record = replace(self._record, held=True)
         said = list(self.situation.own.sides)
         for side in (0, 1):
             forgotten = self._record.sides[side]
@@ -584,6 +597,8 @@ class Agent:
         # What has been ordered open is not quiet, although it is still closed.
         closed = known is Dbpos.ON and self._orders.tripped_at is None
         self._recloser.follow(now, closed=closed, pickup=pickup)
+        if known is Dbpos.OFF and not self._orders.close_outstanding and self._recloser.state is ReclosingState.RECLOSED:
+            self._give_up_shots(now)  # opened by somebody else within the reclaim time
         self._wake(self._recloser.deadline(now))
         if closed_again and (self._record.hold_claim, self._record.duties) != (NO_CLAIM, (NO_EVENT, NO_EVENT)):
             # What it was held open for, and whom it had to see served: closed, it has done with both.
@@ -830,16 +845,20 @@ class Agent:
             active = set(self.situation.active_events()) | {side.event for side in self._record.sides if side.section}
             explaining = (e for e in active if e in self.situation.frozen and self._locator.explains(e))
             flagged = {event: self._flagged(event) for event in explaining if self._concerns_me(event)}
-        doubtful = doubtful_sides(self.situation, pickup, self._record.sides, flagged)
-        if not self._doubt(*doubtful):
+        lost = supply(self.situation, now)
+        ended_with_supply = pickup.until is not None and lost is Voltage.ABSENT
+        doubtful = doubtful_sides(
+            self.situation, pickup, self._record.sides, flagged, ended_with_supply=ended_with_supply
+        )
+        if not self._doubt(*doubtful) or pickup.settled or pickup.until is None:
             return
-        if flagged and pickup.until is not None:
-            pickup.settled = True
-        if pickup.settled or pickup.until is None:
-            return
-        if not supply_lost(self.situation):
+        if lost is Voltage.PRESENT:
             pickup.settled = now >= pickup.until + RESET_PATIENCE_S
             self._wake(pickup.until + RESET_PATIENCE_S if not pickup.settled else NEVER)
+        elif lost is Voltage.UNKNOWN:
+            return  # of a process that is silent, or contradicts itself, nothing can be concluded
+        elif flagged:
+            pickup.settled = True
         elif now < pickup.until + ANSWER_PATIENCE_S:
             self._wake(pickup.until + ANSWER_PATIENCE_S)
         elif not self._recloser.reclosing and not any(
@@ -881,12 +900,8 @@ class Agent:
             test = self.situation.testing and not self.situation.really_flagged(self.situation.me.sides[side])
             self._set_side(side, replace(known, section=section, event=event, locked=True, test=test))
             known = self._record.sides[side]
-        stored = self._stored.sides[side]
-        was = self.situation.own.sides[side].lock
-        if known.locked and was is LockState.NONE:
+        if known.locked and self.situation.own.sides[side].lock is LockState.NONE:
             self._note("locked", {"section": self._section(side), "event": known.event})
-        if known.locked and was is LockState.VOLATILE and stored.locked and stored.event == known.event:
-            self._note("lock durable", {"section": self._section(side), "event": known.event})
 
     def _open(self, event: EventId, now: float, *, protecting: bool = True) -> bool:
         """Order the switch open, unless an order is still on its way; True if it was ordered now."""
@@ -1210,6 +1225,7 @@ class Agent:
             close_outstanding=orders.close_outstanding,
             trip=orders.tripped_at is not None,
             shot_side=self._shot_side,
+            located=self._locator.resolved or carries_fault(self._locator.pickup),
             breaker_failure=self._breaker_failure,
             shots=self._recloser.armed,
             reclosing=self._recloser.reclosing,

@@ -137,9 +137,12 @@ class Locator:
                 return self.pickup
         elif pickup is not None and pickup.until is None:
             pickup.until = now
-            # Of a process that has fallen silent nothing can be concluded.
-            pickup.settled = pickup.settled or not self._now.inputs_valid(now)
         return None
+
+    def forget(self) -> bool:
+        """Forget the own pickup, and say whether it was resolved; a current that still flows is a new one."""
+        resolved, self.pickup = self.resolved, None
+        return resolved
 
     def _still_enters(self, pickup: Pickup, now: float) -> bool:
         """Whether the own pickup lasts although no peer that passed it on still says that it sees fault current."""
@@ -354,6 +357,8 @@ class Locator:
         inputs = self._now.inputs
         assert inputs is not None
         assert pickup.until is not None
+        if not self._now.inputs_valid(now):
+            return NOTHING, wake  # of a process that has fallen silent nothing can be concluded
         voltage = inputs.voltage[side]
         if voltage is Voltage.ABSENT or (voltage is Voltage.UNKNOWN and pickup.awaits_shot):
             late = now >= pickup.until + ANSWER_PATIENCE_S

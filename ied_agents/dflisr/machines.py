@@ -180,7 +180,7 @@ RECLOSING: Final = Machine(
         Transition(_S.DEAD_TIME, _SE.REFUSED, _S.EXHAUSTED, "tag, lock, mode, a claim, or no supply"),
         Transition(_S.RECLOSED, _SE.TRIPPED, _S.DEAD_TIME, "the fault is still there"),
         Transition(_S.RECLOSED, _SE.TRIPPED_LAST, _S.EXHAUSTED, "the last location counts"),
-        Transition(_S.RECLOSED, _SE.REFUSED, _S.EXHAUSTED, "it did not close"),
+        Transition(_S.RECLOSED, _SE.REFUSED, _S.EXHAUSTED, "it did not close, or was opened by somebody else"),
         Transition(_S.RECLOSED, _SE.RECLAIMED, _S.READY, ""),
         Transition(_S.EXHAUSTED, _SE.RECLAIMED, _S.READY, ""),
     ),

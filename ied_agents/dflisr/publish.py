@@ -1,7 +1,8 @@
 """What an agent publishes, put together from its record, its inputs and its decisions.
 
 What others may rely on is published only once it is on disk: locks say whether they are durable, and claims, promises,
-reservations and cleared events leave only as they were stored.
+reservations and cleared events leave only as they were stored. Locks and promises bind an island besides only while it
+is known where every fault current of this switch went.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ def agent_state(
     pickup: Pickup | None,
     claims: tuple[Claim, Claim],
     shot_side: int | None,
+    located: bool,
     **decided: Any,
 ) -> AgentState:
     """The fast data set.
@@ -65,6 +67,9 @@ def agent_state(
         pickup: the own one, or None.
         claims: of both sides.
         shot_side: side towards which the nearest breaker is asked to trip for a reclosing shot; None for no request.
+        located: it is known where the own fault current went, if there was any, or it is published that it still
+            flows. Else no promise and no lock says that all this switch knows of a fault is in its flags: neither may
+            bind an island.
         decided: the members that are published as they were decided.
     """
     place, quality = position(situation, now)
@@ -85,8 +90,8 @@ def agent_state(
         direction_trusted=pickup is not None and (pickup.trusted or past),
         voltage=inputs.voltage if valid and inputs is not None else (Voltage.UNKNOWN, Voltage.UNKNOWN),
         sides=(
-            _side(record.sides[0], stored.sides[0], situation.me.number, shot=shot_side == 0),
-            _side(record.sides[1], stored.sides[1], situation.me.number, shot=shot_side == 1),
+            _side(record.sides[0], stored.sides[0], situation.me.number, shot=shot_side == 0, located=located),
+            _side(record.sides[1], stored.sides[1], situation.me.number, shot=shot_side == 1, located=located),
         ),
         cleared=stored.cleared[-CLEARED:],
         held=record.hold_claim != NO_CLAIM,
@@ -97,18 +102,18 @@ def agent_state(
             claims[0] if claims[0].id in (NO_CLAIM, stored.claims[0]) else own.claims[0],
             claims[1] if claims[1].id in (NO_CLAIM, stored.claims[1]) else own.claims[1],
         ),
-        promises=stored.promises,
+        promises=stored.promises if located else (NO_CLAIM, NO_CLAIM),
         reservations=tuple(entry.reservation for entry in stored.reservations),
         **decided,
     )
 
 
-def _side(side: StoredSide, stored: StoredSide, me: int, *, shot: bool) -> SideState:
+def _side(side: StoredSide, stored: StoredSide, me: int, *, shot: bool, located: bool) -> SideState:
     if side.event == NO_EVENT and side.clear_event == NO_EVENT and not shot:
         return CLEAR_SIDE  # almost always: nothing is held
     lock = LockState.NONE
     if side.locked:
-        durable = stored.locked and stored.event == side.event
+        durable = located and stored.locked and stored.event == side.event
         lock = LockState.DURABLE if durable else LockState.VOLATILE
     clear = side.clear_event
     if clear == NO_EVENT and shot:

@@ -25,18 +25,22 @@ def doubtful_sides(
     pickup: Pickup,
     held: tuple[StoredSide, StoredSide],
     flagged: Mapping[EventId, Collection[int]],
+    *,
+    ended_with_supply: bool,
 ) -> list[int]:
     """Own sides that are suspect because of what is flagged.
 
     - One side is suspect: the fault may be on the other as well.
     - Behind one side lies no source: the current has flowed into what lies there. If nothing is flagged there, or the
-      own section on the other side is faulted, there may be a second fault.
+      own section on the other side is faulted, there may be a second fault. As long as the current flows, or the
+      supply is there after it, it may have been an inrush.
 
     Args:
         situation: what is known.
         pickup: the own one, without direction.
         held: the own sides.
         flagged: events that may explain the current, each with the sections that are flagged for it.
+        ended_with_supply: the current has ended, and the supply with it.
     """
     doubtful = []
     sections = {section for flags in flagged.values() for section in flags}
@@ -54,6 +58,8 @@ def doubtful_sides(
             if suspect or (other.section is SectionState.FAULTED and side in unfed):
                 doubtful.append(side)
                 continue
+        if not ended_with_supply:
+            continue
         if any(not _fed(situation, side, picture) for picture in pictures) and not any(
             sections & _behind(situation, side, picture) for picture in pictures
         ):
@@ -61,9 +67,21 @@ def doubtful_sides(
     return doubtful
 
 
-def supply_lost(situation: Situation) -> bool:
-    """Whether a side of the own switch is without voltage."""
-    return situation.inputs is not None and Voltage.ABSENT in situation.inputs.voltage
+def supply(situation: Situation, now: float) -> Voltage:
+    """Whether the own switch has supply, by its own sensors; UNKNOWN where they are silent or contradict each other.
+
+    Closed it has one supply, and what the two sensors say must agree; open it has two, and both must be there.
+    """
+    inputs, me = situation.inputs, situation.me.number
+    if inputs is None or not situation.inputs_valid(now):
+        return Voltage.UNKNOWN
+    said = set(inputs.voltage)
+    if situation.known_closed(me):
+        said.discard(Voltage.UNKNOWN)
+        return said.pop() if len(said) == 1 else Voltage.UNKNOWN
+    if Voltage.ABSENT in said:
+        return Voltage.ABSENT
+    return Voltage.UNKNOWN if Voltage.UNKNOWN in said else Voltage.PRESENT
 
 
 def _fed(situation: Situation, side: int, frozen: Frozen) -> bool:

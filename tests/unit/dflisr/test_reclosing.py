@@ -112,6 +112,16 @@ def test_a_reclosing_that_holds_gives_the_shots_back_after_the_reclaim_time(trip
     assert (state.shots, state.reclosing) == (True, False)
 
 
+def test_a_breaker_opened_by_hand_in_the_reclaim_time_recloses_no_more(tripped):
+    tripped.turns(0.5)
+    tripped.feed(position=Dbpos.ON, voltage=(LIVE, LIVE), flow_a=100.0, current_a=100.0)
+    assert tripped.turns(1.0).fast.reclosing
+    tripped.open((LIVE, DARK))
+    turned = tripped.turns(2 * RECLAIM_S)
+    assert not turned.fast.reclosing
+    assert turned.orders == []
+
+
 def flag(agent, network, section_state):
     none = network.flagged(SectionState.NONE, lock=LockState.NONE)
     event = EventId(2, 70)

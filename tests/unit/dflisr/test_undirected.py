@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from ied_agents.control.decision import Behaviour
 from ied_agents.dflisr.locate import ANSWER_PATIENCE_S, RESET_PATIENCE_S
-from ied_agents.dflisr.records import EMPTY_CLAIM, NO_CLAIM, NO_REQUEST, Bound, Claim, ClaimId, EventId, SectionState
+from ied_agents.dflisr.records import (
+    EMPTY_CLAIM,
+    NO_CLAIM,
+    NO_REQUEST,
+    Bound,
+    Claim,
+    ClaimId,
+    EventId,
+    LockState,
+    SectionState,
+)
 from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.process.inputs import Direction, Voltage
 
@@ -56,8 +67,21 @@ def carries(bench, number, *, trusted=False):
 def test_behind_a_switch_without_a_source_there_may_be_a_second_fault(bench, declares):
     """L4 leads to section 8 and nowhere else: its current has not gone to section 3."""
     agent = carries(bench, 4)
-    assert sections(declares(agent)) == [NONE, SUSPECT]
+    assert sections(declares(agent)) == [NONE, NONE], "it may be an inrush"
+    assert sections(end_current(agent)) == [NONE, SUSPECT]
+    agent.open(DARK)
     assert sections(agent.turns(1.0)) == [NONE, SUSPECT], "section 2 is where the current came from"
+
+
+@pytest.mark.parametrize("voltage", [(Voltage.PRESENT, Voltage.PRESENT), (Voltage.PRESENT, Voltage.UNKNOWN)])
+def test_an_inrush_during_a_fault_elsewhere_opens_no_sound_lateral(bench, declares, voltage):
+    agent = carries(bench, 4)
+    declares(agent)
+    agent.hear(3, position=Dbpos.OFF)
+    end_current(agent, voltage)
+    agent.turn(after=RESET_PATIENCE_S + 0.01)
+    agent.feed(voltage=DARK)
+    assert sections(agent.turns(1.0)) == [NONE, NONE]
 
 
 def test_a_direction_to_rely_on_is_located_as_ever(bench, declares):
@@ -105,13 +129,76 @@ def test_while_a_breaker_recloses_nothing_is_suspect_yet(bench):
     assert sections(agent.turn(after=0.01)) == [SUSPECT, SUSPECT]
 
 
-@pytest.mark.parametrize("voltage", [(Voltage.PRESENT, Voltage.PRESENT), (Voltage.UNKNOWN, Voltage.UNKNOWN)])
+@pytest.mark.parametrize("voltage", [(Voltage.PRESENT, Voltage.PRESENT), (Voltage.UNKNOWN, Voltage.PRESENT)])
 def test_a_current_that_leaves_the_voltage_was_an_inrush_or_a_fuse(bench, voltage):
     agent = carries(bench, 2)
     end_current(agent, voltage)
     agent.turn(after=RESET_PATIENCE_S + 0.01)
     agent.feed(voltage=DARK)
     assert sections(agent.turns(1.0)) == [NONE, NONE]
+
+
+UNKNOWN_SUPPLY = pytest.mark.parametrize(
+    "voltage", [(Voltage.UNKNOWN, Voltage.UNKNOWN), (Voltage.ABSENT, Voltage.PRESENT), None]
+)
+"""Sensors silent, at odds on a closed switch, or with the process lost."""
+
+
+def end_unknown(agent, voltage):
+    if voltage is not None:
+        end_current(agent, voltage)
+    else:
+        agent.agent.process_lost()
+        agent.turn()
+
+
+@UNKNOWN_SUPPLY
+def test_while_the_supply_is_not_known_nothing_is_concluded_or_promised(bench, declares, voltage):
+    agent = carries(bench, 2)
+    end_unknown(agent, voltage)
+    agent.turn(after=RESET_PATIENCE_S + 0.01)
+    assert claimed(agent) == (NO_CLAIM, NO_CLAIM)
+    end_current(agent)
+    assert sections(agent.turns(1.0)) == [SUSPECT, SUSPECT]
+
+
+def test_an_operator_who_confirms_vouches_for_a_current_that_has_ended(bench):
+    agent = carries(bench, 2)
+    end_current(agent, (Voltage.UNKNOWN, Voltage.UNKNOWN))
+    agent.agent.confirm()
+    agent.turn()
+    assert CLAIM in claimed(agent)
+
+
+def test_an_open_switch_has_two_supplies(bench):
+    agent = carries(bench, 2)
+    agent.open((Voltage.PRESENT, Voltage.ABSENT))
+    agent.turn()
+    assert sections(agent.turns(1.0)) == [SUSPECT, SUSPECT]
+
+
+def test_a_process_lost_for_a_moment_does_not_settle_a_current_with_a_direction(bench):
+    agent = carries(bench, 2, trusted=True)
+    agent.agent.process_lost()
+    agent.turn()
+    agent.open(DARK)
+    assert sections(agent.turns(1.0)) == [NONE, SUSPECT], "R3 and L4 never answered"
+
+
+def test_what_was_seen_in_test_is_not_held_after_it(bench):
+    """Only a person knows whether it was injected: until he says so, nothing is promised."""
+    agent = bench(2).quiet()
+    agent.agent.set_mode(Behaviour.TEST)
+    agent.turn()
+    agent.pick_up(trusted=False)
+    agent.turn()
+    end_current(agent)
+    agent.agent.set_mode(Behaviour.ON)
+    assert sections(agent.turns(1.0)) == [NONE, NONE]
+    assert claimed(agent) == (NO_CLAIM, NO_CLAIM)
+    agent.agent.confirm()
+    agent.turn()
+    assert CLAIM in claimed(agent)
 
 
 def test_a_fault_of_long_ago_explains_nothing(bench, declares):
@@ -188,6 +275,24 @@ def test_a_switch_between_waits_for_the_breaker_that_recloses(bench):
     agent.hear(1, trip=True, reclosing=True)
     end_current(agent)
     assert sections(agent.turns(0.5)) == [NONE, NONE]
+
+
+def test_neither_a_promise_nor_a_lock_binds_while_a_current_is_being_located(bench, network):
+    """Both came before the current did; once it is explained, or not, they bind again."""
+    agent = bench(2).quiet()
+    assert CLAIM in claimed(agent)
+    clear = network.flagged(NONE, lock=network.flagged().lock.NONE)
+    agent.hear(1, last_event=EventId(1, 3), sides=(clear, network.flagged(event=EventId(1, 3))))
+    agent.open(DARK)
+    bound = agent.turn().fast
+    assert (bound.sides[0].lock, CLAIM in bound.promises) == (LockState.DURABLE, True)
+    agent.pick_up()  # it has not opened after all, and R3 and L4 do not answer
+    agent.turn()
+    located = end_current(agent).fast
+    assert (located.sides[0].lock, located.promises) == (LockState.VOLATILE, (NO_CLAIM, NO_CLAIM))
+    again = agent.turns(1.0).fast
+    assert (again.sides[0].lock, again.sides[1].section) == (LockState.DURABLE, SUSPECT)
+    assert CLAIM in again.promises
 
 
 @pytest.mark.parametrize("first", [0, 1])

@@ -597,7 +597,11 @@ class Agent:
         # What has been ordered open is not quiet, although it is still closed.
         closed = known is Dbpos.ON and self._orders.tripped_at is None
         self._recloser.follow(now, closed=closed, pickup=pickup)
-        if known is Dbpos.OFF and not self._orders.close_outstanding and self._recloser.state is ReclosingState.RECLOSED:
+        if (
+            known is Dbpos.OFF
+            and not self._orders.close_outstanding
+            and self._recloser.state is ReclosingState.RECLOSED
+        ):
             self._give_up_shots(now)  # opened by somebody else within the reclaim time
         self._wake(self._recloser.deadline(now))
         if closed_again and (self._record.hold_claim, self._record.duties) != (NO_CLAIM, (NO_EVENT, NO_EVENT)):
@@ -1225,7 +1229,7 @@ class Agent:
             close_outstanding=orders.close_outstanding,
             trip=orders.tripped_at is not None,
             shot_side=self._shot_side,
-            located=self._locator.resolved or carries_fault(self._locator.pickup),
+            located=not self._unproven and (self._locator.resolved or carries_fault(self._locator.pickup)),
             breaker_failure=self._breaker_failure,
             shots=self._recloser.armed,
             reclosing=self._recloser.reclosing,

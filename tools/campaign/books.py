@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ied_agents.control.decision import Behaviour
-from ied_agents.dflisr.records import AgentState, ClaimId, EventId, LockState, SectionState
+from ied_agents.dflisr.records import NO_CLAIM, AgentState, ClaimId, EventId, LockState, SectionState
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -55,7 +55,11 @@ class _Said:
     """When it last said that it is not locked any more."""
     since: dict[str, float] = field(default_factory=dict)
     held: list[_Held | None] = field(default_factory=lambda: [None, None])
+    promise: list[ClaimId] = field(default_factory=lambda: [NO_CLAIM, NO_CLAIM])
+    """By side what it has promised to last; while it locates a fault current it keeps it and does not say so."""
     promised: tuple[set[ClaimId], set[ClaimId]] = field(default_factory=lambda: (set(), set()))
+    on_disk: set[EventId] = field(default_factory=set)
+    """Events for which it has said once that its lock is durable."""
 
 
 class Books:
@@ -106,8 +110,10 @@ class Books:
             for claim in state.claims:
                 self._note_claim(claim, now)
         if state.promises != before.promises:
-            for side in (0, 1):
-                said.promised[side].add(state.promises[side])
+            for side, claim in enumerate(state.promises):
+                if claim != NO_CLAIM:
+                    said.promise[side] = claim
+                    said.promised[side].add(claim)
         outcome = state.outcome
         if outcome != before.outcome and outcome.tie == number:
             for side in (0, 1):
@@ -119,13 +125,14 @@ class Books:
         if state.sides != before.sides:
             events = {side.section_event for side in state.sides} | {side.lock_event for side in state.sides}
             self._declared.update(event for event in events if event.switch == number)
+            said.on_disk.update(side.lock_event for side in state.sides if side.lock is LockState.DURABLE)
             undeclared.extend(event for event in events if event.switch and event not in self._declared)
             self._declared.update(undeclared)  # told once
             # What is held in a test ends with it.
             if sent and state.behaviour not in (Behaviour.TEST, Behaviour.TEST_BLOCKED):
                 for side in (0, 1):
                     self._note_side(said, self._truth.sides[number][side], side, state.sides[side], now)
-        if sent and (state.behaviour is not before.behaviour or state.unproven != before.unproven):
+        if sent:
             _note_standing(said.since, state, now)
         return undeclared
 
@@ -206,7 +213,7 @@ class Books:
         """What lets a switch close now; None for nothing."""
         said = self._said[number]
         for side in (0, 1):
-            claim = said.state.promises[side]
+            claim = said.promise[side]
             # Under a claim it has used a switch closes no more: if it does all the same, nothing permits it.
             if claim in self._grants.get((number, side), ()) and (claim, number) not in self._attempts:
                 return Permission(self.claims[claim], side)
@@ -242,7 +249,7 @@ class Books:
         for other, side in self._truth.boundary(island, inner):
             if other == number:
                 continue
-            rival = self._said[other].state.promises[side]
+            rival = self._said[other].promise[side]
             if rival != claim and rival in self._grants.get((other, side), ()) and (rival, other) not in self._attempts:
                 wrong.append(f"switch {number} closes under claim {tuple(claim)}; {other} may under {tuple(rival)}")
         return wrong
@@ -263,9 +270,12 @@ class Books:
         if claim in said.promised[side] or now < said.released_at + _BELIEVED_S:
             return True
         # A lock binds as long as its agent says so: that a person has cleared the event may not have reached it. Who
-        # claims cannot be granted anything but by itself: its own lock binds it before it is durable.
-        least = LockState.VOLATILE if number == claim.switch else LockState.DURABLE
-        return _locked(said.state, least)
+        # claims cannot be granted anything but by itself: its own lock binds it before it is durable. Whether a switch
+        # tells others to rely on its lock is theirs to see; here it counts that it will not close.
+        return any(
+            side.lock is not LockState.NONE and (number == claim.switch or side.lock_event in said.on_disk)
+            for side in said.state.sides
+        )
 
 
 def _locked(state: AgentState, least: LockState) -> bool:

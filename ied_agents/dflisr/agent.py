@@ -35,8 +35,8 @@ from ied_agents.dflisr.isolate import (
     clear_request_for_me,
     infeed_side,
 )
-from ied_agents.dflisr.machines import ReclosingState
 from ied_agents.dflisr.locate import ANSWER_PATIENCE_S, RESET_PATIENCE_S, Locator, forgotten
+from ied_agents.dflisr.machines import ReclosingState
 from ied_agents.dflisr.offers import relies_on_generation
 from ied_agents.dflisr.orders import Orders
 from ied_agents.dflisr.picture import Picture

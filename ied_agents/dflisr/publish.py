@@ -68,8 +68,8 @@ def agent_state(
         claims: of both sides.
         shot_side: side towards which the nearest breaker is asked to trip for a reclosing shot; None for no request.
         located: it is known where the own fault current went, if there was any, also in the process before this one,
-            or it is published that it still flows. Else no promise and no lock says that all this switch knows of a fault is in its flags: neither may
-            bind an island.
+            or it is published that it still flows. Else no promise and no lock says that all this switch knows of a
+            fault is in its flags: neither may bind an island.
         decided: the members that are published as they were decided.
     """
     place, quality = position(situation, now)

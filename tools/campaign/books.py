@@ -110,10 +110,10 @@ class Books:
             for claim in state.claims:
                 self._note_claim(claim, now)
         if state.promises != before.promises:
-            for side, claim in enumerate(state.promises):
-                if claim != NO_CLAIM:
-                    said.promise[side] = claim
-                    said.promised[side].add(claim)
+            for side, promise in enumerate(state.promises):
+                if promise != NO_CLAIM:
+                    said.promise[side] = promise
+                    said.promised[side].add(promise)
         outcome = state.outcome
         if outcome != before.outcome and outcome.tie == number:
             for side in (0, 1):

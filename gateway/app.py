@@ -49,17 +49,21 @@ def listeners_of(centres: Sequence[ServedCentre]) -> list[Listener]:
     """One for each address and port.
 
     Raises:
-        TlsError: names the first file that is wrong.
+        TlsError: names the first file that is wrong, and whose it is.
     """
     by_place: dict[tuple[str, int, TlsFiles | None], list[str]] = {}
     for number, centre in enumerate(centres):
         # A port that is any is each one's own.
         place = (centre.listen, centre.port or -number - 1, centre.tls)
         by_place.setdefault(place, []).append(centre.config.name)
-    return [
-        Listener(host, max(port, 0), None if files is None else server_context(files), frozenset(names))
-        for (host, port, files), names in by_place.items()
-    ]
+    listeners = []
+    for (host, port, files), names in by_place.items():
+        try:
+            tls = None if files is None else server_context(files)
+        except TlsError as error:
+            raise TlsError(f"{', '.join(names)}: {error}") from None
+        listeners.append(Listener(host, max(port, 0), tls, frozenset(names)))
+    return listeners
 
 
 class _Devices:
@@ -99,7 +103,7 @@ class Gateway:
         try:
             self.listeners = listeners_of(self._centres)
         except TlsError as error:
-            problems.append(f"centre: {error}")
+            problems.append(f"centre {error}")
         for rtu in rtus:
             try:
                 configs.append(rtu.ready())

@@ -292,7 +292,10 @@ def read_site(file: Path) -> Site:
     scd = file.parent / (content.site.scd or "")
     try:
         scl = parse(_NO_SCD) if content.site.scd is None else read(scd)
-        network = primary_network(scl)
+        wrong: list[SclError] = []
+        network = primary_network(scl, wrong)
+        if wrong and (network.switches or content.switch):
+            raise wrong[0]  # without agents nobody asks for the network
         problems = _differences(content, network, scd)
         if problems:  # the rest is found when somebody asks for it, but who must mend one may as well mend all
             problems += _resolve(content, scl, file.parent).problems

@@ -77,9 +77,13 @@ class Selection:
 
     def shows(self, name: str) -> bool:
         """Whether the patterns let a data object through."""
-        if any(fnmatchcase(name, pattern) for pattern in self.exclude):
+        if self.excludes(name):
             return False
         return not self.include or any(fnmatchcase(name, pattern) for pattern in self.include)
+
+    def excludes(self, name: str) -> bool:
+        """Whether a data object is left out, or, by ``LD/LN.``, all of a logical node."""
+        return any(fnmatchcase(name, pattern) for pattern in self.exclude)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -326,6 +330,9 @@ class _Builder:
             self._notes.append(SclError(message, file=self._scl.file, line=element.line, path=element.path, rule=RULE))
 
     def _node(self, ied: IED, ldevice: LDevice, node: LN0 | LN, common: int | None) -> None:
+        prefix = f"{ldevice.domain(ied.name)}/{node.name}."
+        if self._selection.excludes(prefix):
+            return
         lnode_type = self._types.lnode_type(node.lnType)
         if lnode_type is None:
             self._problem(f"LNodeType {node.lnType} of {node.name} is unknown", node)
@@ -337,7 +344,6 @@ class _Builder:
         for doi in node.doi:
             if doi.name not in known and given.get(doi.name):
                 self._problem(f"DOI {doi.name}: not in LNodeType {node.lnType}", doi)
-        prefix = f"{ldevice.domain(ied.name)}/{node.name}."
         seen: set[str] = set()
         for item in lnode_type.data_objects:
             if item.name in seen:

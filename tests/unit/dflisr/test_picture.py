@@ -169,3 +169,16 @@ def test_the_own_flow_without_voltage_is_no_load(bench, network):
     agent.pick_up(Direction.UNKNOWN, trusted=False)
     agent.turn(after=0.3)
     assert fault(agent, network).flow_a is None
+
+
+def test_what_flows_when_a_process_starts_is_no_load_of_before(bench, network):
+    """It comes back after the fault: what it sees is net of generation that its picture does not have."""
+    agent = bench(3)
+    for number in agent.peers:
+        agent.hear(number)
+        agent.load(number)
+    sides = (network.flagged(SectionState.NONE, lock=LockState.NONE), network.flagged())
+    agent.hear(2, last_event=network.event, sides=sides)
+    agent.feed(flow_a=10.0, generation_a=(0.0, 32.0))
+    agent.turn(after=0.01)
+    assert agent.situation.frozen[network.event].flow_a is None

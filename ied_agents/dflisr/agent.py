@@ -61,8 +61,8 @@ from ied_agents.dflisr.records import (
 from ied_agents.dflisr.reflex import Reflex
 from ied_agents.dflisr.stored import CLEARED_KEPT, EVENT_BLOCK, TAG_OWNERS, Record, StoredSide
 from ied_agents.dflisr.tasks import Tasks
-from ied_agents.dflisr.undirected import doubtful_sides, supply
-from ied_agents.dflisr.views import SAID_IN_SHADOW, TESTING, AgentConfig, Situation
+from ied_agents.dflisr.undirected import doubtful_sides
+from ied_agents.dflisr.views import SAID_IN_SHADOW, TESTING, AgentConfig, Situation, supply
 from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.process.inputs import Voltage
 
@@ -665,7 +665,8 @@ class Agent:
                 ):
                     return
         # A fault current that went on through this switch while it died may have been declared by it alone.
-        if me.normally_closed and not all(self._doubt(1 - side) for side in (0, 1) if forgotten(situation, side)):
+        closed = not situation.known_open(me.number)
+        if closed and not all(self._doubt(1 - side) for side in (0, 1) if forgotten(situation, side)):
             return
         self._unproven = False
         self._found = situation.active_events()
@@ -1229,7 +1230,8 @@ class Agent:
             close_outstanding=orders.close_outstanding,
             trip=orders.tripped_at is not None,
             shot_side=self._shot_side,
-            located=not self._unproven and (self._locator.resolved or carries_fault(self._locator.pickup)),
+            located=not (self._unproven or self._record.held)
+            and (self._locator.resolved or carries_fault(self._locator.pickup)),
             breaker_failure=self._breaker_failure,
             shots=self._recloser.armed,
             reclosing=self._recloser.reclosing,

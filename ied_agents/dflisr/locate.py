@@ -11,8 +11,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ied_agents.dflisr.records import Answer, AnswerKind
-from ied_agents.dflisr.views import entered_side
+from ied_agents.dflisr.records import Answer, AnswerKind, SectionState
+from ied_agents.dflisr.views import entered_side, supply
 from ied_agents.process.inputs import Direction, Voltage
 from scl.agent_model import ANSWERS
 
@@ -360,11 +360,15 @@ class Locator:
         if not self._now.inputs_valid(now):
             return NOTHING, wake  # of a process that has fallen silent nothing can be concluded
         voltage = inputs.voltage[side]
+        if voltage is Voltage.UNKNOWN:
+            voltage = supply(self._now, now)
         if voltage is Voltage.ABSENT or (voltage is Voltage.UNKNOWN and pickup.awaits_shot):
             late = now >= pickup.until + ANSWER_PATIENCE_S
             if not complete and not late:
                 wake = min(wake, pickup.until + ANSWER_PATIENCE_S)
             return Verdict(side, declare=complete, suspect=not complete and late), wake
+        if voltage is Voltage.UNKNOWN:
+            return NOTHING, wake
         if now >= pickup.until + RESET_PATIENCE_S:
             pickup.settled = True
             return NOTHING, wake
@@ -396,6 +400,9 @@ def forgotten(situation: Situation, side: int) -> bool:
 
 def _declared_beyond(situation: Situation, section: int, entering: int) -> bool:
     """Whether anything is held where a current may have gone that entered a section through a switch."""
+    if situation.flag(section)[0] is SectionState.FAULTED:
+        return True
     area = situation.feeder.island(section, lambda n: n != entering and situation.last_closed(n))
     beyond = {situation.other_side(bound) for bound in area.boundary if bound.switch != entering}
-    return any(situation.flag(s)[0] for s in area.sections | beyond)
+    # That the section itself is suspect may be for want of this switch's own word.
+    return any(situation.flag(s)[0] for s in (area.sections | beyond) - {section})

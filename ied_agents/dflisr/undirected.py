@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from ied_agents.dflisr.picture import FREEZE_AGE_S
 from ied_agents.dflisr.records import SectionState
-from ied_agents.process.inputs import Voltage
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -65,23 +64,6 @@ def doubtful_sides(
         ):
             doubtful.append(side)
     return doubtful
-
-
-def supply(situation: Situation, now: float) -> Voltage:
-    """Whether the own switch has supply, by its own sensors; UNKNOWN where they are silent or contradict each other.
-
-    Closed it has one supply, and what the two sensors say must agree; open it has two, and both must be there.
-    """
-    inputs, me = situation.inputs, situation.me.number
-    if inputs is None or not situation.inputs_valid(now):
-        return Voltage.UNKNOWN
-    said = set(inputs.voltage)
-    if situation.known_closed(me):
-        said.discard(Voltage.UNKNOWN)
-        return said.pop() if len(said) == 1 else Voltage.UNKNOWN
-    if Voltage.ABSENT in said:
-        return Voltage.ABSENT
-    return Voltage.UNKNOWN if Voltage.UNKNOWN in said else Voltage.PRESENT
 
 
 def _fed(situation: Situation, side: int, frozen: Frozen) -> bool:

@@ -73,7 +73,7 @@ def test_all_that_is_wrong_with_certificates_too(site, checked):
     tls = 'tls = { certificate = "own.pem", key = "own.key", authority = "ca.pem" }\n'
     text = CENTRE.replace("port = 0\n", "port = 0\n" + tls).replace("CAs = [1]\n", "CAs = [1]\n" + tls)
     problems, _ = checked(site(text))
-    assert [problem.partition(":")[0] for problem in problems] == ["centre", "rtu NORTH"]
+    assert [problem.partition(":")[0] for problem in problems] == ["centre scada", "rtu NORTH"]
     assert all("own.pem" in problem for problem in problems)
 
 

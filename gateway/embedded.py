@@ -112,6 +112,7 @@ class Program:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
+        """Start it, and watch it."""
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
@@ -140,7 +141,7 @@ class Program:
         raise NotImplementedError
 
     async def _spawn(self, words: tuple[str, ...], environment: dict[str, str]) -> None:
-        # A journal of the service manager, or a pipe, would end with the gateway.
+        # A file: a pipe would end with the gateway.
         big = self._log.exists() and self._log.stat().st_size > _MOST_LOG
         env = {name: value for name, value in os.environ.items() if name not in _MANAGER} | environment
         with self._log.open("wb" if big else "ab") as log:
@@ -245,7 +246,7 @@ class AgentProgram(Program):
     async def _find(self, pid: int) -> str:
         """Somebody runs it: take him over, or say why not; empty if it may be started."""
         try:
-            environment = Path(f"/proc/{pid}/environ").read_bytes() if pid > 0 else b""
+            environment = Path(f"/proc/{pid}/environ").read_bytes() if pid > 0 else b""  # noqa: ASYNC240 - never waits
             process = _Process(pid, None)
         except PermissionError:
             environment, process = b"", None
@@ -297,6 +298,7 @@ class AgentProgram(Program):
                 self._alive = max(self._alive, time.monotonic())
 
     async def close(self, *, leave: bool = False) -> None:
+        """Watch it no longer, and hear it no longer."""
         await super().close(leave=leave)
         if self._notify is not None:
             self._notify.close()

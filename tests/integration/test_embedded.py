@@ -1,4 +1,4 @@
-"""Agents that the gateway runs, at c104's control centre: they move, refuse, are killed, and outlive a killed gateway."""
+"""Agents that the gateway runs, at c104's control centre: they move, refuse, are killed, outlive a killed gateway."""
 
 from __future__ import annotations
 

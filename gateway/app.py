@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.adapters.iec104_field import FieldRtus
 from gateway.adapters.iec104_outlet import Outlet
 from gateway.adapters.mms_process import MmsFields
+from gateway.embedded import EmbeddedAgents
 from gateway.points.table import PointTable
 from gateway.site import SiteError
 from ied_agents.runtime.tls import TlsError, server_context
@@ -110,13 +111,16 @@ class Gateway:
             except TlsError as error:
                 problems.append(f"rtu {rtu.config.name}: {error}")
         if not problems and not self._centres and not rtus and not ieds:
-            problems.append("no [[centre]], no [[rtu]] and no [[ied]] in it: nobody to serve, and nobody to hear")
+            problems.append(
+                "no [[centre]], no [[rtu]], no [[ied]] and no [[agent]] in it: nobody to serve, and nobody to hear"
+            )
         if problems:
             raise SiteError([f"{site.file}: {problem}" for problem in problems])
         self.devices = [*(config.name for config in configs), *(config.name for config in ieds)]
         self._rtus = FieldRtus(configs)
         store = site.file.parent / site.settings.gateway.store
         self._ieds = MmsFields(ieds, store.with_name(f"{store.name}-mms"))
+        self._embedded = EmbeddedAgents(site.embedded())
         self._table = PointTable(site.points())
         self._history: Historian | None = None
         self._outlet: Outlet | None = None
@@ -152,6 +156,7 @@ class Gateway:
         configs = [centre.config for centre in self._centres]
         devices = _Devices(self._rtus, self._ieds)
         self._outlet = outlet = Outlet(self._table, store, configs, devices, listeners=consumers)
+        self._embedded.start()
         self._rtus.start(outlet)
         self._ieds.start(outlet)
         served = []
@@ -164,6 +169,7 @@ class Gateway:
         """End all connections; what is not acknowledged stays on disk."""
         # Devices first: what has come from them is stored and acknowledged while the log is open.
         await asyncio.gather(self._rtus.close(), self._ieds.close())
+        await self._embedded.close()
         if self._history is not None:
             await self._history.close()
         if self._outlet is not None:

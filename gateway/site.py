@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from pydantic import Field, ValidationError
 
+from gateway.site_agents import Embedded, SiteAgent, SiteAgents, agent_problems, embedded, followed
 from gateway.site_iec104 import SiteCentre, SitePoint, Strict, all_points, resolve_centres
 from gateway.site_ied import SiteIed, resolve_ieds
 from gateway.site_rtu import SiteRtu, resolve_rtus
@@ -138,6 +139,8 @@ class SiteFile(Strict):
     centre: tuple[SiteCentre, ...] = ()
     rtu: tuple[SiteRtu, ...] = ()
     ied: tuple[SiteIed, ...] = ()
+    agents: SiteAgents = SiteAgents()
+    agent: tuple[SiteAgent, ...] = ()
     point: dict[str, SitePoint] = Field(default_factory=dict)
 
 
@@ -190,6 +193,14 @@ class Site:
             SiteError: with every problem found.
         """
         return self._parts().ieds
+
+    def embedded(self) -> Embedded | None:
+        """The agents that the gateway runs; None without any."""
+        given, scd = self.settings, self.settings.site.scd
+        if scd is None or not given.agent:
+            return None
+        folder = self.file.parent
+        return embedded(given.agents, given.agent, self.agents.values(), folder / scd, folder)
 
     def _parts(self) -> _Parts:
         parts = _resolve(self.settings, self.scl, self.file.parent)
@@ -301,6 +312,9 @@ def read_site(file: Path) -> Site:
             problems += _resolve(content, scl, file.parent).problems
             raise SiteError([f"{file}: {problem}" for problem in problems])
         agents = _agents(content, network, GooseIndex(scl))
+        problems = agent_problems(content.agents, content.agent, agents.values(), content.ied, file.parent)
+        if problems:
+            raise SiteError([f"{file}: {each}" for each in problems + _resolve(content, scl, file.parent).problems])
     except OSError as error:
         raise SiteError([f"{scd}: {error.strerror}"]) from None
     except SclError as error:
@@ -323,7 +337,11 @@ def _resolve(content: SiteFile, scl: SCL, folder: Path) -> _Parts:
     rows = [row for rtu in rtus for row in rtu.rows]
     centres, more = resolve_centres(content.centre, content.point, scl, folder, rows)
     ieds, wrong = resolve_ieds(content.ied, scl, centres)
-    return _Parts(centres, rtus, ieds, [*more, *problems, *wrong])
+    agents = tuple(each for each in followed(content.agents, content.agent) if scl.ied(each.name) is not None)
+    own, ours = resolve_ieds(agents, scl, centres, "agent")
+    # They are near, and come back soon.
+    own = [replace(each, first_s=0.2, longest_s=1.0) for each in own]
+    return _Parts(centres, rtus, [*ieds, *own], list(dict.fromkeys([*more, *problems, *wrong, *ours])))
 
 
 def _path(location: Iterable[int | str]) -> str:

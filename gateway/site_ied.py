@@ -39,7 +39,7 @@ class SiteIed(Strict):
 
 
 def resolve_ieds(
-    ieds: tuple[SiteIed, ...], scl: SCL, centres: Sequence[ServedCentre]
+    ieds: tuple[SiteIed, ...], scl: SCL, centres: Sequence[ServedCentre], section: str = "ied"
 ) -> tuple[list[MmsFieldConfig], list[str]]:
     """How the IEDs are followed, and all that is wrong.
 
@@ -51,9 +51,9 @@ def resolve_ieds(
         return resolved, problems
     rows: list[PointRow] = [*point_list(scl).rows, *(row for centre in centres for row in centre.points.rows)]
     for number, given in enumerate(ieds, 1):
-        path = f"ied[{number}]"
+        path = f"{section}[{number}]"
         problems += [
-            f"{path}.name: {given.name} is ied[{before}] too"
+            f"{path}.name: {given.name} is {section}[{before}] too"
             for before, other in enumerate(ieds[: number - 1], 1)
             if other.name == given.name
         ]

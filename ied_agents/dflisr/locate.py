@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ied_agents.dflisr.records import Answer, AnswerKind, SectionState
-from ied_agents.dflisr.views import entered_side, supply
+from ied_agents.dflisr.views import entered_side, own_voltage
 from ied_agents.process.inputs import Direction, Voltage
 from scl.agent_model import ANSWERS
 
@@ -361,7 +361,7 @@ class Locator:
             return NOTHING, wake  # of a process that has fallen silent nothing can be concluded
         voltage = inputs.voltage[side]
         if voltage is Voltage.UNKNOWN:
-            voltage = supply(self._now, now)
+            voltage = own_voltage(self._now, now)
         if voltage is Voltage.ABSENT or (voltage is Voltage.UNKNOWN and pickup.awaits_shot):
             late = now >= pickup.until + ANSWER_PATIENCE_S
             if not complete and not late:

@@ -742,6 +742,18 @@ def test_P_such_a_lock_binds_until_then(after_s, broken):
     assert stage.broken == broken
 
 
+@pytest.mark.parametrize(("after_s", "broken"), [(2.4, set()), (2.6, {"P"})])
+def test_P_so_does_one_that_is_no_longer_said_to_be_durable(after_s, broken):
+    """Its agent locates a fault current: whoever has heard so does not rely on it."""
+    stage = _tail_open()
+    stage.hold(3, 0, SectionState.NONE, LockState.DURABLE)
+    stage.hold(3, 0, SectionState.NONE, LockState.VOLATILE)
+    stage.run(after_s)
+    stage.grant(Bound(4, 0), to=Bound(4, 0), claim=ClaimId(0, 1, 5))
+    stage.order(4, "close")
+    assert stage.broken == broken
+
+
 def test_P_a_lock_said_in_test_is_counted_by_nobody():
     stage = _tail_open()
     stage.say(4, behaviour=Behaviour.TEST)

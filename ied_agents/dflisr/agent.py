@@ -61,7 +61,7 @@ from ied_agents.dflisr.records import (
 from ied_agents.dflisr.reflex import Reflex
 from ied_agents.dflisr.stored import CLEARED_KEPT, EVENT_BLOCK, TAG_OWNERS, Record, StoredSide
 from ied_agents.dflisr.tasks import Tasks
-from ied_agents.dflisr.undirected import doubtful_sides
+from ied_agents.dflisr.undirected import doubtful_sides, supplied_by_all_accounts
 from ied_agents.dflisr.views import SAID_IN_SHADOW, TESTING, AgentConfig, Situation, own_voltage
 from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.process.inputs import Voltage
@@ -835,7 +835,8 @@ class Agent:
         """Trip for a load-break switch under fault current, unless an order is on its way; True if it was ordered."""
         if not self._open(event, now):
             return False
-        self._recloser.tripped(now, final=event.counter != 0)
+        # Whoever has not carried the fault current himself does not try whether it is still there.
+        self._recloser.tripped(now, final=event.counter != 0 or not carries_fault(self._locator.pickup))
         self._cleared_for = event
         self._note("clears for a load-break switch", {"event": event})
         return True
@@ -861,7 +862,10 @@ class Agent:
             pickup.settled = now >= pickup.until + RESET_PATIENCE_S
             self._wake(pickup.until + RESET_PATIENCE_S if not pickup.settled else NEVER)
         elif voltage is Voltage.UNKNOWN:
-            return  # of a process that is silent, or contradicts itself, nothing can be concluded
+            # Of a process that is silent, or contradicts itself, nothing can be concluded: others may know better.
+            pickup.settled = self._position(now) == (Dbpos.ON, 0) and supplied_by_all_accounts(
+                self.situation, pickup.until, now
+            )
         elif flagged:
             pickup.settled = True
         elif now < pickup.until + ANSWER_PATIENCE_S:

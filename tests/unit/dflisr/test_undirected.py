@@ -164,6 +164,18 @@ def test_while_the_supply_is_not_known_nothing_is_concluded_or_promised(bench, d
     assert sections(agent.turns(1.0)) == [SUSPECT, SUSPECT]
 
 
+@pytest.mark.parametrize("dead", [None, 1, 3])
+def test_sensors_at_odds_are_outvoted_by_all_others(bench, dead):
+    """Opened long after, a switch with a sensor that hangs must not have a sound section isolated."""
+    agent = carries(bench, 2)
+    end_current(agent, (Voltage.PRESENT, Voltage.ABSENT))
+    if dead is not None:
+        agent.hear(dead, voltage=DARK)
+    agent.turns(7.0)
+    agent.open((Voltage.PRESENT, Voltage.ABSENT))
+    assert sections(agent.turns(1.0)) == ([NONE, NONE] if dead is None else [SUSPECT, SUSPECT])
+
+
 def test_an_operator_who_confirms_vouches_for_a_current_that_has_ended(bench):
     agent = carries(bench, 2)
     end_current(agent, (Voltage.UNKNOWN, Voltage.UNKNOWN))

@@ -243,6 +243,21 @@ def test_I1_a_fault_seen_too_shortly_cannot_be_known():
     assert stage.broken == set()
 
 
+@pytest.mark.parametrize(("deaf", "broken"), [((2, 3), set()), ((3, 4), {"I1"}), ((1, 5), {"I1"})])
+def test_I1_a_cut_hides_a_fault_only_from_those_around_its_section(deaf, broken):
+    stage = Stage()
+    stage.network.deafen([deaf])
+    stage.judge.cut(stage.network)
+    stage.run(LATER)
+    stage.network.deafen(())
+    stage.judge.cut(stage.network)
+    stage.fault(2, 0.02)
+    stage.order(1, "open")
+    stage.grant_head(2)
+    stage.order(1, "close")
+    assert stage.broken == broken
+
+
 @pytest.mark.parametrize("state", [SectionState.FAULTED, SectionState.SUSPECT, SectionState.WIDENED])
 @pytest.mark.parametrize("down", [False, True])
 def test_I1_a_section_that_an_agent_holds_energised_elsewhere(state, down):

@@ -173,6 +173,7 @@ def play_on_wire(scene: Scene, out: Path) -> Record:
     ]
     if centre:
         record.failures += _not_told(scene.site, plant, centre["heard"])
+        centre["heard"] = _since_the_fault(plant, centre["heard"])
     return record
 
 
@@ -187,6 +188,19 @@ def _outsiders(stage: Stage, gateway: GatewaySide) -> tuple[dict[str, Any], dict
     engineer = gateway.close_by_engineer(number)
     stage.request(number, {"request": "authority", "authority": "remote"})
     return engineer, {"heard": heard, "tried": gateway.close_from_centre(number)}
+
+
+def _since_the_fault(plant: list[dict[str, Any]], heard: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What a control centre was told of the time since the fault, with that time and how much later it came, in ms."""
+    fault_ns = next(event["stamp_ns"] for event in plant if event["kind"] == "FaultAppeared")
+    told = []
+    for message in heard:
+        at_ns, came_ns = message.pop("at_ns"), message.pop("came_ns")
+        # Times of IEC 104 are whole milliseconds.
+        if at_ns is not None and at_ns >= fault_ns - 1_000_000:
+            later_ms = round((came_ns - at_ns) / 1e6, 1)
+            told.append({"t_ms": round((at_ns - fault_ns) / 1e6), **message, "later_ms": later_ms})
+    return sorted(told, key=lambda each: float(each["t_ms"]))
 
 
 def _not_told(site: Site, plant: list[dict[str, Any]], heard: list[dict[str, Any]]) -> list[str]:

@@ -28,8 +28,8 @@ _SAMPLE_IED: Final = "F1Q1"
 _PRIVATE: Final = f"private, dataNs {DATA_NAME_SPACE}"
 _INTRODUCTION: Final = """# Conformance statements of IEC 61850
 
-Made by `python -m tools.conformance docs`. X: supported; empty: not. *Server* is an agent behind its MMS host, *client* the
-gateway. No certificate of a test laboratory stands behind this: the last column names the test that anyone can run
+Made by `python -m tools.conformance docs`. X: supported; empty: not. *Server* is an agent behind its MMS host, *client*
+the gateway. No certificate of a test laboratory stands behind this: the last column names the test that anyone can run
 (`make test ARGS="-k NAME"`).
 
 ## PICS (IEC 61850-7-2, Annex A)

@@ -10,6 +10,7 @@ import atexit
 import ctypes
 import re
 import socket
+import ssl
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -22,7 +23,6 @@ from ied_agents.mms.tls_line import TlsLine
 from ied_agents.mms.values import Cause, Shape, strings, to_data, to_mms
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
@@ -149,8 +149,9 @@ class MmsClient:
             try:
                 self._line = TlsLine(address, port, self._tls, timeout_ms / 1000)
             except OSError as error:
-                why = str(error) or "the server says nothing"
-                raise MmsClientError(self.peer, "connect", Cause.CONNECTION_REJECTED, f"TLS: {why}") from None
+                tls = "TLS: " if isinstance(error, ssl.SSLError) else ""
+                why = f"{tls}{error}" if str(error) else "TLS: the server says nothing"
+                raise MmsClientError(self.peer, "connect", Cause.CONNECTION_REJECTED, why) from None
             address, port = INNER_HOST, self._line.port
         self._handle = self.library.IedConnection_create()
         atexit.register(self.close)  # its thread must not outlive the interpreter

@@ -284,6 +284,11 @@ def test_our_own_client_refuses_a_server_and_says_why(authority, foreign, server
         MmsClient("127.0.0.1", port, timeout_s=1.0, tls=client_context(authority.files("anna")))
 
 
+def test_where_nobody_listens_tls_is_not_blamed(authority):
+    with pytest.raises(MmsClientError, match="connect: .*Connect call failed"):
+        MmsClient("127.0.0.1", free_port(), timeout_s=1.0, tls=client_context(authority.files("anna")))
+
+
 def test_nobody_elses_connection_speaks_with_our_certificate(authority):
     seen = []
 

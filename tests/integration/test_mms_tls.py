@@ -285,7 +285,7 @@ def test_our_own_client_refuses_a_server_and_says_why(authority, foreign, server
 
 
 def test_where_nobody_listens_tls_is_not_blamed(authority):
-    with pytest.raises(MmsClientError, match="connect: .*Connect call failed"):
+    with pytest.raises(MmsClientError, match=r"connect: .*Connect call failed"):
         MmsClient("127.0.0.1", free_port(), timeout_s=1.0, tls=client_context(authority.files("anna")))
 
 

@@ -163,8 +163,10 @@ class MmsClient:
         except MmsClientError as error:
             stuck = error.cause is Cause.CONNECTION_LOST and self.connected
             self.close()
-            if self._line is not None and self._line.why:
-                raise MmsClientError(self.peer, "connect", error.cause, f"TLS: {self._line.why}") from None
+            if self._line is not None and error.cause in (Cause.CONNECTION_REJECTED, Cause.CONNECTION_LOST) and not stuck:
+                # Not every server sends the alert that says so: asyncio's does not.
+                why = self._line.why or "the server ended the connection; it may not take our certificate"
+                raise MmsClientError(self.peer, "connect", error.cause, f"TLS: {why}") from None
             if not stuck:
                 raise
             return False

@@ -163,7 +163,8 @@ class MmsClient:
         except MmsClientError as error:
             stuck = error.cause is Cause.CONNECTION_LOST and self.connected
             self.close()
-            if self._line is not None and error.cause in (Cause.CONNECTION_REJECTED, Cause.CONNECTION_LOST) and not stuck:
+            ended = error.cause in (Cause.CONNECTION_REJECTED, Cause.CONNECTION_LOST) and not stuck
+            if self._line is not None and ended:
                 # Not every server sends the alert that says so: asyncio's does not.
                 why = self._line.why or "the server ended the connection; it may not take our certificate"
                 raise MmsClientError(self.peer, "connect", error.cause, f"TLS: {why}") from None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from gateway.historian.database import Database, HistoryError, HistoryUnusable
 from gateway.historian.writer import HistoryWriter, Retention
 from gateway.points.event_log import ConsumerConfig
+from gateway.status import HistoryStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -62,11 +63,25 @@ class Historian:
         self._closed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._wait_s = 0.0
+        self._why = ""
+        self._since_ns = 0
 
     @property
     def trouble(self) -> bool:
         """Whether the database refused the last time."""
         return self._wait_s > 0
+
+    def status(self) -> HistoryStatus:
+        """How it is; after :meth:`begin`."""
+        return HistoryStatus(
+            name=self._name,
+            waiting=self._consumer.waiting,
+            most=self._consumer.most,
+            lost=self._consumer.overflowed,
+            reachable=not self.trouble,
+            why=self._why,
+            since_ns=self._since_ns,
+        )
 
     async def check(self) -> None:
         """Look at the database before anything depends on it. One that is away is no error here: it may come.
@@ -136,13 +151,15 @@ class Historian:
             self._failed(error)
             return True
         if self.trouble:
-            self._wait_s = 0.0
+            self._wait_s, self._why, self._since_ns = 0.0, "", 0
             _LOG.info("%s: events are stored again", self._name)
         # Old rows can wait for the next start.
         return len(batch) == _MOST or (more and not self._closed.is_set())
 
     def _failed(self, error: Exception) -> None:
+        self._why = str(error) or type(error).__name__
         if not self.trouble:
+            self._since_ns = time.time_ns()
             unexpected = None if isinstance(error, HistoryError) else error
             _LOG.error(
                 "%s; events wait in the event log until the database takes them",

@@ -168,6 +168,11 @@ class Iec104Server:
         for server in self._servers:
             await server.wait_closed()
 
+    @property
+    def masters(self) -> dict[str, list[tuple[str, bool]]]:
+        """Of each control centre who is connected, and whether he is the one that is started."""
+        return {centre.name: centre.station.masters for centre in self._centres}
+
     # -- called by the connections --------------------------------------------------------------------------------
 
     def shake_hands(self, connection: _Connection, tls: ssl.SSLContext) -> None:

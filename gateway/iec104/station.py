@@ -244,6 +244,11 @@ class ControlledStation:
         """Whether one of the connections is started."""
         return any(connection.started for connection in self._connections.values())
 
+    @property
+    def masters(self) -> list[tuple[str, bool]]:
+        """Its connections: who, and whether he is the one that is started."""
+        return [(connection.peer, connection.started) for connection in self._connections.values()]
+
     def _take(self, connection: _Connection, events: Sequence[LinkEvent], now: float, utc_ns: int) -> None:
         for event in events:
             match event:

@@ -27,6 +27,7 @@ from ied_agents.process.plant_settings import PlantProcessSettings
 from ied_agents.runtime.durable import DurableFile, holder
 from ied_agents.runtime.journal import read_journal
 from ied_agents.runtime.operator_client import ask
+from tools.status_command import ask_gateway
 
 SAMPLES = Path(scl.__file__).parent / "samples"
 C104 = Path(__file__).parents[1] / "helpers" / "c104_process.py"
@@ -197,6 +198,14 @@ class World:
     def ask(self, ied, **request):
         return ask(self.root / ied / "operator", request)
 
+    def status(self):
+        """What ``flisr status`` says of the agents, by name; what was said half a second ago is said again."""
+        time.sleep(0.6)
+        said = ask_gateway(self.folder / "store-status")
+        assert [each["pid"] > 0 for each in said["hosts"]] == [True]
+        assert {each["name"] for each in said["ieds"]} == {FREE, LOCKED}
+        return {each["name"]: each for each in said["agents"]}
+
     def journal(self, ied):
         return list(read_journal(self.root / ied / "journal.jsonl"))
 
@@ -238,6 +247,11 @@ def test_agents_of_the_gateway_at_a_control_centre(world):
         assert "AddCause 24" in world.log.read_text()
         asked = [json.loads(e["request"]) for e in world.journal(FREE) if e["kind"] == "operator"]
         assert ("open", "scada") in [(each["request"], each.get("orIdent")) for each in asked]
+        said = world.status()
+        assert {name: each["pid"] for name, each in said.items()} == {FREE: world.pid(FREE), LOCKED: world.pid(LOCKED)}
+        assert [said[FREE][name] for name in ("state", "restarts", "ended")] == ["running", 0, ""]
+        assert [said[FREE][name] for name in ("health", "proven", "confirmed", "mode")] == ["ok", True, True, "on"]
+        assert said[LOCKED]["locked"] == "B"
         # An agent that is killed is old, and comes back.
         before, pids = len(centre.heard), (world.pid(FREE), world.pid(LOCKED))
         killed_ms = time.time() * 1000
@@ -247,6 +261,10 @@ def test_agents_of_the_gateway_at_a_control_centre(world):
         assert killed_ms - 1 <= lost_ms <= back_ms <= time.time() * 1000 + 1
         assert world.pid(FREE) not in (0, pids[0])
         assert world.ask(FREE, request="status")["tags"] == {"crew 7": 1}, "its state is on disk"
+        said = world.status()
+        assert [said[FREE][name] for name in ("state", "restarts", "proven", "health")] == ["held", 1, False, "alarm"]
+        assert said[FREE]["ended"] == "it hung for 2 s: killed"
+        assert said[LOCKED]["restarts"] == 0
         pids = world.pid(FREE), pids[1]
         # A gateway that is killed takes no agent with it, and its successor starts no second one.
         world.end(signal.SIGKILL)

@@ -83,6 +83,11 @@ def test_all_that_is_wrong_with_certificates_too(site, checked):
         ('[site]\nname = "north"\n', "no [[centre]], no [[rtu]], no [[ied]] and no [[agent]]"),
         (CENTRE + "[history]\n", "history.where: Field required"),
         (CENTRE + '[history]\nwhere = "h.db"\nrows = 0\n', "history.rows: Input should be greater than 0"),
+        (CENTRE + '[metrics]\nlisten = "9104"\nport = 1\n', "metrics.port: Extra inputs"),
+        (
+            CENTRE + '[metrics]\nlisten = "localhost:http"\n',
+            "metrics.listen: Value error, 'localhost:http'; expected HOST",
+        ),
         (CENTRE + '[gateway]\nstore = ""\n', "gateway.store: String should have at least 1 character"),
         (CENTRE.replace("[[rtu.point]]", "[[rtu.point]]\nscales = 1"), "rtu[1].point[1].scales: Extra inputs"),
     ],

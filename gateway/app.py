@@ -12,6 +12,7 @@ import time
 from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.adapters.audit_trail import AuditTrail
 from gateway.adapters.iec104_field import FieldRtus
 from gateway.adapters.iec104_outlet import Outlet
 from gateway.adapters.mms_process import MmsFields
@@ -168,6 +169,8 @@ class Gateway:
         devices = _Devices(self._rtus, self._ieds)
         self._outlet = outlet = Outlet(self._table, store, configs, devices, listeners=consumers)
         self._others = [each.config.name for each in consumers if each is not self._history]
+        if self._history is not None:
+            outlet.server.trail = AuditTrail(outlet.keep).note
         self._embedded.start()
         self._rtus.start(outlet)
         self._ieds.start(outlet)

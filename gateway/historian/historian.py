@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from gateway.historian.database import Database, HistoryError, HistoryUnusable
 from gateway.historian.writer import HistoryWriter, Retention
+from gateway.points.audit import AUDIT_KEY
 from gateway.points.event_log import ConsumerConfig
 from gateway.status import HistoryStatus
 
@@ -55,7 +56,8 @@ class Historian:
         database = Database(where)
         if database.file is not None and not database.file.absolute().parent.is_dir():
             raise HistoryUnusable(f"{database.name}: there is no folder {database.file.parent}")
-        self.config = ConsumerConfig(_NAME, lambda _: 0)
+        # What was commanded is lost last.
+        self.config = ConsumerConfig(_NAME, lambda key: 0 if key == AUDIT_KEY else 1)
         self._writer = HistoryWriter(database, points, retention or Retention())
         self._name = database.name
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="history")

@@ -26,7 +26,7 @@ from gateway.iec104.asdu import (
     mirror,
     untagged,
 )
-from gateway.iec104.commands import Command
+from gateway.iec104.commands import Command, ControlStep
 from gateway.iec104.errors import Iec104DecodeError
 from gateway.iec104.image import GENERAL_COUNTERS, STATION
 from gateway.iec104.link import (
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from gateway.iec104.asdu import Value
     from gateway.iec104.commands import Answer, CommandDesk, CommandStep
     from gateway.iec104.event import EventSource
-    from gateway.iec104.image import Image
+    from gateway.iec104.image import Control, Image
 
 _NS: Final = 10**9
 _MOST_REPLIES: Final = 4096
@@ -322,6 +322,9 @@ class ControlledStation:
         sizes = self.settings.sizes
         header = decode_header(octets, sizes)
         serve = _SERVED.get(header.typeID)
+        if header.typeID in COMMANDS and (header.CA not in self.image.CAs or header.cause not in _BOTH):
+            what = "common address" if header.CA not in self.image.CAs else f"cause {header.cause}"
+            self._turn_away(connection, "command", f"CA {header.CA}", f"unknown {what}")
         if serve is None:
             self._refuse(connection, octets, Cause.UNKNOWN_TYPE)
         elif header.cause not in serve.causes:
@@ -446,22 +449,40 @@ class ControlledStation:
         one = asdu.objects[0]
         plain = untagged(asdu.typeID)
         control = self.image.control(asdu.CA, one.IOA)
-        if control is None or control.typeID is not plain:
-            self._refuse(connection, octets, Cause.UNKNOWN_IOA)
-            return
         step: CommandStep = "select" if one.qualifier & _SELECT_BIT else "execute"
         if asdu.cause == Cause.DEACTIVATION:
             step = "cancel"
+        if control is None or control.typeID is not plain:
+            self._turn_away(connection, step, f"CA {asdu.CA} IOA {one.IOA}", f"no {plain.name} there", asdu)
+            self._refuse(connection, octets, Cause.UNKNOWN_IOA)
+            return
         why = self._senseless(plain, one, utc_ns, aged=step != "cancel")
         if why:
             self.notes.append(f"{connection.peer}: {control.name}: {step} refused: {why}")
+            self._turn_away(connection, step, control.name, why, asdu, control)
             cause = Cause.DEACTIVATION_CON if step == "cancel" else Cause.ACTIVATION_CON
             self._confirm(connection, octets, cause, negative=True)
             return
         qualifier = one.qualifier & ~_SELECT_BIT
-        self._desk.command(
-            Command(connection.number, octets, control, step, one.value, qualifier, asdu.test, asdu.originator), now
-        )
+        asked = one.value, qualifier, asdu.test, asdu.originator, connection.peer
+        self._desk.command(Command(connection.number, octets, control, step, *asked), now)
+
+    def _turn_away(
+        self,
+        connection: _Connection,
+        step: str,
+        name: str,
+        why: str,
+        asdu: Asdu | None = None,
+        control: Control | None = None,
+    ) -> None:
+        """For the audit trail: a command that does not come to the desk."""
+        said = ControlStep(step, "refused", name, connection.peer, why, control=control)
+        if asdu is not None:
+            one = asdu.objects[0]
+            qualifier = one.qualifier & ~_SELECT_BIT
+            said = replace(said, originator=asdu.originator, value=one.value, qualifier=qualifier, test=asdu.test)
+        self._desk.turn_away(said)
 
     def _senseless(self, plain: TypeID, one: InformationObject, utc_ns: int, *, aged: bool) -> str:
         """Why a command is refused before anybody is asked; to cancel it is never too late."""

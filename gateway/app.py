@@ -16,6 +16,7 @@ from gateway.adapters.audit_trail import AuditTrail
 from gateway.adapters.iec104_field import FieldRtus
 from gateway.adapters.iec104_outlet import Outlet
 from gateway.adapters.mms_process import MmsFields
+from gateway.agent_trail import AgentTrail
 from gateway.embedded import EmbeddedAgents
 from gateway.points.table import PointTable
 from gateway.site import SiteError
@@ -131,6 +132,7 @@ class Gateway:
         self._table = PointTable(site.points())
         self._history: Historian | None = None
         self._outlet: Outlet | None = None
+        self._agent_trail: AgentTrail | None = None
         self._others: list[str] = []
         self._started_ns = 0
         self._supervision = Supervision(self.status)
@@ -171,6 +173,9 @@ class Gateway:
         self._others = [each.config.name for each in consumers if each is not self._history]
         if self._history is not None:
             outlet.server.trail = AuditTrail(outlet.keep).note
+            if self._embedded.journals:
+                file = store.with_name(f"{store.name}-audit.json")
+                self._agent_trail = AgentTrail(self._embedded.journals, outlet, file)
         self._embedded.start()
         self._rtus.start(outlet)
         self._ieds.start(outlet)
@@ -212,6 +217,8 @@ class Gateway:
         # Devices first: what has come from them is stored and acknowledged while the log is open.
         await asyncio.gather(self._rtus.close(), self._ieds.close())
         await self._embedded.close()
+        if self._agent_trail is not None:
+            await self._agent_trail.close()
         if self._history is not None:
             await self._history.close()
         if self._outlet is not None:

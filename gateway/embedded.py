@@ -347,9 +347,14 @@ class HostProgram(Program):
 
 
 class EmbeddedAgents:
-    """All of a site."""
+    """All of a site.
+
+    Attributes:
+        journals: where each agent tells what it saw and did.
+    """
 
     def __init__(self, embedded: Embedded | None) -> None:
+        self.journals = {} if embedded is None else {name: Path(e.journal) for name, e in embedded.agents.items()}
         self._outlive = embedded is not None and embedded.outlive
         self._agents: list[AgentProgram] = []
         self._hosts: list[HostProgram] = []

@@ -198,10 +198,11 @@ class HistoryReader:
         """
         chosen = self._chosen_steps(query).where(control_steps.c.id <= last)
         if query.newest and not query.points:
-            newest = chosen.order_by(control_steps.c.id.desc()).limit(query.newest).subquery()
-            chosen = select(newest).order_by(newest.c.id)
+            order = control_steps.c.t_ns.desc(), control_steps.c.id.desc()
+            newest = chosen.order_by(*order).limit(query.newest).subquery()
+            chosen = select(newest).order_by(newest.c.t_ns, newest.c.id)
         else:
-            chosen = chosen.order_by(control_steps.c.id)
+            chosen = chosen.order_by(control_steps.c.t_ns, control_steps.c.id)
         with self._speaking() as connection:
             found = _steps(connection.execution_options(yield_per=_AT_ONCE).execute(chosen), query.points)
             yield from deque(found, query.newest) if query.newest else found

@@ -105,8 +105,8 @@ control_steps: Final = Table(
     Column("request", BigInteger, nullable=False),
     Column("arrived_ns", BigInteger, nullable=False),
     Column("sequence", BigInteger, nullable=False),
-    Index("control_steps_once", "sequence", "arrived_ns", unique=True),
-    Index("control_steps_by_time", "t_ns"),
+    # What an agent's journal tells may be read twice, and have another number then.
+    Index("control_steps_once", "t_ns", "via", "target", "step", "outcome", "request", unique=True),
     sqlite_autoincrement=True,
 )
 """The audit trail: one row for what was asked, one for what became of it."""

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import scl
+from gateway.historian.reader import HistoryReader, Query
 from gateway.site import read_site
 from ied_agents.control.decision import Authority
 from ied_agents.dflisr.records import EventId, SectionState
@@ -40,6 +41,9 @@ OFF, ON = 1, 2
 OLD = 0x40
 """NT, not topical."""
 SITE = """
+[history]
+where = "h.db"
+
 [agents]
 root = "a"
 mms = "127.0.0.1:{mms}"
@@ -242,6 +246,10 @@ def test_agents_of_the_gateway_at_a_control_centre(world):
         centre.hears(LOCK, 1, 0)
         assert not centre.ask("command", ioa=OPERATE_LOCKED, value=ON, at_ms=round(time.time() * 1000))
         assert "AddCause 10" in world.log.read_text()
+        # So does an agent that no control centre may operate.
+        world.ask(FREE, request="authority", authority="station")
+        assert not centre.ask("command", ioa=OPERATE, value=ON, at_ms=round(time.time() * 1000))
+        world.ask(FREE, request="authority", authority="remote")
         world.ask(FREE, request="tag", owner="crew 7", tags=1)
         assert not centre.ask("command", ioa=OPERATE, value=ON, at_ms=round(time.time() * 1000))
         assert "AddCause 24" in world.log.read_text()
@@ -286,3 +294,32 @@ def test_agents_of_the_gateway_at_a_control_centre(world):
     assert (world.pid(FREE), world.pid(LOCKED)) == (0, 0)
     with DurableFile.open(world.root / FREE / "state") as file:
         assert file.record["clean"]
+    judge_trail(world)
+
+
+def judge_trail(world):
+    """What was commanded is in the history: at the gateway's desk, and as the agents have it."""
+    with HistoryReader(str(world.folder / "h.db")) as reader:
+        steps = list(reader.steps(Query(), reader.last_step()))
+    desk = [each for each in steps if each.via == "104"]
+    assert all(each.who.startswith("scada 127.0.0.1:") for each in desk)
+    free, locked = (f"{ied}FLISR/CSWI1.Pos" for ied in (FREE, LOCKED))
+    ends = [(each.target, each.value, each.outcome, each.reason) for each in desk if each.outcome != "asked"]
+    assert ends[:3] == [(free, "false", how, "") for how in ("confirmed", "confirmed", "done")]
+    assert [each[:3] for each in ends[3:6]] == [(locked, "true", "refused"), *[(free, "true", "refused")] * 2]
+    causes = [each[3].partition("AddCause ")[2].rstrip(")") for each in ends[3:6]]
+    assert causes[0] == "10", "blocked by interlocking: the lock"
+    assert causes[1] in ("1", "2", "20"), ("switching hierarchy: the authority", ends[4])
+    assert causes[2] == "24", "the tag"
+    own = [each for each in steps if each.via == "agent" and each.target == FREE]
+    told = [(each.step, each.outcome) for each in own]
+    assert told[:2] == [("open", "confirmed"), ("open", "asked")], told
+    assert ("authority", "confirmed") in told
+    assert ("tag", "confirmed") in told
+    assert any(each.step == "tag" and "crew 7" in each.value and each.who for each in own)
+    opened = own[0]
+    assert "scada" in opened.who
+    assert opened.t_ns < own[-1].t_ns
+    # Two gateways have read these journals one after the other.
+    assert len({each[:9] for each in own}) == len(own)
+    assert told.count(("authority", "confirmed")) == 2

@@ -331,7 +331,7 @@ class Iec104Server:
         self.serve_one(centre)
 
     def _arm_desk(self) -> None:
-        for step in _taken(self._desk.trail):
+        for step in _taken(self._desk.trail) if self._desk.trail else ():
             if self.trail is not None:
                 self.trail(step, self.now(), time.time_ns())
         deadline = self._desk.next_deadline

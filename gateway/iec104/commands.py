@@ -145,7 +145,7 @@ class ControlStep:
     """What was asked, or became of it, for the audit trail.
 
     Attributes:
-        step: select, execute or cancel; "command" of one that was refused before that was known.
+        step: select, execute or cancel; "command" of one that was refused before that was known; reset, parameter.
         outcome: asked, confirmed, done; refused, failed, timed out; ended of a selection without its master's word.
         name: of the control, or the address that stands for none.
         who: the master.
@@ -264,8 +264,8 @@ class CommandDesk:
         self._running[device.number] = device
         self._note(device, command.step, "asked")
 
-    def turn_away(self, step: ControlStep) -> None:
-        """A command was refused before it came to the desk."""
+    def record(self, step: ControlStep) -> None:
+        """Into the trail: what was refused before it came to the desk, or is none of its business."""
         self.trail.append(step)
 
     def _note(self, device: _Device, step: CommandStep, outcome: str, why: str = "") -> None:

@@ -167,7 +167,7 @@ class ControlledStation:
         self._connections: dict[int, _Connection] = {}
         self._closed: list[tuple[int, bytes]] = []
         self._initialised = False
-        self._questions: dict[int, tuple[int, bytes]] = {}
+        self._questions: dict[int, tuple[int, bytes, ControlStep | None]] = {}
         self._last_question = 0
         self._scan_due: dict[bool, float] = {}
         self._teller = Teller(image, settings.sizes, settings.time_base, self.notes)
@@ -304,7 +304,7 @@ class ControlledStation:
         connection.jobs.clear()
         connection.replies.clear()
         self._desk.gone(connection.number)
-        for number in [n for n, (asker, _) in self._questions.items() if asker == connection.number]:
+        for number in [n for n, (asker, *_) in self._questions.items() if asker == connection.number]:
             del self._questions[number]
 
     def _drop(self, connection: _Connection, why: str) -> None:
@@ -425,20 +425,28 @@ class ControlledStation:
             self._ask(connection, octets, "parameter", asdu)
 
     def _ask(self, connection: _Connection, octets: bytes, matter: Matter, asdu: Asdu, *, t_ns: int = 0) -> None:
-        if sum(asker == connection.number for asker, _ in self._questions.values()) >= _MOST_QUESTIONS:
+        if sum(asker == connection.number for asker, *_ in self._questions.values()) >= _MOST_QUESTIONS:
             self.notes.append(f"{connection.peer}: {matter} refused: {_MOST_QUESTIONS} others are not decided yet")
             self._confirm(connection, octets, Cause.ACTIVATION_CON, negative=True)
             return
         self._last_question += 1
-        self._questions[self._last_question] = connection.number, octets
         one = asdu.objects[0]
+        step = None
+        if matter != "clock":  # some set it every minute
+            name = f"CA {asdu.CA}" + (f" IOA {one.IOA}" if one.IOA else "")
+            step = ControlStep(matter, "asked", name, connection.peer, originator=asdu.originator)
+            step = replace(step, value=one.value, qualifier=one.qualifier, test=asdu.test)
+            self._desk.record(step)
+        self._questions[self._last_question] = connection.number, octets, step
         self.asked.append(
             StationAsked(self._last_question, matter, asdu.CA, one.IOA, one.value, one.qualifier, t_ns),
         )
 
     def answer(self, number: int, *, why: str = "") -> None:
         """Tell the master what became of what he asked; ``why`` it is refused, empty if it is done."""
-        asker, octets = self._questions.pop(number, (0, b""))
+        asker, octets, step = self._questions.pop(number, (0, b"", None))
+        if step is not None:
+            self._desk.record(replace(step, outcome="refused" if why else "confirmed", why=why))
         connection = self._connections.get(asker)
         if connection is not None:
             if why:
@@ -482,7 +490,7 @@ class ControlledStation:
             one = asdu.objects[0]
             qualifier = one.qualifier & ~_SELECT_BIT
             said = replace(said, originator=asdu.originator, value=one.value, qualifier=qualifier, test=asdu.test)
-        self._desk.turn_away(said)
+        self._desk.record(said)
 
     def _senseless(self, plain: TypeID, one: InformationObject, utc_ns: int, *, aged: bool) -> str:
         """Why a command is refused before anybody is asked; to cancel it is never too late."""

@@ -21,6 +21,7 @@ from gateway.historian.database import Database
 from gateway.historian.writer import HistoryWriter, Retention
 from gateway.iec104.asdu import TypeID
 from gateway.iec104.commands import CommandSettings
+from gateway.iec104.master import Asked
 
 FLISR = [sys.executable, "-P", "-m", "tools.cli"]
 POINT = "NORTH/Q1.Pos"
@@ -148,6 +149,18 @@ async def test_what_is_refused_before_anybody_is_asked(tmp_path, where, history)
     assert rows(history, "SELECT target FROM control_steps WHERE id IN (2, 4) ORDER BY id") == [
         (f"CA {CA} IOA 4711",),
         (f"CA {CA + 1}",),
+    ]
+
+
+async def test_a_reset_of_the_process(tmp_path, where, history):
+    async with world(tmp_path, where) as site:
+        site.centre.station.reset(CA, site.centre.client.now())
+        site.centre.client.flush()
+        await until(lambda: any(isinstance(e, Asked) and e.typeID is TypeID.C_RP_NA_1 for e in site.centre.events))
+        await kept(site)
+    assert await asyncio.to_thread(trail, history) == [
+        ("reset", "", "asked", ""),
+        ("reset", "", "refused", "reset: not passed on to field devices"),
     ]
 
 

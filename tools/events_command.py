@@ -14,12 +14,12 @@ from cyclopts import Parameter
 
 from gateway.historian.reader import HistoryReader, Query
 from gateway.points.point import KINDS, Kind
+from gateway.points.words import clock_text, quality_text, time_text
 from ied_agents.iec61850.dbpos import Dbpos
-from ied_agents.iec61850.quality import Quality
-from ied_agents.iec61850.utctime import UtcTime
+from tools.audit_rows import AuditRows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from datetime import tzinfo
 
     from gateway.historian.reader import Said
@@ -49,6 +49,9 @@ def events(
     only: Annotated[
         str, Parameter(help="Only 'events' (positions, states, steps) or 'measurements' (and counters).")
     ] = "",
+    audit: Annotated[
+        bool, Parameter(help="The audit trail instead: what was commanded, by whom, and its outcome.", negative="")
+    ] = False,
     newest: Annotated[
         int | None, Parameter(help=f"So many of the latest; 0 for all. {_NEWEST}, unless --from or --to is given.")
     ] = None,
@@ -62,10 +65,13 @@ def events(
     """Print what points said, in order of the devices' own time.
 
     The time is the device's, with what its clock says of itself; when the gateway got it is in CSV and JSON. The
-    gateway may go on writing meanwhile.
+    gateway may go on writing meanwhile. With --audit, print every step of every command instead, who and what, its
+    outcome and why: times are the gateway's, and --point is what was commanded.
     """
     if as_csv and as_json:
         raise EventsCommandError("--csv and --json: one of them")
+    if audit and only:
+        raise EventsCommandError("--audit and --only: one of them")
     if only not in ("", "events", "measurements"):
         raise EventsCommandError(f"--only {only}: expected events or measurements")
     if newest is not None and newest < 0:
@@ -80,13 +86,10 @@ def events(
         newest=limit,
     )
     with HistoryReader(history) as reader:
-        names = reader.names(points)
-        if points and not names:
-            raise EventsCommandError(f"{reader.database.name}: no point of it fits {' or '.join(points)}")
-        last = reader.last()
-        show = _shower(names, zone, as_csv=as_csv, as_json=as_json)
+        kind = AuditRows if audit else _PointRows
+        rows = kind(reader, query, zone, as_csv=as_csv, as_json=as_json)
         try:
-            count = show(reader.read(query, last))
+            count = rows.first()
             if newest is None and count == limit > 0:
                 print(f"the latest {count}; --newest or --from for more", file=sys.stderr)
             refused = reader.refused()
@@ -94,13 +97,36 @@ def events(
                 print(f"{refused} events could not be rows and are in the table refused", file=sys.stderr)
             while follow:
                 sys.stdout.flush()
-                time.sleep(0 if show(reader.after(last, query)) else _LOOK_S)
+                time.sleep(0 if rows.more() else _LOOK_S)
         except BrokenPipeError:
             # Who read it has seen enough; nothing is left for Python to flush at its end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except KeyboardInterrupt:
             if not follow:
                 raise
+
+
+class _PointRows:
+    """Prints what points said; arguments as of :class:`AuditRows`."""
+
+    def __init__(
+        self, reader: HistoryReader, query: Query, zone: tzinfo | None, *, as_csv: bool, as_json: bool
+    ) -> None:
+        names = reader.names(query.points)
+        if query.points and not names:
+            raise EventsCommandError(f"{reader.database.name}: no point of it fits {' or '.join(query.points)}")
+        self._reader = reader
+        self._query = query
+        self._last = reader.last()
+        self._show = _shower(names, zone, as_csv=as_csv, as_json=as_json)
+
+    def first(self) -> int:
+        """Print what there is; returns how many."""
+        return self._show(self._reader.read(self._query, self._last))
+
+    def more(self) -> int:
+        """Print what has come since; likewise."""
+        return self._show(self._reader.after(self._last, self._query))
 
 
 def _ns(text: str, zone: tzinfo | None) -> int:
@@ -149,17 +175,10 @@ def _shower(names: list[str], zone: tzinfo | None, *, as_csv: bool, as_json: boo
 
 def _cells(said: Said, zone: tzinfo | None) -> dict[str, Any]:
     cells = (
-        _time(said.t_ns, zone), _clock(said.time_quality), said.point, said.cdc, _value(said), _quality(said.quality),
-        _time(said.arrived_ns, zone), said.table, said.sequence,
+        time_text(said.t_ns, zone), clock_text(said.time_quality), said.point, said.cdc, _value(said),
+        quality_text(said.quality), time_text(said.arrived_ns, zone), said.table, said.sequence,
     )  # fmt: skip
     return dict(zip(_COLUMNS, cells, strict=True))
-
-
-def _time(t_ns: int, zone: tzinfo | None) -> str:
-    """ISO 8601 with all nine digits: a device's clock may tell them."""
-    at = (_EPOCH + timedelta(seconds=t_ns // 1_000_000_000)).astimezone(zone)
-    offset = "Z" if zone is not None else at.isoformat()[19:]
-    return f"{at:%Y-%m-%dT%H:%M:%S}.{t_ns % 1_000_000_000:09}{offset}"
 
 
 def _value(said: Said) -> str:
@@ -168,24 +187,3 @@ def _value(said: Said) -> str:
     if isinstance(said.value, bool):
         return "true" if said.value else "false"
     return " ".join(map(str, said.value)) if isinstance(said.value, tuple) else str(said.value)
-
-
-def _quality(bits: int) -> str:
-    """The quality in the words of IEC 61850-7-3."""
-    return "|".join(_quality_words(Quality.from_int(bits)))
-
-
-def _quality_words(quality: Quality) -> Iterator[str]:
-    yield quality.validity.name.lower()
-    for name in (
-        "overflow", "outOfRange", "badReference", "oscillatory", "failure", "oldData", "inconsistent", "inaccurate",
-        "substituted", "test", "operatorBlocked",
-    ):  # fmt: skip
-        if getattr(quality, name):
-            yield name
-
-
-def _clock(octet: int) -> str:
-    """What the clock says of itself; nothing if it is well."""
-    time = UtcTime(0, 0, octet)
-    return "|".join(["failure"] * time.clock_failure + ["not synchronised"] * time.clock_not_synchronised)

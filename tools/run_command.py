@@ -39,12 +39,14 @@ async def _run(gateway: Gateway, *, as_json: bool) -> None:
         served = [{"host": x.host, "port": x.port, "centres": sorted(x.centres)} for x in gateway.listeners]
         if as_json:
             ready = {"kind": "GatewayReady", "points": gateway.points, "served": served, "devices": gateway.devices}
-            print(json.dumps(ready), flush=True)
+            print(json.dumps(ready | {"metrics": gateway.metrics}), flush=True)
         else:
             devices = ", ".join(gateway.devices) or "none"
             print(f"{gateway.points} points; field devices: {devices}", flush=True)
             for listener in gateway.listeners:
                 print(f"{', '.join(sorted(listener.centres))} at {listener.host}:{listener.port}", flush=True)
+            if gateway.metrics is not None:
+                print(f"metrics at http://{gateway.metrics[0]}:{gateway.metrics[1]}/metrics", flush=True)
         manager.ready()
         while not ended.is_set():
             manager.alive()

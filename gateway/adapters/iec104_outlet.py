@@ -369,6 +369,11 @@ class Outlet:
             sequence += 1
         self._write_now()
 
+    def keep(self, key: str, payload: bytes, t_ns: int) -> None:
+        """What is no point's event is stored as durably, for whoever takes it; arguments as of ``log.append``."""
+        self.log.append(key, payload, t_ns)
+        self._write_now()
+
     def when_stored(self, call: Callable[[], None]) -> None:
         """Call once all events that were told before are on disk, or the disk refuses and they are told from memory.
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Hashable, Sequence
     from ipaddress import IPv4Network, IPv6Network
 
-    from gateway.iec104.commands import CommandDesk, CommandRequested
+    from gateway.iec104.commands import CommandDesk, CommandRequested, ControlStep
     from gateway.iec104.station import ControlledStation, StationAsked
 
 PORT: Final = 2404
@@ -117,6 +117,9 @@ class Iec104Server:
         centres: in the order in which they are asked whether a master is theirs.
         desk: the stations' common one.
         operator: decides.
+
+    Attributes:
+        trail: keeps what was asked at the desk and became of it.
     """
 
     def __init__(self, centres: Sequence[Centre], desk: CommandDesk, operator: Operator) -> None:
@@ -131,6 +134,7 @@ class Iec104Server:
         self._desk_timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self.now: Callable[[], float] = self._loop.time
+        self.trail: Callable[[ControlStep, float, int], None] | None = None
 
     async def listen(
         self, host: str, port: int = PORT, *, tls: ssl.SSLContext | None = None, only: Container[str] | None = None
@@ -167,6 +171,11 @@ class Iec104Server:
                 handle.cancel()
         for server in self._servers:
             await server.wait_closed()
+
+    @property
+    def masters(self) -> dict[str, list[tuple[str, bool]]]:
+        """Of each control centre who is connected, and whether he is the one that is started."""
+        return {centre.name: centre.station.masters for centre in self._centres}
 
     # -- called by the connections --------------------------------------------------------------------------------
 
@@ -322,6 +331,9 @@ class Iec104Server:
         self.serve_one(centre)
 
     def _arm_desk(self) -> None:
+        for step in _taken(self._desk.trail) if self._desk.trail else ():
+            if self.trail is not None:
+                self.trail(step, self.now(), time.time_ns())
         deadline = self._desk.next_deadline
         if self._desk_timer is not None:
             self._desk_timer.cancel()

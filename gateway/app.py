@@ -22,7 +22,7 @@ from gateway.points.table import PointTable
 from gateway.site import SiteError
 from gateway.status import GatewayStatus
 from gateway.supervision import Supervision, centres_of, consumer_of, event_log_of, socket_of
-from ied_agents.runtime.tls import TlsError, server_context
+from ied_agents.runtime.tls import TlsError, client_context, server_context
 
 if TYPE_CHECKING:
     import ssl
@@ -118,6 +118,12 @@ class Gateway:
                 configs.append(rtu.ready())
             except TlsError as error:
                 problems.append(f"rtu {rtu.config.name}: {error}")
+        for ied in ieds:
+            try:
+                if ied.tls is not None:
+                    client_context(ied.tls)
+            except TlsError as error:
+                problems.append(f"ied {ied.name}: {error}")
         if not problems and not self._centres and not rtus and not ieds:
             problems.append(
                 "no [[centre]], no [[rtu]], no [[ied]] and no [[agent]] in it: nobody to serve, and nobody to hear"

@@ -359,9 +359,9 @@ def _resolve(content: SiteFile, scl: SCL, folder: Path) -> _Parts:
     rtus, problems = resolve_rtus(content.rtu, folder)
     rows = [row for rtu in rtus for row in rtu.rows]
     centres, more = resolve_centres(content.centre, content.point, scl, folder, rows)
-    ieds, wrong = resolve_ieds(content.ied, scl, centres)
+    ieds, wrong = resolve_ieds(content.ied, scl, centres, folder)
     agents = tuple(each for each in followed(content.agents, content.agent) if scl.ied(each.name) is not None)
-    own, ours = resolve_ieds(agents, scl, centres, "agent")
+    own, ours = resolve_ieds(agents, scl, centres, folder, "agent")
     # They are near, and come back soon.
     own = [replace(each, first_s=0.2, longest_s=1.0) for each in own]
     return _Parts(centres, rtus, [*ieds, *own], list(dict.fromkeys([*more, *problems, *wrong, *ours])))

@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 
 from gateway.site_iec104 import SiteCentre, SitePoint, Strict, all_points, resolve_centres
 from gateway.site_ied import SiteIed, resolve_ieds
+from gateway.site_mqtt import SiteBroker, resolve_brokers
 from gateway.site_rtu import SiteRtu, resolve_rtus
 from ied_agents.dflisr.feeder import Feeder, FeederSection, FeederSwitch, SharedElement
 from ied_agents.dflisr.views import AgentConfig
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from gateway.adapters.mms_field import MmsFieldConfig
     from gateway.points.point import PointConfig
     from gateway.site_iec104 import ServedCentre
+    from gateway.site_mqtt import BrokerOfSite
     from gateway.site_rtu import RtuOfSite
     from scl.model import SCL
     from scl.relay_inputs import RelayInput
@@ -136,6 +138,7 @@ class SiteFile(Strict):
     section: dict[str, SiteSection] = Field(default_factory=dict)
     shared: dict[str, SiteShared] = Field(default_factory=dict)
     centre: tuple[SiteCentre, ...] = ()
+    broker: tuple[SiteBroker, ...] = ()
     rtu: tuple[SiteRtu, ...] = ()
     ied: tuple[SiteIed, ...] = ()
     point: dict[str, SitePoint] = Field(default_factory=dict)
@@ -190,6 +193,14 @@ class Site:
             SiteError: with every problem found.
         """
         return self._parts().ieds
+
+    def mqtt(self) -> list[BrokerOfSite]:
+        """MQTT brokers.
+
+        Raises:
+            SiteError: with every problem found.
+        """
+        return self._parts().brokers
 
     def _parts(self) -> _Parts:
         parts = _resolve(self.settings, self.scl, self.file.parent)
@@ -310,11 +321,12 @@ def read_site(file: Path) -> Site:
 
 
 class _Parts(NamedTuple):
-    """Control centres, field devices, and all that is wrong with them."""
+    """Control centres, brokers, field devices, and all that is wrong with them."""
 
     centres: list[ServedCentre]
     rtus: list[RtuOfSite]
     ieds: list[MmsFieldConfig]
+    brokers: list[BrokerOfSite]
     problems: list[str]
 
 
@@ -322,8 +334,12 @@ def _resolve(content: SiteFile, scl: SCL, folder: Path) -> _Parts:
     rtus, problems = resolve_rtus(content.rtu, folder)
     rows = [row for rtu in rtus for row in rtu.rows]
     centres, more = resolve_centres(content.centre, content.point, scl, folder, rows)
-    ieds, wrong = resolve_ieds(content.ied, scl, centres)
-    return _Parts(centres, rtus, ieds, [*more, *problems, *wrong])
+    brokers, faults = resolve_brokers(content.broker, content.point, scl, folder, rows, content.site.name)
+    wanted = [row for centre in centres for row in centre.points.rows]
+    wanted += [row for broker in brokers for row in broker.config.rows]
+    ieds, wrong = resolve_ieds(content.ied, scl, wanted)
+    # A point that is wrong is so for everybody who has it.
+    return _Parts(centres, rtus, ieds, brokers, list(dict.fromkeys([*more, *problems, *faults, *wrong])))
 
 
 def _path(location: Iterable[int | str]) -> str:

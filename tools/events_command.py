@@ -14,12 +14,11 @@ from cyclopts import Parameter
 
 from gateway.historian.reader import HistoryReader, Query
 from gateway.points.point import KINDS, Kind
+from gateway.points.words import clock_text, quality_text, time_text
 from ied_agents.iec61850.dbpos import Dbpos
-from ied_agents.iec61850.quality import Quality
-from ied_agents.iec61850.utctime import UtcTime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from datetime import tzinfo
 
     from gateway.historian.reader import Said
@@ -149,17 +148,10 @@ def _shower(names: list[str], zone: tzinfo | None, *, as_csv: bool, as_json: boo
 
 def _cells(said: Said, zone: tzinfo | None) -> dict[str, Any]:
     cells = (
-        _time(said.t_ns, zone), _clock(said.time_quality), said.point, said.cdc, _value(said), _quality(said.quality),
-        _time(said.arrived_ns, zone), said.table, said.sequence,
+        time_text(said.t_ns, zone), clock_text(said.time_quality), said.point, said.cdc, _value(said),
+        quality_text(said.quality), time_text(said.arrived_ns, zone), said.table, said.sequence,
     )  # fmt: skip
     return dict(zip(_COLUMNS, cells, strict=True))
-
-
-def _time(t_ns: int, zone: tzinfo | None) -> str:
-    """ISO 8601 with all nine digits: a device's clock may tell them."""
-    at = (_EPOCH + timedelta(seconds=t_ns // 1_000_000_000)).astimezone(zone)
-    offset = "Z" if zone is not None else at.isoformat()[19:]
-    return f"{at:%Y-%m-%dT%H:%M:%S}.{t_ns % 1_000_000_000:09}{offset}"
 
 
 def _value(said: Said) -> str:
@@ -168,24 +160,3 @@ def _value(said: Said) -> str:
     if isinstance(said.value, bool):
         return "true" if said.value else "false"
     return " ".join(map(str, said.value)) if isinstance(said.value, tuple) else str(said.value)
-
-
-def _quality(bits: int) -> str:
-    """The quality in the words of IEC 61850-7-3."""
-    return "|".join(_quality_words(Quality.from_int(bits)))
-
-
-def _quality_words(quality: Quality) -> Iterator[str]:
-    yield quality.validity.name.lower()
-    for name in (
-        "overflow", "outOfRange", "badReference", "oscillatory", "failure", "oldData", "inconsistent", "inaccurate",
-        "substituted", "test", "operatorBlocked",
-    ):  # fmt: skip
-        if getattr(quality, name):
-            yield name
-
-
-def _clock(octet: int) -> str:
-    """What the clock says of itself; nothing if it is well."""
-    time = UtcTime(0, 0, octet)
-    return "|".join(["failure"] * time.clock_failure + ["not synchronised"] * time.clock_not_synchronised)

@@ -131,6 +131,7 @@ class Answer:
         cause: confirmation or termination.
         negative: it is a no.
         why: of a no, for the log.
+        late: it is a no because nobody has answered in time.
     """
 
     master: Hashable
@@ -138,6 +139,7 @@ class Answer:
     cause: Cause
     negative: bool
     why: str = ""
+    late: bool = False
 
 
 @dataclass(slots=True)
@@ -160,7 +162,7 @@ class Command:
 
     Attributes:
         master: who; a connection, for a selection does not outlive it.
-        asdu: his octets, to be mirrored.
+        asdu: his octets, to be mirrored; of a master of another protocol what he knows it by.
         control: the addressed control.
         step: select, execute or cancel.
         value: of the object.
@@ -312,14 +314,14 @@ class CommandDesk:
                 continue
             late = f"{device.control.name}: no answer in time while {device.phase.value}"
             if device.phase in _STEPS:
-                self._tell(device.master, device.asdu, _CONFIRMS[_STEPS[device.phase]], late)
+                self._tell(device.master, device.asdu, _CONFIRMS[_STEPS[device.phase]], late, late=True)
             elif device.phase is Phase.MOVING:
-                self._tell(device.master, device.asdu, Cause.TERMINATION, late)
+                self._tell(device.master, device.asdu, Cause.TERMINATION, late, late=True)
             self._move(device, Happening.LATE)
 
-    def _tell(self, master: Hashable, asdu: bytes, cause: Cause, why: str) -> None:
+    def _tell(self, master: Hashable, asdu: bytes, cause: Cause, why: str, *, late: bool = False) -> None:
         if master is not None:
-            self.answers.append(Answer(master, asdu, cause, bool(why), why))
+            self.answers.append(Answer(master, asdu, cause, bool(why), why, late))
 
 
 _CONFIRMS: Final[dict[CommandStep, Cause]] = {

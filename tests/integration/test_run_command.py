@@ -80,7 +80,7 @@ def test_all_that_is_wrong_with_certificates_too(site, checked):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('[site]\nname = "north"\n', "no [[centre]], no [[rtu]] and no [[ied]]"),
+        ('[site]\nname = "north"\n', "no [[centre]], no [[broker]], no [[rtu]] and no [[ied]]"),
         (CENTRE + "[history]\n", "history.where: Field required"),
         (CENTRE + '[history]\nwhere = "h.db"\nrows = 0\n', "history.rows: Input should be greater than 0"),
         (CENTRE + '[gateway]\nstore = ""\n', "gateway.store: String should have at least 1 character"),

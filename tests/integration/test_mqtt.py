@@ -356,7 +356,8 @@ def guarded(make_broker, tmp_path, require):
         subprocess.run(["mosquitto_passwd", "-b", str(passwords), user, f"{user}'s"], check=True, capture_output=True)
     denied = "\n".join(f"topic write {TOPICS.event(each)}" for each in (BREAKER, LAMP))
     rights.write_text(
-        f"user gateway\ntopic write flisr/north/status\n{denied}\ntopic write flisr/north/state/#\nuser other\ntopic read #\n"
+        f"user gateway\ntopic write flisr/north/status\n{denied}\ntopic write flisr/north/state/#\n"
+        "user other\ntopic read #\n"
     )
     return make_broker(f"password_file {passwords}\nacl_file {rights}\n", anonymous=False)
 

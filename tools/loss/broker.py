@@ -1,7 +1,7 @@
-"""An MQTT broker that is killed, and a gateway that is killed too: counting device, ``flisr run``, Mosquitto, subscriber.
+"""A broker that is killed, and a gateway that is killed: counting device, ``flisr run``, Mosquitto, subscriber.
 
-What a broker acknowledges and then loses with its own end is no loss of the gateway's. So the subscriber is always there
-before the gateway is let in, and it is one that the broker writes to before it acknowledges.
+What a broker acknowledges and then loses with its own end is no loss of the gateway's. So the subscriber is always
+there before the gateway is let in, and it is one that the broker writes to before it acknowledges.
 """
 
 from __future__ import annotations

@@ -267,6 +267,7 @@ async def complete(heard: list[Heard], made: int) -> Count:
 
 
 async def start_process(*words: object, feeds: bool = False, log: Path | None = None) -> Process:
+    """Start a program; its messages go to the log, if there is one."""
     stderr = None if log is None else log.open("ab")
     try:
         return await asyncio.create_subprocess_exec(
@@ -281,6 +282,11 @@ async def start_process(*words: object, feeds: bool = False, log: Path | None = 
 
 
 async def read_line(process: Process) -> bytes:
+    """The next line that a process says.
+
+    Raises:
+        LossError: it has ended.
+    """
     assert process.stdout is not None
     line = await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)
     if not line:
@@ -289,12 +295,14 @@ async def read_line(process: Process) -> bytes:
 
 
 async def until(found: Callable[[], bool]) -> None:
+    """Wait until it is so; a TimeoutError says that it does not come."""
     async with asyncio.timeout(PATIENCE_S):
         while not found():  # noqa: ASYNC110 - what it looks at has no event
             await asyncio.sleep(0.01)
 
 
 def free_port() -> int:
+    """A TCP port that nobody has just now."""
     import socket  # noqa: PLC0415 - one that stays the same over restarts of the gateway
 
     with socket.socket() as probe:

@@ -6,8 +6,10 @@ import shutil
 import socket
 import subprocess
 import time
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _PATIENCE_S: Final = 30.0
 _PLACES: Final = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"  # of Debian not in every user's path

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tools.loss import mosquitto
-from tools.loss.broker import broker
+from tools.loss.broker import broker  # noqa: F401 - played by its name, as those here
 from tools.loss.chain import PATIENCE_S, Chain, LossError
 from tools.loss.postgresql import PostgreSQL, missing
 

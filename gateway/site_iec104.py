@@ -418,5 +418,5 @@ def _points_of(
         return None, problems
     problems += [f"points: {problem}" for problem in found.problems]
     if all(row.source == _OURS for row in found.rows):
-        problems.append("points: no point is left for this centre")
+        problems.append("points: no point is left")
     return found, problems

@@ -311,7 +311,8 @@ class MqttBroker:
             try:
                 self._feed.sent(connection.send(publication), publication)
             except (aiomqtt.MqttError, ValueError) as error:
-                # Lost: soon the connection says so too; what was not sent is given again.
+                # Lost: soon the connection says so too.
+                self._feed.unsent(publication)
                 _LOG.debug("%s: %s", self._where, error)
                 return
         else:

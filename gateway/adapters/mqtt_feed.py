@@ -213,6 +213,13 @@ class BrokerFeed:
         if publication.state:
             self._states += 1
 
+    def unsent(self, publication: Publication) -> None:
+        """It could not be sent: it is given again on the next connection, events by the log."""
+        if publication.state:
+            self._changed[publication.state] = None
+        elif not publication.sequence and not publication.retain:
+            self._first.appendleft(publication)
+
     def acknowledged(self, number: int, fault: str, now: float) -> None:
         """The broker has it, or refuses it.
 

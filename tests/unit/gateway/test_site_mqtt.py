@@ -75,10 +75,10 @@ def test_a_broker_and_its_points(tmp_path):
     assert (config.host, config.port, config.user, config.password) == ("broker.example", 1883, "gateway", "pass word")
     assert config.topics == Topics("flisr", "north")
     assert config.client_id == "flisr-north-cloud"
-    assert [(row.name, row.control, row.select) for row in config.rows] == [
+    assert {(row.name, row.control, row.select) for row in config.rows} == {
         ("NORTH/Q1.Pos", False, False),
         ("NORTH/Q1.Pos", True, True),
-    ]
+    }
     assert Gateway(read).brokers == {"cloud": "broker.example:1883"}
 
 
@@ -167,7 +167,7 @@ def test_a_host_that_is_none(problems):
     assert said.startswith("broker[1].host: Value error, 'broker:x'; expected HOST")
 
 
-def test_who_has_no_broker_does_not_load_the_library(tmp_path):
+def test_the_library_is_loaded_when_it_is_needed(tmp_path):
     (tmp_path / "north.toml").write_text(HEAD + RTU + BROKER)
     script = (
         "import sys, pathlib; from gateway.app import Gateway; from gateway.site import read_site;"

@@ -156,7 +156,8 @@ def test_a_command_is_read(cdc, value, read):
 @pytest.mark.parametrize(
     ("cdc", "value"),
     [
-        ("SPC", 1), ("SPC", "on"), ("DPC", True), ("DPC", 2), ("DPC", ["on"]), ("INC", 1.0), ("INC", True), ("INC", 2**31),
+        ("SPC", 1), ("SPC", "on"), ("DPC", True), ("DPC", 2), ("DPC", ["on"]), ("INC", 1.0), ("INC", True),
+        ("INC", 2**31),
         ("APC", "1"), ("APC", True), ("APC", 1e39), ("BSC", 1), ("BSC", "up"), ("ENC", None),
     ],
 )  # fmt: skip

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.adapters.iec104_field import FieldRtus
 from gateway.adapters.iec104_outlet import Outlet
 from gateway.adapters.mms_process import MmsFields
+from gateway.embedded import EmbeddedAgents
 from gateway.points.table import PointTable
 from gateway.site import SiteError
 from ied_agents.runtime.tls import TlsError, server_context
@@ -120,7 +121,7 @@ class Gateway:
             self._broker_configs.append(config)
             problems += [f"broker[{number}].{fault}" for fault in faults]
         if not problems and not any((self._centres, brokers, rtus, ieds)):
-            there = "no [[centre]], no [[broker]], no [[rtu]] and no [[ied]]"
+            there = "no [[centre]], no [[broker]], no [[rtu]], no [[ied]] and no [[agent]]"
             problems.append(f"{there} in it: nobody to serve, and nobody to hear")
         if problems:
             raise SiteError([f"{site.file}: {problem}" for problem in problems])
@@ -129,6 +130,7 @@ class Gateway:
         self._rtus = FieldRtus(configs)
         store = site.file.parent / site.settings.gateway.store
         self._ieds = MmsFields(ieds, store.with_name(f"{store.name}-mms"))
+        self._embedded = EmbeddedAgents(site.embedded())
         self._table = PointTable(site.points())
         self._history: Historian | None = None
         self._brokers: list[MqttBroker] = []
@@ -170,6 +172,7 @@ class Gateway:
         configs = [centre.config for centre in self._centres]
         devices = _Devices(self._rtus, self._ieds)
         self._outlet = outlet = Outlet(self._table, store, configs, devices, listeners=consumers)
+        self._embedded.start()
         self._rtus.start(outlet)
         self._ieds.start(outlet)
         for broker in self._brokers:
@@ -185,6 +188,7 @@ class Gateway:
         # Devices first: what has come from them is stored and acknowledged while the log is open.
         await asyncio.gather(self._rtus.close(), self._ieds.close())
         await asyncio.gather(*(broker.close() for broker in self._brokers))
+        await self._embedded.close()
         if self._history is not None:
             await self._history.close()
         if self._outlet is not None:

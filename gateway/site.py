@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from pydantic import Field, ValidationError
 
+from gateway.site_agents import Embedded, SiteAgent, SiteAgents, agent_problems, embedded, followed
 from gateway.site_iec104 import SiteCentre, SitePoint, Strict, all_points, resolve_centres
 from gateway.site_ied import SiteIed, resolve_ieds
 from gateway.site_mqtt import SiteBroker, resolve_brokers
@@ -141,6 +142,8 @@ class SiteFile(Strict):
     broker: tuple[SiteBroker, ...] = ()
     rtu: tuple[SiteRtu, ...] = ()
     ied: tuple[SiteIed, ...] = ()
+    agents: SiteAgents = SiteAgents()
+    agent: tuple[SiteAgent, ...] = ()
     point: dict[str, SitePoint] = Field(default_factory=dict)
 
 
@@ -201,6 +204,14 @@ class Site:
             SiteError: with every problem found.
         """
         return self._parts().brokers
+
+    def embedded(self) -> Embedded | None:
+        """The agents that the gateway runs; None without any."""
+        given, scd = self.settings, self.settings.site.scd
+        if scd is None or not given.agent:
+            return None
+        folder = self.file.parent
+        return embedded(given.agents, given.agent, self.agents.values(), folder / scd, folder)
 
     def _parts(self) -> _Parts:
         parts = _resolve(self.settings, self.scl, self.file.parent)
@@ -312,6 +323,9 @@ def read_site(file: Path) -> Site:
             problems += _resolve(content, scl, file.parent).problems
             raise SiteError([f"{file}: {problem}" for problem in problems])
         agents = _agents(content, network, GooseIndex(scl))
+        problems = agent_problems(content.agents, content.agent, agents.values(), content.ied, file.parent)
+        if problems:
+            raise SiteError([f"{file}: {each}" for each in problems + _resolve(content, scl, file.parent).problems])
     except OSError as error:
         raise SiteError([f"{scd}: {error.strerror}"]) from None
     except SclError as error:
@@ -338,8 +352,13 @@ def _resolve(content: SiteFile, scl: SCL, folder: Path) -> _Parts:
     wanted = [row for centre in centres for row in centre.points.rows]
     wanted += [row for broker in brokers for row in broker.config.rows]
     ieds, wrong = resolve_ieds(content.ied, scl, wanted)
+    agents = tuple(each for each in followed(content.agents, content.agent) if scl.ied(each.name) is not None)
+    own, ours = resolve_ieds(agents, scl, wanted, "agent")
+    # They are near, and come back soon.
+    own = [replace(each, first_s=0.2, longest_s=1.0) for each in own]
     # A point that is wrong is so for everybody who has it.
-    return _Parts(centres, rtus, ieds, brokers, list(dict.fromkeys([*more, *problems, *faults, *wrong])))
+    problems = list(dict.fromkeys([*more, *problems, *faults, *wrong, *ours]))
+    return _Parts(centres, rtus, [*ieds, *own], brokers, problems)
 
 
 def _path(location: Iterable[int | str]) -> str:

@@ -38,7 +38,7 @@ class SiteIed(Strict):
 
 
 def resolve_ieds(
-    ieds: tuple[SiteIed, ...], scl: SCL, wanted: Sequence[PointRow]
+    ieds: tuple[SiteIed, ...], scl: SCL, wanted: Sequence[PointRow], section: str = "ied"
 ) -> tuple[list[MmsFieldConfig], list[str]]:
     """How the IEDs are followed, and all that is wrong.
 
@@ -47,6 +47,7 @@ def resolve_ieds(
         scl: the site's SCD.
         wanted: point lists of control centres and brokers: what is in them is followed, and what one would have that
             says nothing else.
+        section: of the site file that they stand in.
     """
     resolved: list[MmsFieldConfig] = []
     problems: list[str] = []
@@ -54,9 +55,9 @@ def resolve_ieds(
         return resolved, problems
     rows: list[PointRow] = [*point_list(scl).rows, *wanted]
     for number, given in enumerate(ieds, 1):
-        path = f"ied[{number}]"
+        path = f"{section}[{number}]"
         problems += [
-            f"{path}.name: {given.name} is ied[{before}] too"
+            f"{path}.name: {given.name} is {section}[{before}] too"
             for before, other in enumerate(ieds[: number - 1], 1)
             if other.name == given.name
         ]

@@ -20,10 +20,9 @@ from cyclopts import App, Parameter
 
 from gateway.site import Site, SiteError, site_of
 from ied_agents.control.decision import HOT_LINE_TAG, WORK_TAG
-from ied_agents.mms.host import HostSettings, HostTls, ServedIed
+from ied_agents.mms.host_settings import HostSettings, HostTls, ServedIed
 from ied_agents.runtime.journal import read_journal
 from ied_agents.runtime.operator_client import AgentSilentError, ask
-from ied_agents.runtime.realtime import RealTimeHelp
 from ied_agents.runtime.settings import AgentProcessSettings, AgentSettings
 from scl.reader import read
 from tools.agent_unit import unit
@@ -71,16 +70,7 @@ def run(
     agent = agent_settings(scd, ied, site)
     folder = root / ied
     folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-    settings = AgentProcessSettings(
-        agent=agent,
-        interfaces=tuple(interface),
-        state=str(folder / "state"),
-        journal=str(folder / "journal.jsonl"),
-        inputs=str(folder / "inputs"),
-        process=str(process if process is not None else folder / "process"),
-        operator=str(folder / "operator"),
-        realtime=RealTimeHelp(fifo_priority=fifo or None, lock_memory=bool(fifo)),
-    )
+    settings = AgentProcessSettings.in_folder(agent, folder, tuple(interface), process, fifo)
     document = folder / "settings.json"
     document.write_text(settings.to_json(), encoding="utf-8")
     sys.stdout.flush()

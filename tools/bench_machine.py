@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 from rich.console import Console
 
-from ied_agents.mms.host import HostSettings, ServedIed
+from ied_agents.mms.host_settings import HostSettings, ServedIed
 from ied_agents.process.plant import PlantSettings
 from tools.demo.machine import generated
 from tools.demo.stage import READY_S, Stage, StageError

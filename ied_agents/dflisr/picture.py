@@ -181,7 +181,7 @@ class Picture:
         closed = frozenset(number for number, kept in self._seen.items() if kept and self._at(kept, now - 1e-6).closed)
         own, reference = self._seen.get(self._now.config.number), now - FREEZE_AGE_S
         flow = None
-        # What a process that has just started sees is no load of before: what generates there is not in its picture yet.
+        # What a process that has just started sees is no load of before: its picture lacks what generates there.
         if own and own[0].at <= reference and not any(self._moved(kept, now) for kept in self._seen.values()):
             flow = self._at(own, reference).flow_a
         return Frozen(now, closed, flow, dict(self._loads), dict(self._generation))

@@ -408,6 +408,23 @@ def locked(state: AgentState) -> bool:
     return any(side.lock is not LockState.NONE for side in state.sides)
 
 
+def own_voltage(situation: Situation, now: float) -> Voltage:
+    """Whether the own switch has supply, by its own sensors; UNKNOWN where they are silent or contradict each other.
+
+    Closed it has one supply, and what the two sensors say must agree; open it has two, and both must be there.
+    """
+    inputs = situation.inputs
+    if inputs is None or not situation.inputs_valid(now):
+        return Voltage.UNKNOWN
+    said = set(inputs.voltage)
+    if inputs.position is Dbpos.ON and inputs.position_valid:
+        said.discard(Voltage.UNKNOWN)
+        return said.pop() if len(said) == 1 else Voltage.UNKNOWN
+    if Voltage.ABSENT in said:
+        return Voltage.ABSENT
+    return Voltage.UNKNOWN if Voltage.UNKNOWN in said else Voltage.PRESENT
+
+
 def entered_side(direction: Direction) -> int | None:
     """The side (0 = A, 1 = B) into whose section a fault current flows; None if the direction says nothing."""
     if direction is Direction.FORWARD:

@@ -41,6 +41,12 @@ _CLOCK: Final = f"{LDEVICE}/LTMS1"
 _STREAM_LOST: Final = "StreamLost"
 _STREAM_RESUMED: Final = "StreamResumed"
 _ACCURACY: Final = 0x1F
+_BLOCKING: Final = ("AFSR1.SideA.st.lock", "AFSR1.SideB.st.lock", "AFSR1.Sw.tags", "AFSR1.Sw.unprv")
+"""What of an agent's words blocks every close: a lock, a tag, locks that are not proven."""
+_READY: Final = "AFSR1.Sw.rdy"
+_OK: Final = 1
+_ALARM: Final = 3
+"""Of Health, IEC 61850-7-4."""
 _MOST_INT32: Final = 0x7FFFFFFF
 _SELECTED: Final = f"{LDEVICE}/CSWI1.Pos"
 _MODE: Final = f"{LDEVICE}/LLN0.Mod"
@@ -121,6 +127,7 @@ class Device:
         self._behaviours = [name for name in attributes if name.endswith(".Beh.stVal")]
         self._qualities = [name for name in attributes if name.endswith(".q")]
         self._watching = _supervised(scl, iedName)
+        self._blocking: dict[str, bool] = {}
         self._standing: dict[str, bool | float | str] = {}
         self._position = Dbpos.INTERMEDIATE
         self._position_ns = self._started_ns = 0
@@ -149,13 +156,13 @@ class Device:
         except AgentSilentError:
             if not self._silent:
                 self._silent = True
-                self.server.update(dict.fromkeys(self._qualities, _OLD))
+                self._qualify(_OLD, _encode(time.time_ns()))
             return False
         now_ns = time.time_ns()
         now = _encode(now_ns)
         if self._silent:
             self._silent = False
-            self.server.update(dict.fromkeys(self._qualities, 0))
+            self._qualify(0, now)
             self._apply(said["values"], now_ns)
         local = status["authority"] == "LOCAL"
         for name in (f"{LDEVICE}/LLN0.Loc", f"{LDEVICE}/CSWI1.Loc", f"{LDEVICE}/{self._switch}.Loc"):
@@ -165,6 +172,12 @@ class Device:
         for gocbRef, stream in status.get("streams", {}).items():
             self._show_stream(gocbRef, stream, now)
         return True
+
+    def _qualify(self, quality: int, t: bytes) -> None:
+        """Change all qualities; the time of an object is that of the change of its quality, too."""
+        times = [name.removesuffix("q") + "t" for name in self._qualities]
+        known = self.server.model.attributes
+        self.server.update({**{name: t for name in times if name in known}, **dict.fromkeys(self._qualities, quality)})
 
     def _show_clock(self, now: bytes) -> None:
         """The clock of this machine is the agent's; what it follows the kernel does not say."""
@@ -215,6 +228,11 @@ class Device:
                 self._position, self._position_ns = Dbpos(value), t_ns
             if name.startswith("SW1.Pos."):
                 shown[f"{_SELECTED}.{name.rsplit('.', 1)[1]}"] = value
+            if name in _BLOCKING:
+                self._blocking[name] = bool(value)
+                shown[f"{LDEVICE}/{self._switch}.BlkCls.stVal"] = any(self._blocking.values())
+            if name == _READY:
+                shown[f"{LDEVICE}/LLN0.Health.stVal"] = _OK if value else _ALARM
             if name == "LLN0.Beh.stVal":
                 shown |= dict.fromkeys([*self._behaviours, f"{LDEVICE}/LLN0.Mod.stVal"], value)
         times = {f"{'.'.join(reference.split('.')[:2])}.t": t for reference in shown}

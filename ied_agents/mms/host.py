@@ -7,30 +7,33 @@ with its times. It decides nothing, sends no GOOSE, and runs at a lower priority
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import os
 import signal
 import sys
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ied_agents.documents import JsonObject, read_json
 from ied_agents.mms.device import Device
+from ied_agents.mms.host_settings import HostSettings, HostSettingsError
 from ied_agents.mms.library import MmsLibraryError, load
 from ied_agents.mms.model import MmsModelError
 from ied_agents.mms.server import MmsServerError
 from ied_agents.mms.tls_front import INNER_HOST, TlsFront, free_port
 from ied_agents.runtime.journal import JournalError
-from ied_agents.runtime.tls import TlsError, TlsFiles, server_context
+from ied_agents.runtime.tls import TlsError, server_context
 from scl.document import SclError
 from scl.reader import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ied_agents.mms.host_settings import ServedIed
+
 _NICE: Final = 10
+_PR_SET_PDEATHSIG: Final = 1
 _BUSY_S: Final = 0.005
 """Between two looks at the clients, while there are some."""
 _IDLE_S: Final = 0.05
@@ -39,91 +42,6 @@ _FOLLOW_S: Final = 0.05
 _STATUS_S: Final = 1.0
 _SILENT_S: Final = 5.0
 """Between two questions to an agent that does not answer."""
-
-
-class HostSettingsError(ValueError):
-    """Settings that cannot be used; the message names the member."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServedIed:
-    """One IED to be served.
-
-    Attributes:
-        ied: its name in the SCD.
-        address, port: where its server listens.
-        operator: path of its agent's operator socket.
-        journal: path of its agent's journal.
-    """
-
-    ied: str
-    address: str
-    port: int
-    operator: str
-    journal: str
-
-
-@dataclass(frozen=True, slots=True)
-class HostTls:
-    """Paths of PEM files, as :class:`TlsFiles` has them; ``revoked`` empty for none."""
-
-    certificate: str
-    key: str
-    authority: str
-    revoked: str = ""
-
-    def files(self) -> TlsFiles:
-        """The same as paths."""
-        revoked = Path(self.revoked) if self.revoked else None
-        return TlsFiles(Path(self.certificate), Path(self.key), Path(self.authority), revoked)
-
-
-@dataclass(frozen=True, slots=True)
-class HostSettings:
-    """What a host process serves: IEDs of one SCD, with TLS to all of them or to none."""
-
-    scd: str
-    ieds: tuple[ServedIed, ...]
-    tls: HostTls | None = None
-
-    def to_json(self) -> str:
-        """As :meth:`from_json` reads it."""
-        tls = None if self.tls is None else {name: path for name, path in asdict(self.tls).items() if path}
-        whole = {"scd": self.scd, "ieds": [asdict(ied) for ied in self.ieds]}
-        return json.dumps(whole | ({"tls": tls} if tls else {}), indent=1)
-
-    @classmethod
-    def from_json(cls, text: str) -> HostSettings:
-        """Read settings.
-
-        Raises:
-            HostSettingsError: no JSON, or a member is missing, unknown or wrong.
-        """
-        root = JsonObject(read_json(text, HostSettingsError), "", HostSettingsError)
-        ieds = tuple(_served(entry) for entry in root.objects("ieds"))
-        tls = _tls(root.object("tls")) if "tls" in root.names() else None
-        settings = cls(root.string("scd"), ieds, tls)
-        root.finish()
-        return settings
-
-
-def _served(entry: JsonObject) -> ServedIed:
-    made = ServedIed(
-        entry.string("ied"),
-        entry.string("address"),
-        entry.integer("port", 1, 65_535),
-        entry.string("operator"),
-        entry.string("journal"),
-    )
-    entry.finish()
-    return made
-
-
-def _tls(entry: JsonObject) -> HostTls:
-    revoked = entry.string("revoked") if "revoked" in entry.names() else ""
-    made = HostTls(entry.string("certificate"), entry.string("key"), entry.string("authority"), revoked)
-    entry.finish()
-    return made
 
 
 class Host:
@@ -192,6 +110,17 @@ class Host:
             device.close()
 
 
+def _end_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends: nothing is lost, and its ports are free.
+
+    Raises:
+        OSError: the parent has ended already.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        raise ProcessLookupError(f"process {parent}, which it is to end with, has ended")
+
+
 def main(arguments: list[str]) -> int:
     """Serve until SIGTERM or SIGINT."""
     if len(arguments) != 1:
@@ -202,6 +131,8 @@ def main(arguments: list[str]) -> int:
         signal.signal(number, lambda received, _: stop.append(received))
     try:
         settings = HostSettings.from_json(Path(arguments[0]).read_text(encoding="utf-8"))
+        if settings.parent:
+            _end_with(settings.parent)
         os.nice(_NICE)
         host = Host(settings, load())
     except (

@@ -238,11 +238,14 @@ def encode_record(record: Record) -> bytes:
 def _lock(path: Path) -> int:
     """Lock the file against other processes.
 
-    The lock is on a file of its own, since the state file is replaced by others of its name.
+    The lock is on a file of its own, since the state file is replaced by others of its name. Who has it stands in it,
+    for :func:`holder`.
     """
     lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     except BlockingIOError:
         os.close(lock)
         raise StateLocked(f"{path}: in use by another process") from None
@@ -250,6 +253,29 @@ def _lock(path: Path) -> int:
         os.close(lock)
         raise
     return lock
+
+
+def holder(path: Path) -> int:
+    """The process that uses a state file now; 0 if none does, -1 if it is not known which one.
+
+    Args:
+        path: of the state file, which need not exist.
+
+    Raises:
+        OSError: its lock cannot be looked at.
+    """
+    try:
+        lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return 0
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        said = os.pread(lock, 20, 0).strip()
+        return int(said) if said.isdigit() else -1
+    finally:
+        os.close(lock)
+    return 0
 
 
 def _block_end(offset: int) -> int:

@@ -20,6 +20,8 @@ from ied_agents.runtime.access import Access
 from ied_agents.runtime.realtime import RealTimeHelp
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ied_agents.process.relay import Part
 
 MAX_SWITCH: Final = 32_767
@@ -251,6 +253,30 @@ class AgentProcessSettings:
     operator: str
     receive_loss: float = 0.0
     realtime: RealTimeHelp = field(default_factory=RealTimeHelp)
+
+    @classmethod
+    def in_folder(
+        cls, agent: AgentSettings, folder: Path, interfaces: tuple[str, ...], process: Path | None, fifo: int
+    ) -> AgentProcessSettings:
+        """Those of an agent that has a folder to itself.
+
+        Args:
+            agent: which.
+            folder: for its state, journal and sockets.
+            interfaces: for GOOSE.
+            process: socket that takes the orders to the switch; None for ``process`` in the folder.
+            fifo: priority under SCHED_FIFO, with the memory locked; 0 for neither.
+        """
+        return cls(
+            agent=agent,
+            interfaces=interfaces,
+            state=str(folder / "state"),
+            journal=str(folder / "journal.jsonl"),
+            inputs=str(folder / "inputs"),
+            process=str(process if process is not None else folder / "process"),
+            operator=str(folder / "operator"),
+            realtime=RealTimeHelp(fifo_priority=fifo or None, lock_memory=bool(fifo)),
+        )
 
     def to_json(self) -> str:
         """The document that :meth:`from_json` reads."""

@@ -22,7 +22,7 @@ from mms_clients import Open61850, RefusedError
 import scl
 from gateway.site import read_site
 from ied_agents.iec61850.addcause import AddCause
-from ied_agents.mms.host import HostSettings, HostTls, ServedIed
+from ied_agents.mms.host_settings import HostSettings, HostTls, ServedIed
 from ied_agents.mms.library import load
 from ied_agents.process.plant import PlantSettings
 from ied_agents.runtime.access import Access

@@ -73,14 +73,14 @@ def test_all_that_is_wrong_with_certificates_too(site, checked):
     tls = 'tls = { certificate = "own.pem", key = "own.key", authority = "ca.pem" }\n'
     text = CENTRE.replace("port = 0\n", "port = 0\n" + tls).replace("CAs = [1]\n", "CAs = [1]\n" + tls)
     problems, _ = checked(site(text))
-    assert [problem.partition(":")[0] for problem in problems] == ["centre", "rtu NORTH"]
+    assert [problem.partition(":")[0] for problem in problems] == ["centre scada", "rtu NORTH"]
     assert all("own.pem" in problem for problem in problems)
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('[site]\nname = "north"\n', "no [[centre]], no [[broker]], no [[rtu]] and no [[ied]]"),
+        ('[site]\nname = "north"\n', "no [[centre]], no [[broker]], no [[rtu]], no [[ied]] and no [[agent]]"),
         (CENTRE + "[history]\n", "history.where: Field required"),
         (CENTRE + '[history]\nwhere = "h.db"\nrows = 0\n', "history.rows: Input should be greater than 0"),
         (CENTRE + '[gateway]\nstore = ""\n', "gateway.store: String should have at least 1 character"),

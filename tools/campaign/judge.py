@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ied_agents.control.decision import Behaviour
 from ied_agents.dflisr.records import NO_CLAIM, ClaimKind, LockState, SectionState
@@ -42,12 +42,13 @@ from tools.campaign.service import Restoring, Service, Standing, judge_service
 from tools.campaign.world import PROCESS_DELAY_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from ied_agents.dflisr.agent import Agent
     from ied_agents.dflisr.records import EventId
     from ied_agents.process.plant_events import PlantEvent
     from ied_agents.process.plant_flow import PlantFlow
+    from ied_agents.runtime.memory_link import MemoryNetwork
     from tools.campaign.books import Permission
     from tools.campaign.feeders import FeederSystem
     from tools.campaign.world import World
@@ -143,8 +144,10 @@ class Judge:
         self._shots: Counter[tuple[int, int]] = Counter()
         self._live_otherwise: dict[int, float] = {}
         """Sections that came under voltage last by something else than an agent's order, and when, s."""
-        self._cut_at = -_NEVER
-        """When somebody did not hear somebody else last, s."""
+        self._cut: Collection[int] = ()
+        """Sections of whose switches one does not hear another now."""
+        self._cut_at: dict[int, float] = {}
+        """By section when that was so last, s."""
         self._upset_until = -_NEVER
         """Until when what hangs on the switches may be other than anybody can know, s."""
         self._carried: dict[int, Mapping[str, float]] = {}
@@ -175,6 +178,14 @@ class Judge:
         self._exposed -= self.books.clear(event)
         self.disturbed = True
 
+    def cut(self, network: MemoryNetwork[Any]) -> None:
+        """Who hears whom has changed."""
+        self._cut = [
+            section
+            for section, around in self.truth.at.items()
+            if any(not network.hears(a, b) for a, _, _ in around for b, _, _ in around if a != b)
+        ]
+
     def ordered(self) -> None:
         """A person has ordered something: a return to normal, a close."""
         self.disturbed = True
@@ -183,8 +194,8 @@ class Judge:
 
     def look(self, world: World) -> None:
         """Judge what the last step did."""
-        if world.network.is_cut:
-            self._cut_at = world.now
+        for section in self._cut:
+            self._cut_at[section] = world.now
         number = world.acted
         if number:
             self._hear(world, number)
@@ -471,11 +482,13 @@ class Judge:
     def _settle_exposure(self, world: World, now: float) -> None:
         """A fault has shown itself when it could be seen, and told, for as long as the agents need for that."""
         needed_s = SAME_FAULT * self._detection_s + world.plant_settings.pickup_spread_s
-        if now < self._cut_at + REPEATED_S:
-            needed_s += REPEATED_S
-        elif world.network.disturbance.loss or world.network.disturbance.burst_share:
-            needed_s += RETRIED_S
-        self._exposed.update(s for s, since in self._showing.items() if now >= since + needed_s and s in self._faults)
+        disturbance = world.network.disturbance
+        retried_s = RETRIED_S if disturbance.loss or disturbance.burst_share else 0.0
+        for section, since in self._showing.items():
+            # Those who must answer each other, and whoever could close onto the section, are those around it.
+            cut = now < self._cut_at.get(section, -_NEVER) + REPEATED_S
+            if section in self._faults and now >= since + needed_s + (REPEATED_S if cut else retried_s):
+                self._exposed.add(section)
 
     def _fed_through(self, world: World, switch: int) -> frozenset[int]:
         """Appearances of faults whose current flows, or has just flowed, through a switch."""

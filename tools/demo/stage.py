@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from ied_agents.dflisr.stored import COMMISSIONED, to_json
-from ied_agents.mms.host import HostSettings, ServedIed
+from ied_agents.mms.host_settings import HostSettings, ServedIed
 from ied_agents.process.plant_settings import PlantProcessSettings
 from ied_agents.runtime.durable import DurableFile
 from ied_agents.runtime.operator_client import AgentSilentError, ask

@@ -286,7 +286,7 @@ def test_what_agents_in_operation_declare_meanwhile_is_real_and_stays(stage):
     stage.mode(Behaviour.ON)
     stage.run(0.5, peers=False)
     assert stage.agent.record.sides[side].locked
-    assert stage.state.sides[side].lock is LockState.DURABLE
+    assert stage.state.sides[side].lock is LockState.VOLATILE, "nobody relies on it until its peers have been heard"
 
 
 def test_tags_mode_and_authority_are_no_play(stage):

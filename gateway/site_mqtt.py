@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, field_validator
 
+from gateway.adapters.mqtt_commands import LONGEST_AGE_S
 from gateway.adapters.mqtt_feed import BrokerConfig
 from gateway.adapters.mqtt_messages import Topics, topic_fault
 from gateway.site_iec104 import Name, Seconds, SitePoint, SitePoints, Strict, rows_for
@@ -49,9 +50,7 @@ class SiteBroker(Strict):
         points: which data objects it gets, and which may be commanded through it.
         commands: commands are taken from it.
         command_age_s: one that was asked longer ago is refused.
-        inflight: messages under way at most.
         keepalive_s: after so long without a word the line is tried.
-        session_s: how long the broker remembers us.
     """
 
     name: Name
@@ -63,11 +62,9 @@ class SiteBroker(Strict):
     client_id: Annotated[str, Field(min_length=1, max_length=256)] | None = None
     points: SitePoints = SitePoints()
     commands: bool = False
-    command_age_s: Annotated[Seconds, Field(le=3600)] = 10.0
+    command_age_s: Annotated[Seconds, Field(le=LONGEST_AGE_S)] = 10.0
     most_events: _Whole = 100_000
-    inflight: Annotated[int, Field(gt=0, le=10_000)] = 100
     keepalive_s: Annotated[int, Field(ge=5, le=3600)] = 30
-    session_s: Annotated[int, Field(ge=0, le=7 * 86_400)] = 3600
 
     @field_validator("host")
     @classmethod
@@ -171,9 +168,7 @@ def resolve_brokers(
             user=broker.user,
             command_age_s=broker.command_age_s,
             most_events=broker.most_events,
-            inflight=broker.inflight,
             keepalive_s=broker.keepalive_s,
-            session_s=broker.session_s,
         )
         password_file = None if broker.password_file is None else folder / broker.password_file
         resolved.append(BrokerOfSite(config, broker.tls, password_file, folder))

@@ -42,6 +42,8 @@ _TIMEOUT_S: Final = 5.0
 _LAST_S: Final = 2.0
 """What is under way when the gateway stops has so long to arrive."""
 _MOST_COMMANDS: Final = 20
+_SESSION_S: Final = 3600
+"""So long the broker remembers us: what we are subscribed to, and that it has our states."""
 _MOST_DEFAULT: Final = 65_535
 _REFUSED: Final = 0x80
 _TAKEN_OVER: Final = 142
@@ -64,7 +66,7 @@ class _Connection(aiomqtt.Client):
         heard: Callable[[CommandMessage], None],
     ) -> None:
         connect = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        connect.SessionExpiryInterval = config.session_s
+        connect.SessionExpiryInterval = _SESSION_S
         connect.ReceiveMaximum = _MOST_COMMANDS
         # A command that is too long gets an answer, but not one that would take our memory.
         connect.MaximumPacketSize = 16 * MOST_OCTETS
@@ -322,7 +324,7 @@ class MqttBroker:
 
     def _release_held(self) -> None:
         self._again = None
-        self._feed.release_held()
+        self._feed.release_held(self._loop.time())
         self._pump()
 
     def _acknowledged(self, number: int, fault: str) -> None:

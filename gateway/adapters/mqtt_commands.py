@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger(__name__)
 _MOST_KNOWN: Final = 1000
-_KNOWN_NS: Final = 600 * 10**9
 _MOST_SAID: Final = 100
 _NS: Final = 10**9
+LONGEST_AGE_S: Final = 300.0
+_KNOWN_NS: Final = 2 * round(LONGEST_AGE_S) * _NS
+"""A command may be asked as far ahead as ago: who is forgotten after this is refused for its age."""
 _LONGEST_CORRELATION: Final = 256
 
 
@@ -164,7 +166,7 @@ class BrokerCommands:
         self._check_age(message, asked.t_ns, now_ns)
         self._forget(now_ns)
         if len(self._known) >= _MOST_KNOWN:
-            raise CommandError(f"{_MOST_KNOWN} commands came in the last {self._config.command_age_s:g} s; not now")
+            raise CommandError(f"{_MOST_KNOWN} commands came in {2 * self._config.command_age_s:g} s; ask again later")
         origin = f"{self._config.name}/{asked.by}" if asked.by else self._config.name
         known = _Known(content, now_ns, message, row.name, asked.id, asked.step, origin)
         self._known[key] = known

@@ -33,8 +33,10 @@ _LOG: Final = logging.getLogger(__name__)
 _FORGETS_S: Final = 3600.0
 """Mosquitto saves every half hour, if not told otherwise."""
 _HELD_S: Final = 15.0
-_STATES_OF: Final = 4
-"""States have a quarter of the window; events the rest, so that neither waits for the other."""
+_WINDOW: Final = 100
+"""Messages under way at most; fewer if the broker says so."""
+_TURNS: Final = ("said", "event", "state", "event")
+"""Whose turn it is, so that none waits for the others for ever; who has nothing is passed over."""
 _MOST_REPLIES: Final = 1000
 _MOST_SAID: Final = 20
 
@@ -56,9 +58,7 @@ class BrokerConfig:
         password: of the user.
         command_age_s: a command that was asked longer ago is refused, s.
         most_events: that wait for it.
-        inflight: messages that are under way at most; less if the broker says so.
         keepalive_s: a line that says nothing is tried after this, s.
-        session_s: how long it remembers us, s.
         first_s: before the second attempt to connect, s; then twice as long, and so on.
         longest_s: at most so long, s.
     """
@@ -75,9 +75,7 @@ class BrokerConfig:
     password: str = ""
     command_age_s: float = 10.0
     most_events: int = 100_000
-    inflight: int = 100
     keepalive_s: int = 30
-    session_s: int = 3600
     first_s: float = 1.0
     longest_s: float = 30.0
 
@@ -135,7 +133,7 @@ class BrokerFeed:
         self._told_s: dict[str, float] = {}
         self._first: deque[Publication] = deque()
         self._window = 0
-        self._states = 0
+        self._turn = 0
         self._under_way: dict[int, Publication] = {}
         self._fetched: deque[Publication] = deque()
         self._said: set[str] = set()
@@ -158,7 +156,7 @@ class BrokerFeed:
             now: s.
             remembered: the broker knows us from before.
         """
-        self._window = max(1, min(window, self.config.inflight))
+        self._window = max(1, min(window, _WINDOW))
         self.held_until = 0.0
         self.took = False
         self.look()
@@ -173,11 +171,11 @@ class BrokerFeed:
         self._fetched.clear()
         # A birth is of its connection; a reply is not.
         self._first = deque([*again, *(each for each in self._first if not each.retain)])
-        self._states = self._window = 0
+        self._window = 0
         self._waiting.release()
 
     def say(self, publication: Publication) -> None:
-        """A status or a reply; before all else."""
+        """A status or a reply."""
         if len(self._first) >= _MOST_REPLIES:
             self._first.popleft()
             self._say("replies", f"more than {_MOST_REPLIES} replies wait: the oldest are lost")
@@ -197,21 +195,21 @@ class BrokerFeed:
         """What is to be sent now; None: nothing, or no room. Told with :meth:`sent`."""
         if len(self._under_way) >= self._window:
             return None
-        if self._first:
-            return self._first.popleft()
-        if self.closing:
-            return None
-        states = len(self._changed)
-        if states and self._states < max(1, self._window // _STATES_OF):
-            return self._state(now)
-        event = self._event(now)
-        return self._state(now) if event is None and states else event
+        for _ in _TURNS:
+            turn = _TURNS[self._turn]
+            self._turn = (self._turn + 1) % len(_TURNS)
+            publication = None
+            if turn == "said":
+                publication = self._first.popleft() if self._first else None
+            elif not self.closing:
+                publication = self._event(now) if turn == "event" else self._state(now)
+            if publication is not None:
+                return publication
+        return None
 
     def sent(self, number: int, publication: Publication) -> None:
         """It is under way, with this packet identifier."""
         self._under_way[number] = publication
-        if publication.state:
-            self._states += 1
 
     def unsent(self, publication: Publication) -> None:
         """It could not be sent: it is given again on the next connection, events by the log."""
@@ -231,8 +229,6 @@ class BrokerFeed:
         publication = self._under_way.pop(number, None)
         if publication is None:
             return
-        if publication.state:
-            self._states -= 1
         if fault:
             self._refused(publication, fault, now)
             return
@@ -249,21 +245,23 @@ class BrokerFeed:
         self._say(publication.topic, f"{what}; events are held, and tried again every {_HELD_S:g} s")
         self.held_until = now + _HELD_S
 
-    def release_held(self) -> None:
-        """Send again what was held."""
+    def release_held(self, now: float) -> None:
+        """Send again what was held; not before all that was under way then is decided, or one would be so twice."""
+        if any(each.sequence for each in self._under_way.values()):
+            self.held_until = now + _HELD_S
+            return
         self.held_until = 0.0
         self._fetched.clear()
         self._waiting.release()
-        for number, each in self._under_way.items():
-            if each.sequence:  # comes once more; its acknowledgement counts for the event that was given again
-                self._under_way[number] = each._replace(sequence=0)
 
     def _say(self, key: str, text: str) -> None:
         if key not in self._said and len(self._said) < _MOST_SAID:
             self._said.add(key)
             _LOG.error("%s: %s; said once", self.config.name, text)
 
-    def _state(self, now: float) -> Publication:
+    def _state(self, now: float) -> Publication | None:
+        if not self._changed:
+            return None
         name = next(iter(self._changed))
         del self._changed[name]
         self._told_s[name] = now

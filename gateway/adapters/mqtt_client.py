@@ -17,6 +17,7 @@ import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from gateway.adapters.iec104_outlet import Requester
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
-    from paho.mqtt.reasoncodes import ReasonCode
 
     from gateway.adapters.iec104_outlet import Outlet
     from gateway.adapters.mqtt_commands import DeskCommand
@@ -46,6 +46,7 @@ _SESSION_S: Final = 3600
 """So long the broker remembers us: what we are subscribed to, and that it has our states."""
 _MOST_DEFAULT: Final = 65_535
 _REFUSED: Final = 0x80
+"""From here on a reason code is an error, this one without a reason: paho says it where a line is cut."""
 _TAKEN_OVER: Final = 142
 _AT_ONCE: Final = 200
 """Messages between two looks at the loop's other work."""
@@ -283,6 +284,9 @@ class MqttBroker:
         elif isinstance(cause, aiomqtt.MqttCodeError) and _number(cause.rc) == _TAKEN_OVER:
             why = f"another client has connected as {config.client_id}; each gateway needs a client_id of its own"
             self._wait_s = config.longest_s
+        elif isinstance(cause, aiomqtt.MqttCodeError):
+            said = isinstance(cause.rc, ReasonCode) and cause.rc.value != _REFUSED
+            why = f"it has ended the connection: {cause.rc}" if said else "the connection is lost"
         else:
             why = f"not connected: {cause}"
         self._say(f"{why}; events wait in the event log")

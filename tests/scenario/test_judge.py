@@ -247,10 +247,10 @@ def test_I1_a_fault_seen_too_shortly_cannot_be_known():
 def test_I1_a_cut_hides_a_fault_only_from_those_around_its_section(deaf, broken):
     stage = Stage()
     stage.network.deafen([deaf])
-    stage.judge.cut(stage.network)
+    stage.judge.cut(stage)
     stage.run(LATER)
     stage.network.deafen(())
-    stage.judge.cut(stage.network)
+    stage.judge.cut(stage)
     stage.fault(2, 0.02)
     stage.order(1, "open")
     stage.grant_head(2)
@@ -366,6 +366,19 @@ def test_no_shot_onto_a_section_that_somebody_holds():
     stage.order(1, "close")
     assert stage.broken == {"I1"}
     assert "agents hold" in stage.told
+
+
+@pytest.mark.parametrize(
+    ("deaf", "for_s", "broken"), [((2, 1), 1.0, set()), ((2, 1), 3.0, {"I1"}), ((1, 2), 1.0, {"I1"})]
+)
+def test_a_shot_may_not_know_what_somebody_said_whom_it_has_not_heard_for_a_moment(deaf, for_s, broken):
+    stage = _with_shots(0.3)
+    stage.network.deafen([deaf])
+    stage.judge.cut(stage)
+    stage.hold(2, 1, SectionState.FAULTED, LockState.VOLATILE)
+    stage.run(for_s)
+    stage.order(1, "close")
+    assert stage.broken == broken
 
 
 def test_no_shot_by_a_breaker_that_tripped_for_no_fault():

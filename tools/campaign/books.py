@@ -160,23 +160,30 @@ class Books:
 
     # -- what stands now ------------------------------------------------------------------------------------------
 
-    def held_sections(self, before: float) -> frozenset[int]:
-        """Sections that somebody holds for faulted, suspect or widened, or locked, and did at ``before``, s."""
-        return frozenset(held.section for held in self._standing() if held.since <= before)
+    def held_sections(self, before: float, unheard: Collection[int] = ()) -> frozenset[int]:
+        """Sections that somebody holds for faulted, suspect or widened, or locked, and did at ``before``, s.
 
-    def _standing(self) -> Iterator[_Held]:
-        for said in self._said.values():
+        What those say who are unheard counts only once their silence must have been noticed.
+        """
+        return frozenset(
+            held.section
+            for number, held in self._standing()
+            if held.since <= before - (_BELIEVED_S if number in unheard else 0.0)
+        )
+
+    def _standing(self) -> Iterator[tuple[int, _Held]]:
+        for number, said in self._said.items():
             for held in said.held:
                 if held is not None and held.event not in self.cleared:
-                    yield held
+                    yield number, held
 
     def flagged(self, section: int) -> set[SectionState]:
         """What a section is held for, by anybody."""
-        return {held.state for held in self._standing() if held.section == section} - {SectionState.NONE}
+        return {held.state for _, held in self._standing() if held.section == section} - {SectionState.NONE}
 
     def clear(self, event: EventId) -> set[int]:
         """A person clears an event; returns the sections that were held for it."""
-        sections = {held.section for held in self._standing() if held.event == event}
+        sections = {held.section for _, held in self._standing() if held.event == event}
         self.cleared.add(event)
         return sections
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ied_agents.control.decision import Behaviour
 from ied_agents.dflisr.records import NO_CLAIM, ClaimKind, LockState, SectionState
@@ -42,13 +42,12 @@ from tools.campaign.service import Restoring, Service, Standing, judge_service
 from tools.campaign.world import PROCESS_DELAY_S
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from ied_agents.dflisr.agent import Agent
     from ied_agents.dflisr.records import EventId
     from ied_agents.process.plant_events import PlantEvent
     from ied_agents.process.plant_flow import PlantFlow
-    from ied_agents.runtime.memory_link import MemoryNetwork
     from tools.campaign.books import Permission
     from tools.campaign.feeders import FeederSystem
     from tools.campaign.world import World
@@ -144,10 +143,10 @@ class Judge:
         self._shots: Counter[tuple[int, int]] = Counter()
         self._live_otherwise: dict[int, float] = {}
         """Sections that came under voltage last by something else than an agent's order, and when, s."""
-        self._cut: Collection[int] = ()
-        """Sections of whose switches one does not hear another now."""
-        self._cut_at: dict[int, float] = {}
-        """By section when that was so last, s."""
+        self._deaf: set[tuple[int, int]] = set()
+        """Of each pair the first switch does not hear the second now."""
+        self._deaf_at: dict[tuple[int, int], float] = {}
+        """By such a pair when that was so last, s."""
         self._upset_until = -_NEVER
         """Until when what hangs on the switches may be other than anybody can know, s."""
         self._carried: dict[int, Mapping[str, float]] = {}
@@ -178,13 +177,11 @@ class Judge:
         self._exposed -= self.books.clear(event)
         self.disturbed = True
 
-    def cut(self, network: MemoryNetwork[Any]) -> None:
+    def cut(self, world: World) -> None:
         """Who hears whom has changed."""
-        self._cut = [
-            section
-            for section, around in self.truth.at.items()
-            if any(not network.hears(a, b) for a, _, _ in around for b, _, _ in around if a != b)
-        ]
+        hears, switches = world.network.hears, self.truth.sides
+        self._deaf_at.update(dict.fromkeys(self._deaf, world.now))
+        self._deaf = {(a, b) for a in switches for b in switches if not hears(a, b)}
 
     def ordered(self) -> None:
         """A person has ordered something: a return to normal, a close."""
@@ -194,8 +191,6 @@ class Judge:
 
     def look(self, world: World) -> None:
         """Judge what the last step did."""
-        for section in self._cut:
-            self._cut_at[section] = world.now
         number = world.acted
         if number:
             self._hear(world, number)
@@ -295,8 +290,11 @@ class Judge:
         for what in against:
             self._break(world, "I3", f"switch {switch} is ordered to close while {what}")
         shot_for: frozenset[int] = frozenset()
+        unheard: set[int] = set()
         if permission is None:
             shot_for = self._judge_shot(world, switch)
+            # Nobody promises anything for a shot: silence that is too short to be noticed cannot forbid it.
+            unheard = self._unheard(switch, self.truth.sides, world.now)
         else:
             for what in self.books.attempt(switch, permission, self._conducting, world.now):
                 self._break(world, "P", what)
@@ -306,7 +304,7 @@ class Judge:
             by_hand=False,
             permission=permission,
             shot_for=shot_for,
-            held=self.books.held_sections(decided),
+            held=self.books.held_sections(decided, unheard),
             exposed=frozenset(self._exposed),
         )
 
@@ -486,9 +484,17 @@ class Judge:
         retried_s = RETRIED_S if disturbance.loss or disturbance.burst_share else 0.0
         for section, since in self._showing.items():
             # Those who must answer each other, and whoever could close onto the section, are those around it.
-            cut = now < self._cut_at.get(section, -_NEVER) + REPEATED_S
+            around = [number for number, _, _ in self.truth.at[section]]
+            cut = any(self._unheard(number, around, now) for number in around)
             if section in self._faults and now >= since + needed_s + (REPEATED_S if cut else retried_s):
                 self._exposed.add(section)
+
+    def _unheard(self, switch: int, others: Iterable[int], now: float) -> set[int]:
+        """Of the others those whom a switch does not hear, or may not have heard again yet."""
+        if not self._deaf and not self._deaf_at:
+            return set()
+        pairs = ((switch, other) for other in others)
+        return {p[1] for p in pairs if p in self._deaf or now < self._deaf_at.get(p, -_NEVER) + REPEATED_S}
 
     def _fed_through(self, world: World, switch: int) -> frozenset[int]:
         """Appearances of faults whose current flows, or has just flowed, through a switch."""

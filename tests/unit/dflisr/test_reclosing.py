@@ -156,6 +156,7 @@ FORBIDS = {
     "the other side is live": lambda a, n: a.feed(voltage=(LIVE, LIVE)),
     "the other side is unknown": lambda a, n: a.feed(voltage=(LIVE, Voltage.UNKNOWN)),
     "position not known": lambda a, n: a.feed(position_valid=False),
+    "somebody there is silent": lambda a, n: a.agent.peer_lost(4, fast=True),
     "another source beyond": lambda a, n: a.hear(9, position=Dbpos.ON),
 }
 

@@ -316,7 +316,7 @@ class MqttBroker:
                 break
             try:
                 self._feed.sent(connection.send(publication), publication)
-            except (aiomqtt.MqttError, ValueError) as error:
+            except aiomqtt.MqttError as error:
                 # Lost: soon the connection says so too.
                 self._feed.unsent(publication)
                 _LOG.debug("%s: %s", self._where, error)

@@ -168,7 +168,7 @@ class BrokerCommands:
         if len(self._known) >= _MOST_KNOWN:
             raise CommandError(f"{_MOST_KNOWN} commands came in {2 * self._config.command_age_s:g} s; ask again later")
         origin = f"{self._config.name}/{asked.by}" if asked.by else self._config.name
-        known = _Known(content, now_ns, message, row.name, asked.id, asked.step, origin)
+        known = _Known(content, now_ns, message._replace(payload=b""), row.name, asked.id, asked.step, origin)
         self._known[key] = known
         self._known.move_to_end(key)
         self._last += 1

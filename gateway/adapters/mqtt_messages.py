@@ -21,7 +21,8 @@ MOST_OCTETS: Final = 4096
 """Of a command."""
 _LONGEST_ID: Final = 128
 _LONGEST_BY: Final = 40
-_LONGEST_TOPIC: Final = 65_000
+_LONGEST_TOPIC: Final = 1024
+"""Characters of a point's name, or of a response topic: replies wait in memory."""
 _MOST_SHOWN: Final = 60
 _INT32: Final = 1 << 31
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -48,7 +49,7 @@ def topic_fault(text: str) -> str:
         return f"{text!r} has {', '.join(map(repr, wrong))}, which no topic may have"
     if not text or text.startswith(("/", "$")) or text.endswith("/"):
         return f"{text!r} cannot be a part of a topic: expected such as NORTH/XCBR1.Pos"
-    return "" if len(text.encode()) <= _LONGEST_TOPIC // 2 else "it is too long for a topic"
+    return "" if len(text) <= _LONGEST_TOPIC else f"{text[:_MOST_SHOWN]!r}... is too long for a topic"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +100,10 @@ class Topics:
 
         The prefix is that of other sites too, and of their commands.
         """
-        if topic.startswith(f"{self.root}/reply/") and not set("+#\0") & set(topic):
-            return ""
         if not topic or set("+#\0") & set(topic) or topic.startswith("$") or len(topic) > _LONGEST_TOPIC:
             return f"no reply can go to the topic {topic[:_MOST_SHOWN]!r}"
-        if topic == self.prefix or topic.startswith(f"{self.prefix}/"):
+        ours = topic == self.prefix or topic.startswith(f"{self.prefix}/")
+        if ours and not topic.startswith(f"{self.root}/reply/"):
             return f"no reply goes to {topic[:_MOST_SHOWN]!r}; expected a topic of your own, or {self.root}/reply/..."
         return ""
 

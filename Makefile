@@ -17,7 +17,7 @@ WHEEL := dist/.built
 SOURCES := $(shell find gateway ied_agents scl tools -name __pycache__ -prune -o -print)
 # command:Debian packages that have it, with what it needs, for the tests
 TEST_PROGRAMS := tshark:tshark ip:iproute2 setpriv:util-linux gcc:gcc,libc6-dev systemd-analyze:systemd \
-	pg_lsclusters:postgresql
+	pg_lsclusters:postgresql mosquitto:mosquitto
 
 export PYTHONSAFEPATH := 1
 export PIP_ROOT_USER_ACTION := ignore

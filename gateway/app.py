@@ -1,7 +1,7 @@
 """The gateway of one site: makes its parts from the site file, puts them together, starts and ends them.
 
-Field devices tell points, control centres and the history are told of them; commands go back to the device of their
-point.
+Field devices tell points; control centres, MQTT brokers and the history are told of them; commands go back to the
+device of their point.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.adapters.iec104_field import FieldRtuConfig
+    from gateway.adapters.iec104_outlet import Listener as EventListener
     from gateway.adapters.iec104_outlet import PointCommand
+    from gateway.adapters.mqtt_client import MqttBroker
+    from gateway.adapters.mqtt_feed import BrokerConfig
     from gateway.historian.historian import Historian
     from gateway.iec104.station import ControlledStation, StationAsked
     from gateway.site import Site
@@ -101,6 +104,7 @@ class Gateway:
         listeners: where control centres are served, with the ports that were had once it is started.
         devices: names of the field devices.
         metrics: where Prometheus is answered, with the port that was had; None where it is not.
+        brokers: where is published by MQTT, ``HOST:PORT`` by name.
     """
 
     def __init__(self, site: Site) -> None:
@@ -109,6 +113,7 @@ class Gateway:
         ieds = site.mms()
         problems = []
         configs: list[FieldRtuConfig] = []
+        self._broker_configs: list[BrokerConfig] = []
         try:
             self.listeners = listeners_of(self._centres)
         except TlsError as error:
@@ -124,19 +129,25 @@ class Gateway:
                     client_context(ied.tls)
             except TlsError as error:
                 problems.append(f"ied {ied.name}: {error}")
-        if not problems and not self._centres and not rtus and not ieds:
-            problems.append(
-                "no [[centre]], no [[rtu]], no [[ied]] and no [[agent]] in it: nobody to serve, and nobody to hear"
-            )
+        brokers = site.mqtt()
+        for number, broker in enumerate(brokers, 1):
+            config, faults = broker.ready()
+            self._broker_configs.append(config)
+            problems += [f"broker[{number}].{fault}" for fault in faults]
+        if not problems and not any((self._centres, brokers, rtus, ieds)):
+            there = "no [[centre]], no [[broker]], no [[rtu]], no [[ied]] and no [[agent]]"
+            problems.append(f"{there} in it: nobody to serve, and nobody to hear")
         if problems:
             raise SiteError([f"{site.file}: {problem}" for problem in problems])
         self.devices = [*(config.name for config in configs), *(config.name for config in ieds)]
+        self.brokers = {each.name: f"{each.host}:{each.port}" for each in self._broker_configs}
         self._rtus = FieldRtus(configs)
         store = site.file.parent / site.settings.gateway.store
         self._ieds = MmsFields(ieds, store.with_name(f"{store.name}-mms"))
         self._embedded = EmbeddedAgents(site.embedded())
         self._table = PointTable(site.points())
         self._history: Historian | None = None
+        self._brokers: list[MqttBroker] = []
         self._outlet: Outlet | None = None
         self._agent_trail: AgentTrail | None = None
         self._others: list[str] = []
@@ -150,7 +161,7 @@ class Gateway:
         return len(self._table)
 
     async def start(self) -> None:
-        """Serve the control centres and connect to the field devices.
+        """Serve the control centres, and connect to brokers and field devices.
 
         What was started before something went wrong is to be closed too.
 
@@ -161,7 +172,7 @@ class Gateway:
         site, folder = self._site, self._site.file.parent
         for centre in self._centres:
             centre.keep_assigned()
-        consumers = []
+        consumers: list[EventListener] = []
         if site.settings.history is not None:
             from gateway.historian.historian import Historian  # noqa: PLC0415 - who wants none need not load SQLAlchemy
             from gateway.historian.writer import Retention  # noqa: PLC0415
@@ -172,6 +183,11 @@ class Gateway:
             await historian.check()
             self._history = historian
             consumers.append(historian)
+        if self._broker_configs:
+            from gateway.adapters.mqtt_client import MqttBroker  # noqa: PLC0415 - who has none need not load paho
+
+            self._brokers = [MqttBroker(config, self._table) for config in self._broker_configs]
+            consumers += self._brokers
         store = folder / site.settings.gateway.store
         configs = [centre.config for centre in self._centres]
         devices = _Devices(self._rtus, self._ieds)
@@ -185,6 +201,8 @@ class Gateway:
         self._embedded.start()
         self._rtus.start(outlet)
         self._ieds.start(outlet)
+        for broker in self._brokers:
+            broker.start(outlet)
         served = []
         for each in self.listeners:
             port = await outlet.server.listen(each.host, each.port, tls=each.tls, only=each.centres)
@@ -222,6 +240,7 @@ class Gateway:
         await self._supervision.close()
         # Devices first: what has come from them is stored and acknowledged while the log is open.
         await asyncio.gather(self._rtus.close(), self._ieds.close())
+        await asyncio.gather(*(broker.close() for broker in self._brokers))
         await self._embedded.close()
         if self._agent_trail is not None:
             await self._agent_trail.close()

@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, field_validator
 from gateway.site_agents import Embedded, SiteAgent, SiteAgents, agent_problems, embedded, followed
 from gateway.site_iec104 import SiteCentre, SitePoint, Strict, all_points, resolve_centres
 from gateway.site_ied import SiteIed, resolve_ieds
+from gateway.site_mqtt import SiteBroker, resolve_brokers
 from gateway.site_rtu import SiteRtu, resolve_rtus, split_host
 from ied_agents.dflisr.feeder import Feeder, FeederSection, FeederSwitch, SharedElement
 from ied_agents.dflisr.views import AgentConfig
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from gateway.adapters.mms_field import MmsFieldConfig
     from gateway.points.point import PointConfig
     from gateway.site_iec104 import ServedCentre
+    from gateway.site_mqtt import BrokerOfSite
     from gateway.site_rtu import RtuOfSite
     from scl.model import SCL
     from scl.relay_inputs import RelayInput
@@ -155,6 +157,7 @@ class SiteFile(Strict):
     section: dict[str, SiteSection] = Field(default_factory=dict)
     shared: dict[str, SiteShared] = Field(default_factory=dict)
     centre: tuple[SiteCentre, ...] = ()
+    broker: tuple[SiteBroker, ...] = ()
     rtu: tuple[SiteRtu, ...] = ()
     ied: tuple[SiteIed, ...] = ()
     agents: SiteAgents = SiteAgents()
@@ -211,6 +214,14 @@ class Site:
             SiteError: with every problem found.
         """
         return self._parts().ieds
+
+    def mqtt(self) -> list[BrokerOfSite]:
+        """MQTT brokers.
+
+        Raises:
+            SiteError: with every problem found.
+        """
+        return self._parts().brokers
 
     def embedded(self) -> Embedded | None:
         """The agents that the gateway runs; None without any."""
@@ -347,11 +358,12 @@ def read_site(file: Path) -> Site:
 
 
 class _Parts(NamedTuple):
-    """Control centres, field devices, and all that is wrong with them."""
+    """Control centres, brokers, field devices, and all that is wrong with them."""
 
     centres: list[ServedCentre]
     rtus: list[RtuOfSite]
     ieds: list[MmsFieldConfig]
+    brokers: list[BrokerOfSite]
     problems: list[str]
 
 
@@ -359,12 +371,17 @@ def _resolve(content: SiteFile, scl: SCL, folder: Path) -> _Parts:
     rtus, problems = resolve_rtus(content.rtu, folder)
     rows = [row for rtu in rtus for row in rtu.rows]
     centres, more = resolve_centres(content.centre, content.point, scl, folder, rows)
-    ieds, wrong = resolve_ieds(content.ied, scl, centres, folder)
+    brokers, faults = resolve_brokers(content.broker, content.point, scl, folder, rows, content.site.name)
+    wanted = [row for centre in centres for row in centre.points.rows]
+    wanted += [row for broker in brokers for row in broker.config.rows]
+    ieds, wrong = resolve_ieds(content.ied, scl, wanted, folder)
     agents = tuple(each for each in followed(content.agents, content.agent) if scl.ied(each.name) is not None)
-    own, ours = resolve_ieds(agents, scl, centres, folder, "agent")
+    own, ours = resolve_ieds(agents, scl, wanted, folder, "agent")
     # They are near, and come back soon.
     own = [replace(each, first_s=0.2, longest_s=1.0) for each in own]
-    return _Parts(centres, rtus, [*ieds, *own], list(dict.fromkeys([*more, *problems, *wrong, *ours])))
+    # A point that is wrong is so for everybody who has it.
+    problems = list(dict.fromkeys([*more, *problems, *faults, *wrong, *ours]))
+    return _Parts(centres, rtus, [*ieds, *own], brokers, problems)
 
 
 def _path(location: Iterable[int | str]) -> str:

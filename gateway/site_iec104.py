@@ -239,6 +239,13 @@ class ServedCentre:
             write_assigned(self.assigned, self.points.assigned)
 
 
+def rows_for(
+    points: SitePoints, overrides: dict[str, Override], scl: SCL, field_rows: Sequence[PointRow]
+) -> tuple[PointList | None, list[str]]:
+    """What is let through for somebody who has no use for addresses; and all that is wrong."""
+    return _points_of(_ALL.model_copy(update={"points": points}), scl, overrides, Path(), field_rows)
+
+
 # -- centres --------------------------------------------------------------------------------------------------------
 
 
@@ -411,5 +418,5 @@ def _points_of(
         return None, problems
     problems += [f"points: {problem}" for problem in found.problems]
     if all(row.source == _OURS for row in found.rows):
-        problems.append("points: no point is left for this centre")
+        problems.append("points: no point is left")
     return found, problems

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.points.point_list import PointRow
-    from gateway.site_iec104 import ServedCentre
     from scl.model import SCL
 
 PORT: Final = 102
@@ -43,17 +42,23 @@ class SiteIed(Strict):
 
 
 def resolve_ieds(
-    ieds: tuple[SiteIed, ...], scl: SCL, centres: Sequence[ServedCentre], folder: Path, section: str = "ied"
+    ieds: tuple[SiteIed, ...], scl: SCL, wanted: Sequence[PointRow], folder: Path, section: str = "ied"
 ) -> tuple[list[MmsFieldConfig], list[str]]:
     """How the IEDs are followed, and all that is wrong.
 
-    Followed is what a control centre has in its list, and what one would have that says nothing else.
+    Args:
+        ieds: ``[[ied]]``.
+        scl: the site's SCD.
+        wanted: point lists of control centres and brokers: what is in them is followed, and what one would have that
+            says nothing else.
+        folder: of the site file.
+        section: of the site file that they stand in.
     """
     resolved: list[MmsFieldConfig] = []
     problems: list[str] = []
     if not ieds:
         return resolved, problems
-    rows: list[PointRow] = [*point_list(scl).rows, *(row for centre in centres for row in centre.points.rows)]
+    rows: list[PointRow] = [*point_list(scl).rows, *wanted]
     for number, given in enumerate(ieds, 1):
         path = f"{section}[{number}]"
         problems += [

@@ -22,8 +22,8 @@ from tools.loss.chain import LossError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TRIALS: Final = ("kill", "cut", "away", "disk", "database")
-Trial = Literal["kill", "cut", "away", "disk", "database"]
+TRIALS: Final = ("kill", "cut", "away", "disk", "database", "broker")
+Trial = Literal["kill", "cut", "away", "disk", "database", "broker"]
 
 
 class BenchError(Exception):
@@ -39,6 +39,7 @@ def loss(
     databases: Annotated[
         int, Parameter(help="Crashes of PostgreSQL; with each fourth one the gateway is killed.")
     ] = 20,
+    brokers: Annotated[int, Parameter(help="SIGKILL to an MQTT broker or the gateway, in turn.")] = 100,
     seed: Annotated[int, Parameter(help="Of the moments.")] = 1,
     as_json: Annotated[bool, Parameter(name="--json", help="Print the result as JSON.", negative="")] = False,
 ) -> None:
@@ -51,10 +52,17 @@ def loss(
 
     A killed process does not show what a power cut does: the kernel writes what it has.
     """
-    if min(kills, cuts, disks, databases) < 1 or hours <= 0:
-        raise BenchError("--kills, --cuts, --hours, --disks, --databases: expected more than none")
+    if min(kills, cuts, disks, databases, brokers) < 1 or hours <= 0:
+        raise BenchError("--kills, --cuts, --hours, --disks, --databases, --brokers: expected more than none")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what was started is ended
-    rounds = {"kill": kills, "cut": cuts, "away": round(hours * 3600), "disk": disks, "database": databases}
+    rounds = {
+        "kill": kills,
+        "cut": cuts,
+        "away": round(hours * 3600),
+        "disk": disks,
+        "database": databases,
+        "broker": brokers,
+    }
     result: dict[str, Any] = {"seed": seed, "trials": {}}
     for trial in only or TRIALS:
         result["trials"][trial] = _play(trial, rounds[trial], seed)

@@ -20,7 +20,7 @@ _Json = Annotated[bool, Parameter(name="--json", help="Print one JSON document p
 
 
 def run(site: _Site, *, as_json: _Json = False) -> None:
-    """Run the gateway of a site until SIGTERM: field devices to control centres and history, commands back.
+    """Run the gateway of a site until SIGTERM: field devices to control centres, brokers and history, commands back.
 
     Says on stderr who connects, who is refused, and what is wrong; tells the service manager when it is ready.
     """
@@ -39,12 +39,15 @@ async def _run(gateway: Gateway, *, as_json: bool) -> None:
         served = [{"host": x.host, "port": x.port, "centres": sorted(x.centres)} for x in gateway.listeners]
         if as_json:
             ready = {"kind": "GatewayReady", "points": gateway.points, "served": served, "devices": gateway.devices}
-            print(json.dumps(ready | {"metrics": gateway.metrics}), flush=True)
+            ready |= {"metrics": gateway.metrics, "brokers": gateway.brokers}
+            print(json.dumps(ready), flush=True)
         else:
             devices = ", ".join(gateway.devices) or "none"
             print(f"{gateway.points} points; field devices: {devices}", flush=True)
             for listener in gateway.listeners:
                 print(f"{', '.join(sorted(listener.centres))} at {listener.host}:{listener.port}", flush=True)
+            for name, where in gateway.brokers.items():
+                print(f"{name}: broker {where}", flush=True)
             if gateway.metrics is not None:
                 print(f"metrics at http://{gateway.metrics[0]}:{gateway.metrics[1]}/metrics", flush=True)
         manager.ready()

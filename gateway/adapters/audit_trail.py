@@ -50,7 +50,7 @@ class AuditTrail:
         self.add(
             AuditStep(
                 t_ns=utc_ns,
-                via="104",
+                via=step.via,
                 who=step.who,
                 originator=step.originator,
                 target=step.name,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.points.point import TIME_UNKNOWN
 
 if TYPE_CHECKING:
     from gateway.adapters.iec104_outlet import Outlet
     from gateway.points.point import PointValue
+
+OUTCOME_UNKNOWN: Final = "it may have been executed: its outcome is not known"
+"""In the reason of a negative answer that is no proof that nothing has moved."""
 
 
 def tell_event(outlet: Outlet, name: str, point: PointValue, *, state: bool, timed: bool) -> None:

@@ -21,7 +21,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.adapters.field_news import tell_answer, tell_event
+from gateway.adapters.field_news import OUTCOME_UNKNOWN, tell_answer, tell_event
 from gateway.iec104.asdu import Cause, TypeID, untagged
 from gateway.iec104.client import Iec104Client
 from gateway.iec104.image import GENERAL_COUNTERS, STATION
@@ -457,7 +457,7 @@ class FieldRtu:
         self._confirmed.discard(ended.number)
         why = ended.why and f"{self.config.name}: {ended.stage}: {ended.why}"
         if ended.moving and why:
-            why += "; it may have been executed: its outcome is not known"
+            why += f"; {OUTCOME_UNKNOWN}"
             _LOG.warning("%s: %s", command.name, why)
         if ended.stage == "select" and ended.done:
             operated.selected = True

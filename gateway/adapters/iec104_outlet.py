@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from gateway.iec104 import image
 from gateway.iec104.asdu import InformationObject, untagged
-from gateway.iec104.commands import CommandDesk, CommandSettings
+from gateway.iec104.commands import Command, CommandDesk, CommandSettings
 from gateway.iec104.event import Event, EventHead, address_octets, object_writer
 from gateway.iec104.server import Centre, Iec104Server
 from gateway.iec104.station import ControlledStation, StationSettings
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
     from pathlib import Path
 
-    from gateway.iec104.commands import CommandRequested
+    from gateway.iec104.commands import Answer, CommandRequested, CommandStep
     from gateway.iec104.event import ObjectWriter
     from gateway.iec104.station import StationAsked
     from gateway.points.mapping import Element
@@ -102,6 +102,28 @@ class PointCommand(NamedTuple):
     test: bool
     originator: int
     centre: str = ""
+
+
+class Requester(NamedTuple):
+    """Who commands by another protocol than IEC 60870-5-104.
+
+    Attributes:
+        outlet: name of the outlet that he commands through; it is told the answers.
+        who: he is, among those of that outlet; a selection is his.
+        origin: what devices, logs and the audit trail are told.
+        via: the protocol, for the trail.
+    """
+
+    outlet: str
+    who: str
+    origin: str
+    via: str
+
+
+class _AsItIs(NamedTuple):
+    """Detail of a control whose value need not be translated."""
+
+    name: str
 
 
 class Device(Protocol):
@@ -299,6 +321,8 @@ class Outlet:
             station = ControlledStation(each.centre.station, each.image, feed, self.desk)
             served.append(Centre(each.centre.name, station, each.centre.clients, each.centre.certificates))
         self.server = Iec104Server(served, self.desk, self)
+        self.server.elsewhere = self._answer
+        self._answered: dict[str, Callable[[Answer], None]] = {}
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="events")
         self._writing: asyncio.Task[None] | None = None
         self._soon: asyncio.TimerHandle | None = None
@@ -476,24 +500,62 @@ class Outlet:
 
     def command(self, request: CommandRequested) -> None:
         """Called by the server: translate a command, and pass it on."""
-        control = request.control.detail
-        assert isinstance(control, Control)
-        try:
-            command = control.to_command(InformationObject(request.control.IOA, request.value, request.qualifier))
-        except MappingError as error:
-            self.desk.confirm(request.number, self.server.now(), why=str(error))
-            return
+        control, master = request.control.detail, request.master
+        if isinstance(control, _AsItIs):
+            assert isinstance(request.value, bool | int | float)
+            name, command = control.name, CommandValue(request.value, request.step == "select", request.qualifier)
+        else:
+            assert isinstance(control, Control)
+            name = control.rule.name
+            try:
+                command = control.to_command(InformationObject(request.control.IOA, request.value, request.qualifier))
+            except MappingError as error:
+                self.desk.confirm(request.number, self.server.now(), why=str(error))
+                return
         self._device.operate(
             PointCommand(
                 request.number,
                 request.step,
-                control.rule.name,
+                name,
                 command,
                 request.test,
                 request.originator,
-                self.server.centre_of(request.master),
+                master.origin if isinstance(master, Requester) else self.server.centre_of(master),
             )
         )
+
+    def answers_of(self, outlet: str, answered: Callable[[Answer], None]) -> None:
+        """Answers to who commands through another outlet, of this name, go there."""
+        self._answered[outlet] = answered
+
+    def ask_desk(
+        self,
+        requester: Requester,
+        token: bytes,
+        row: PointRow,
+        step: CommandStep,
+        value: bool | float,
+        *,
+        test: bool,
+    ) -> None:
+        """Somebody commands by another protocol: at the same desk, so that he and the masters meet at the device.
+
+        Args:
+            requester: who.
+            token: is in the answers.
+            row: what he commands.
+            step: select, execute or cancel.
+            value: by its common data class.
+            test: nothing may move.
+        """
+        control = image.Control(0, 0, untagged(row.typeID), row.name, row.select, _AsItIs(row.name))
+        who = requester.origin, requester.via
+        self.desk.command(Command(requester, token, control, step, value, 0, test, 0, *who), self.server.now())
+        self.server.serve()
+
+    def _answer(self, answer: Answer) -> None:
+        if isinstance(answer.master, Requester) and answer.master.outlet in self._answered:
+            self._answered[answer.master.outlet](answer)
 
     def ask(self, station: ControlledStation, asked: StationAsked) -> None:
         """Called by the server."""

@@ -19,7 +19,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.adapters.field_news import tell_answer, tell_event
+from gateway.adapters.field_news import OUTCOME_UNKNOWN, tell_answer, tell_event
 from gateway.adapters.mms_values import MmsPoint, MmsValueError, fc_of, read_leaves
 from gateway.points.point import KINDS, UNSPECIFIED_ACCURACY, Kind, PointError, PointValue
 from gateway.status import Standing
@@ -335,7 +335,7 @@ class MmsField:
         self._confirmed.discard(ended.number)
         why = ended.why and f"{self.config.name}: {ended.why}"
         if why and ended.unknown:
-            why += "; it may have been executed: its outcome is not known"
+            why += f"; {OUTCOME_UNKNOWN}"
         operated.selected = command.step == "select" and not why
         self._say(command, why)
         if not confirmed:

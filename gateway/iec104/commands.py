@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from gateway.iec104.image import Control
 
 CommandStep = Literal["select", "execute", "cancel"]
+IEC_104: Final = "104"
+"""The protocol of the masters whose desk it is."""
 
 
 class Phase(StrEnum):
@@ -131,6 +133,7 @@ class Answer:
         cause: confirmation or termination.
         negative: it is a no.
         why: of a no, for the log.
+        late: it is a no because nobody has answered in time.
     """
 
     master: Hashable
@@ -138,6 +141,7 @@ class Answer:
     cause: Cause
     negative: bool
     why: str = ""
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +160,7 @@ class ControlStep:
         value: as it came.
         qualifier: QU or QL.
         test: the test bit.
+        via: the protocol that he commands by.
     """
 
     step: str
@@ -169,6 +174,7 @@ class ControlStep:
     value: Value = None
     qualifier: int = 0
     test: bool = False
+    via: str = IEC_104
 
 
 @dataclass(slots=True)
@@ -183,6 +189,7 @@ class _Device:
     test: bool = False
     originator: int = 0
     who: str = ""
+    via: str = IEC_104
     deadline: float = float("inf")
 
 
@@ -192,7 +199,7 @@ class Command:
 
     Attributes:
         master: who; a connection, for a selection does not outlive it.
-        asdu: his octets, to be mirrored.
+        asdu: his octets, to be mirrored; of a master of another protocol what he knows it by.
         control: the addressed control.
         step: select, execute or cancel.
         value: of the object.
@@ -200,6 +207,7 @@ class Command:
         test: the test bit.
         originator: the originator address.
         who: the master, in words.
+        via: the protocol that he commands by.
     """
 
     master: Hashable
@@ -211,6 +219,7 @@ class Command:
     test: bool
     originator: int
     who: str = ""
+    via: str = IEC_104
 
 
 @dataclass
@@ -242,12 +251,9 @@ class CommandDesk:
         device = self._devices.get(command.control.name) or _Device(command.control)
         why = self._refuse(device, command, now)
         if why:
-            asked = command.control, command.value, command.qualifier, command.test
-            self.trail.append(
-                ControlStep(
-                    command.step, "refused", command.control.name, command.who, why, 0, command.originator, *asked
-                )
-            )
+            who = command.control.name, command.who, why, 0, command.originator
+            asked = command.control, command.value, command.qualifier, command.test, command.via
+            self.trail.append(ControlStep(command.step, "refused", *who, *asked))
             self._tell(command.master, command.asdu, _CONFIRMS[command.step], why)
             if device.phase is Phase.SELECTED and device.master == command.master and command.step == "execute":
                 self._move(device, Happening.SPOILT)
@@ -258,7 +264,7 @@ class CommandDesk:
         device.control, device.originator = command.control, command.originator
         device.master, device.asdu = command.master, command.asdu
         device.value, device.qualifier, device.test = command.value, command.qualifier, command.test
-        device.who = command.who
+        device.who, device.via = command.who, command.via
         device.deadline = now + self.settings.confirm_s
         device.number = self._request(device, command.step)
         self._running[device.number] = device
@@ -269,7 +275,7 @@ class CommandDesk:
         self.trail.append(step)
 
     def _note(self, device: _Device, step: CommandStep, outcome: str, why: str = "") -> None:
-        asked = device.control, device.value, device.qualifier, device.test
+        asked = device.control, device.value, device.qualifier, device.test, device.via
         who = device.control.name, device.who, why, device.number, device.originator
         self.trail.append(ControlStep(step, outcome, *who, *asked))
 
@@ -371,14 +377,14 @@ class CommandDesk:
             if device.phase in _STEPS or device.phase is Phase.MOVING:
                 self._note(device, _STEPS.get(device.phase, "execute"), "timed out", late)
             if device.phase in _STEPS:
-                self._tell(device.master, device.asdu, _CONFIRMS[_STEPS[device.phase]], late)
+                self._tell(device.master, device.asdu, _CONFIRMS[_STEPS[device.phase]], late, late=True)
             elif device.phase is Phase.MOVING:
-                self._tell(device.master, device.asdu, Cause.TERMINATION, late)
+                self._tell(device.master, device.asdu, Cause.TERMINATION, late, late=True)
             self._move(device, Happening.LATE)
 
-    def _tell(self, master: Hashable, asdu: bytes, cause: Cause, why: str) -> None:
+    def _tell(self, master: Hashable, asdu: bytes, cause: Cause, why: str, *, late: bool = False) -> None:
         if master is not None:
-            self.answers.append(Answer(master, asdu, cause, bool(why), why))
+            self.answers.append(Answer(master, asdu, cause, bool(why), why, late))
 
 
 _CONFIRMS: Final[dict[CommandStep, Cause]] = {

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Hashable, Sequence
     from ipaddress import IPv4Network, IPv6Network
 
-    from gateway.iec104.commands import CommandDesk, CommandRequested, ControlStep
+    from gateway.iec104.commands import Answer, CommandDesk, CommandRequested, ControlStep
     from gateway.iec104.station import ControlledStation, StationAsked
 
 PORT: Final = 2404
@@ -120,6 +120,8 @@ class Iec104Server:
 
     Attributes:
         trail: keeps what was asked at the desk and became of it.
+        now: the clock, s.
+        elsewhere: takes answers to masters that are none of its connections.
     """
 
     def __init__(self, centres: Sequence[Centre], desk: CommandDesk, operator: Operator) -> None:
@@ -135,6 +137,7 @@ class Iec104Server:
         self._loop = asyncio.get_running_loop()
         self.now: Callable[[], float] = self._loop.time
         self.trail: Callable[[ControlStep, float, int], None] | None = None
+        self.elsewhere: Callable[[Answer], None] | None = None
 
     async def listen(
         self, host: str, port: int = PORT, *, tls: ssl.SSLContext | None = None, only: Container[str] | None = None
@@ -266,6 +269,8 @@ class Iec104Server:
             connection = self._connections.get(answer.master) if isinstance(answer.master, int) else None
             if connection is not None and connection.centre is not None:
                 connection.centre.station.tell(answer)
+            elif not isinstance(answer.master, int) and self.elsewhere is not None:
+                self.elsewhere(answer)
         for centre in self._centres:
             centre.station.pump(self.now())
             self._flush(centre)

@@ -1,6 +1,6 @@
 """TLS as IEC 62351-3 has it: both ends show a certificate of one authority, none is revoked.
 
-For IEC 60870-5-104 and MMS.
+For IEC 60870-5-104 and MMS; and as an MQTT broker has it, which is known by its host name.
 """
 
 from __future__ import annotations
@@ -60,30 +60,60 @@ def client_context(files: TlsFiles) -> ssl.SSLContext:
     return _load(context, files)
 
 
+def named_server_context(
+    authority: Path, own: tuple[Path, Path] | None = None, revoked: Path | None = None
+) -> ssl.SSLContext:
+    """For whoever connects to a server that is known by its host name as well as by its authority.
+
+    Args:
+        authority: certificates of the authorities that the server's certificate must come from.
+        own: certificate and key to be shown to it; None for none.
+        revoked: revocation lists; None to check none.
+
+    Raises:
+        TlsError: names the file.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if own is not None:
+        return _load(context, TlsFiles(*own, authority, revoked))
+    _harden(context)
+    return _trust(context, authority, revoked)
+
+
 def _load(context: ssl.SSLContext, files: TlsFiles) -> ssl.SSLContext:
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
-    context.set_ciphers(_CIPHERS)
-    for path in (files.certificate, files.key, files.authority, files.revoked):
-        if path is not None:
-            _check_there(path)
+    _harden(context)
+    for path in (files.certificate, files.key):
+        _check_there(path)
     try:
         context.load_cert_chain(files.certificate, files.key, password=_no_password)
     except ssl.SSLError as error:
         raise TlsError(f"{files.certificate} and {files.key}: no certificate with its key: {error.reason}") from None
+    return _trust(context, files.authority, files.revoked)
+
+
+def _harden(context: ssl.SSLContext) -> None:
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.set_ciphers(_CIPHERS)
+
+
+def _trust(context: ssl.SSLContext, authority: Path, revoked: Path | None) -> ssl.SSLContext:
+    for path in (authority, revoked):
+        if path is not None:
+            _check_there(path)
     try:
-        context.load_verify_locations(files.authority)
+        context.load_verify_locations(authority)
     except ssl.SSLError as error:
-        raise TlsError(f"{files.authority}: no certificates of authorities: {error.reason}") from None
-    if files.revoked is not None:
+        raise TlsError(f"{authority}: no certificates of authorities: {error.reason}") from None
+    if revoked is not None:
         before = context.cert_store_stats()["crl"]
         try:
-            context.load_verify_locations(files.revoked)
+            context.load_verify_locations(revoked)
         except ssl.SSLError as error:
-            raise TlsError(f"{files.revoked}: no revocation list: {error.reason}") from None
+            raise TlsError(f"{revoked}: no revocation list: {error.reason}") from None
         if context.cert_store_stats()["crl"] == before:
-            raise TlsError(f"{files.revoked}: has no revocation list in it")
+            raise TlsError(f"{revoked}: has no revocation list in it")
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
     return context
 

@@ -1,4 +1,7 @@
-"""Agents that the gateway runs, at c104's control centre: they move, refuse, are killed, outlive a killed gateway."""
+"""Agents that the gateway runs, at c104's control centre: they move, refuse, are killed, outlive a killed gateway.
+
+And at an MQTT broker: what moves is told there, and what must not be closed is not.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -13,12 +17,14 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 import scl
 from gateway.historian.reader import HistoryReader, Query
+from gateway.points.words import time_text
 from gateway.site import read_site
 from ied_agents.control.decision import Authority
 from ied_agents.dflisr.records import EventId, SectionState
@@ -28,6 +34,8 @@ from ied_agents.process.plant_settings import PlantProcessSettings
 from ied_agents.runtime.durable import DurableFile, holder
 from ied_agents.runtime.journal import read_journal
 from ied_agents.runtime.operator_client import ask
+from tools.loss.mosquitto import Mosquitto, missing
+from tools.loss.mqtt_subscriber import Subscriber
 from tools.status_command import ask_gateway
 
 SAMPLES = Path(scl.__file__).parent / "samples"
@@ -77,6 +85,14 @@ IOA = 14
 control_IOA = 111
 [point."F1L4FLISR/CSWI1.Pos"]
 control_IOA = 112
+"""
+
+BROKER = """
+[[broker]]
+name = "cloud"
+host = "127.0.0.1:{port}"
+commands = true
+points = {{ include = ["F1R3*", "F1L4*"] }}
 """
 
 
@@ -223,14 +239,14 @@ class World:
 
 @pytest.fixture
 def world(require, make_lab, tmp_path_factory):
-    for package in ("c104", "pyiec61850"):
-        require(importlib.util.find_spec(package), f"{package} is not installed")
+    require(importlib.util.find_spec("pyiec61850"), "pyiec61850 is not installed")
     made = World(make_lab("gw"), tmp_path_factory.mktemp("e"))
     with contextlib.closing(made):
         yield made
 
 
-def test_agents_of_the_gateway_at_a_control_centre(world):
+def test_agents_of_the_gateway_at_a_control_centre(world, require):
+    require(importlib.util.find_spec("c104"), "c104 is not installed")
     world.run()
     centre = Centre(world)
     with contextlib.closing(centre):
@@ -323,3 +339,93 @@ def judge_trail(world):
     # Two gateways have read these journals one after the other.
     assert len({each[:9] for each in own}) == len(own)
     assert told.count(("authority", "confirmed")) == 2
+
+
+class Desk:
+    """Who listens to the broker and commands there; in the gateway's network."""
+
+    def __init__(self, world, port):
+        self.root = f"flisr/{world.site.name}"
+        with world.lab.enter("gw"):
+            self.client = Subscriber(port, "flisr/#", "desk")
+        self.close = self.client.close
+        self.client.wait()
+
+    def of(self, kind, name):
+        topic = f"{self.root}/{kind}/{name}"
+        return [each.said for each in list(self.client.messages) if each.topic == topic]
+
+    def hears(self, name, value, quality, since_ns=0):
+        """The first such event that is no older."""
+
+        def found():
+            wanted = {"value": value, "quality": quality}
+            events = [each for each in self.of("event", name) if wanted.items() <= each.items()]
+            return next((each for each in events if each["time"] >= time_text(since_ns)), None)
+
+        return until(found, [value, quality, self.root, self.client.messages])
+
+    def command(self, ied, value, key, step="operate", **more):
+        """What is said last about it."""
+        before = len(self.client.messages)
+        asked = {"value": value, "time": time_text(time.time_ns()), "by": "ana", "step": step}
+        topic = f"{self.root}/command/{ied}FLISR/CSWI1.Pos"
+        self.client.publish(topic, json.dumps(asked), reply_to="desk", correlation=key, **more)
+
+        def found():
+            replies = [each for each in self.client.messages[before:] if each.topic == "desk"]
+            said = [each.said for each in replies if each.correlation == key]
+            return said[-1] if said and said[-1]["final"] else None
+
+        return until(found, [ied, value, self.client.messages])
+
+
+def test_agents_of_the_gateway_at_a_broker(world, require):
+    require(not missing(), missing())
+    with world.lab.enter("gw"):
+        broker = Mosquitto(world.folder / "mosquitto")
+        broker.start()
+    with world.file.open("a") as file:
+        file.write(BROKER.format(port=broker.port))
+    with contextlib.ExitStack() as stack:
+        stack.callback(broker.kill)
+        desk = stack.enter_context(contextlib.closing(Desk(world, broker.port)))
+        world.run()
+        position = f"{FREE}FLISR/XCBR1.Pos"
+        desk.hears(position, "on", "good")
+        desk.hears(f"{LOCKED}FLISR/XSWI1.Pos", "off", "good")
+        # A retained command is none, also to a switch that would obey.
+        assert "retained" in desk.command(FREE, "off", b"0", retain=True)["reason"]
+        # A breaker that moves: with its quality and the agent's own time. What comes twice is done once.
+        began_ns = time.time_ns()
+        assert desk.command(FREE, "off", b"select", "select")["result"] == "selected"
+        assert desk.command(FREE, "off", b"1")["result"] == "done"
+        moved = desk.hears(position, "off", "good", began_ns)
+        (moved_ns,) = [e["t_ns"] for e in world.journal(FREE) if e.get("values", {}).get("SW1.Pos.stVal") == OFF]
+        assert abs(moved_ns - t_ns(moved["time"])) < 1000, "as a time on the wire has it: 2^-24 s"
+        assert until(lambda: desk.of("state", position)[-1]["value"] == "off")
+        assert desk.command(FREE, "off", b"1")["repeated"]
+        # What is locked or tagged is not closed, and the reason is told.
+        until(lambda: desk.of("event", f"{LOCKED}FLISR/XSWI1.BlkCls")[-1]["value"] is True)
+        refused = desk.command(LOCKED, "on", b"2", "select")
+        assert refused["result"] == "refused"
+        assert "AddCause 10" in refused["reason"]
+        world.ask(FREE, request="tag", owner="crew 7", tags=1)
+        refused = desk.command(FREE, "on", b"3", "select")
+        assert refused["result"] == "refused"
+        assert "AddCause 24" in refused["reason"]
+        asked = [json.loads(e["request"]) for e in world.journal(FREE) if e["kind"] == "operator"]
+        asked = [(each["request"], each.get("orIdent")) for each in asked]
+        assert asked.count(("open", "cloud/ana")) == 1
+        # A line to the agent that is lost: its values are old since then.
+        killed_ns = time.time_ns()
+        os.kill(int(re.findall(r"MMS host 1: started, pid (\d+)", world.log.read_text())[-1]), signal.SIGKILL)
+        desk.hears(position, "off", "questionable|oldData", killed_ns)
+        assert world.end(signal.SIGTERM) == 0
+        assert until(lambda: desk.client.messages[-1].said.get("status")) == "offline"
+
+
+def t_ns(text):
+    """Of ISO 8601 with nine digits, ns since 1970."""
+    whole, _, part = text.removesuffix("Z").partition(".")
+    return round(datetime.fromisoformat(whole + "+00:00").timestamp()) * 10**9 + int(part)

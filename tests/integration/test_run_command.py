@@ -82,7 +82,7 @@ def test_all_that_is_wrong_with_certificates_too(site, checked):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('[site]\nname = "north"\n', "no [[centre]], no [[rtu]], no [[ied]] and no [[agent]]"),
+        ('[site]\nname = "north"\n', "no [[centre]], no [[broker]], no [[rtu]], no [[ied]] and no [[agent]]"),
         (CENTRE + "[history]\n", "history.where: Field required"),
         (CENTRE + '[history]\nwhere = "h.db"\nrows = 0\n', "history.rows: Input should be greater than 0"),
         (CENTRE + '[metrics]\nlisten = "9104"\nport = 1\n', "metrics.port: Extra inputs"),

@@ -107,11 +107,11 @@ class Chain:
     async def __aenter__(self) -> Self:
         self._site = self.folder / "loss.toml"
         words = ("tools.loss.counting_rtu", self.folder / "rtu", 0, 0, RATE)
-        self._rtu = await _start(sys.executable, "-P", "-m", *words)
-        rtu_port = int(await _line(self._rtu))
+        self._rtu = await start_process(sys.executable, "-P", "-m", *words)
+        rtu_port = int(await read_line(self._rtu))
         self._tasks.append(asyncio.create_task(self._follow_rtu()))
         self.field = await Line.between(rtu_port)
-        ours, c104 = _free_port(), _free_port()
+        ours, c104 = free_port(), free_port()
         self.centre = await Line.between(ours)
         points = [
             _POINT.format(name=name, at=1 + n, centre=CENTRE_CA, ioa=ioa)
@@ -148,8 +148,8 @@ class Chain:
     async def start(self) -> None:
         """Start the gateway, and wait until it serves."""
         words = [*self._wrap, sys.executable, "-P", *self.program, "run", self._site, "--json"]
-        self.gateway = await _start(*words, log=self.folder / "gateway.log")
-        ready = json.loads(await _line(self.gateway))
+        self.gateway = await start_process(*words, log=self.folder / "gateway.log")
+        ready = json.loads(await read_line(self.gateway))
         if len(ready["served"]) != 2:
             raise LossError(f"the gateway serves {ready['served']}")
 
@@ -162,7 +162,7 @@ class Chain:
         """Wait until our centre is told something more."""
         before = len(self._ours)
         try:
-            await _until(lambda: len(self._ours) > before)
+            await until(lambda: len(self._ours) > before)
         except TimeoutError:
             ended = "runs" if self._rtu.returncode is None else f"ended with status {self._rtu.returncode}"
             why = f"our centre has been told nothing for {PATIENCE_S:g} s; made: {self._made}; the device {ended}"
@@ -188,7 +188,7 @@ class Chain:
         consumers = {"ours": self._ours} | ({"c104": self._c104} if find_spec("c104") else {})
         counts: dict[str, Count] = {}
         for name, heard in consumers.items():
-            counts[name] = await _complete(heard, self._made)
+            counts[name] = await complete(heard, self._made)
         self.gateway.terminate()  # in order: the history is written to its end
         await asyncio.wait_for(self.gateway.wait(), PATIENCE_S)
         counts["history"] = judge(await self._kept(), self._made)
@@ -216,7 +216,7 @@ class Chain:
         ends = 0
         try:
             while not self._ending:
-                process = await _start(sys.executable, "-P", "-m", "tools.loss.c104_centre", port, feeds=True)
+                process = await start_process(sys.executable, "-P", "-m", "tools.loss.c104_centre", port, feeds=True)
                 try:
                     assert process.stdout is not None
                     while line := await process.stdout.readline():
@@ -252,7 +252,7 @@ class Chain:
         ]
 
 
-async def _complete(heard: list[Heard], made: int) -> Count:
+async def complete(heard: list[Heard], made: int) -> Count:
     """The count once all is there, or nothing has come for long."""
     quiet_since, before = time.monotonic(), -1
     while True:
@@ -266,7 +266,8 @@ async def _complete(heard: list[Heard], made: int) -> Count:
         await asyncio.sleep(0.2)
 
 
-async def _start(*words: object, feeds: bool = False, log: Path | None = None) -> Process:
+async def start_process(*words: object, feeds: bool = False, log: Path | None = None) -> Process:
+    """Start a program; its messages go to the log, if there is one."""
     stderr = None if log is None else log.open("ab")
     try:
         return await asyncio.create_subprocess_exec(
@@ -280,7 +281,12 @@ async def _start(*words: object, feeds: bool = False, log: Path | None = None) -
             stderr.close()
 
 
-async def _line(process: Process) -> bytes:
+async def read_line(process: Process) -> bytes:
+    """The next line that a process says.
+
+    Raises:
+        LossError: it has ended.
+    """
     assert process.stdout is not None
     line = await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)
     if not line:
@@ -288,13 +294,15 @@ async def _line(process: Process) -> bytes:
     return line
 
 
-async def _until(found: Callable[[], bool]) -> None:
+async def until(found: Callable[[], bool]) -> None:
+    """Wait until it is so; a TimeoutError says that it does not come."""
     async with asyncio.timeout(PATIENCE_S):
         while not found():  # noqa: ASYNC110 - what it looks at has no event
             await asyncio.sleep(0.01)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port that nobody has just now."""
     import socket  # noqa: PLC0415 - one that stays the same over restarts of the gateway
 
     with socket.socket() as probe:

@@ -19,6 +19,7 @@ class Line:
         port: where masters connect.
         cuts: how often it was cut while something flowed.
         since: when it was last taken into use, in the loop's time, s; infinite while it is not.
+        open: masters are let in.
     """
 
     def __init__(self, target: int) -> None:
@@ -28,6 +29,7 @@ class Line:
         self._cut: Callable[[], None] | None = None
         self.cuts = 0
         self.since = float("inf")
+        self.open = True
 
     @classmethod
     async def between(cls, target: int) -> Line:
@@ -63,6 +65,9 @@ class Line:
         self.since = float("inf")
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self.open:
+            writer.transport.abort()
+            return
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:

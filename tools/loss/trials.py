@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from tools.loss import mosquitto
+from tools.loss.broker import broker  # noqa: F401 - played by its name, as those here
 from tools.loss.chain import PATIENCE_S, Chain, LossError
 from tools.loss.postgresql import PostgreSQL, missing
 
@@ -120,6 +122,8 @@ def not_here(trial: str) -> str:
         return "only root can give the gateway a small disk of its own"
     if trial == "disk" and not sys.platform.startswith("linux"):
         return "it takes mount namespaces of Linux"
+    if trial == "broker":
+        return mosquitto.missing()
     return missing() if trial == "database" else ""
 
 

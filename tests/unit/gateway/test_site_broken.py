@@ -12,6 +12,7 @@ from tools.run_command import check
 
 SAMPLES = Path(scl.__file__).parent / "samples"
 RELAY = '\n[[ied]]\nname = "F1Q1"\nhost = "192.0.2.7"\n'
+BROKER = '\n[[broker]]\nname = "cloud"\nhost = "192.0.2.9"\n'
 HEAD = '[switch."ALPHA/V20/F1/Q1"]\nnormal = "closed"\nrating_a = 400.0\nbreaking_a = 16000.0\ntrip_delay_ms = 300.0\n'
 
 # What is replaced (nothing: added at the end), by what, the path of the error, and a part of what it says.
@@ -88,6 +89,9 @@ BROKEN = {
     "no such IED": (RELAY, RELAY.replace("F1Q1", "F1Q9"), "ied[1].name", "F1Q9"),
     "IED twice": (RELAY, RELAY + RELAY, "ied[2].name", "ied[1] too"),
     "waits longer than a centre": (RELAY, RELAY + "timeout_s = 9.0\n", "ied[1].timeout_s", "equal to 8"),
+    "broker without host": ("", '\n[[broker]]\nname = "cloud"\n', "broker[1].host", "required"),
+    "broker with a wildcard": ("", BROKER + 'prefix = "a/+"\n', "broker[1].prefix", "no topic"),
+    "broker twice": ("", BROKER + BROKER, "broker[2].name", "cloud"),
     "history of no days": ("", '\n[history]\nwhere = "h.sqlite"\ndays = 0\n', "history.days", "than 0"),
 }
 

@@ -423,6 +423,18 @@ def test_agents_of_the_gateway_at_a_broker(world, require):
         desk.hears(position, "off", "questionable|oldData", killed_ns)
         assert world.end(signal.SIGTERM) == 0
         assert until(lambda: desk.client.messages[-1].said.get("status")) == "offline"
+    with HistoryReader(str(world.folder / "h.db")) as reader:
+        steps = [each for each in reader.steps(Query(), reader.last_step()) if each.via == "mqtt"]
+    ends = [(each.who, each.target, each.step, each.outcome) for each in steps if each.outcome != "asked"]
+    free, locked = (f"{ied}FLISR/CSWI1.Pos" for ied in (FREE, LOCKED))
+    assert ends == [
+        ("cloud", free, "command", "refused"),
+        ("cloud/ana", free, "select", "confirmed"),
+        ("cloud/ana", free, "execute", "confirmed"),
+        ("cloud/ana", free, "execute", "done"),
+        ("cloud/ana", locked, "select", "refused"),
+        ("cloud/ana", free, "select", "refused"),
+    ]
 
 
 def t_ns(text):

@@ -7,14 +7,21 @@ device of their point.
 from __future__ import annotations
 
 import asyncio
+import os
+import time
+from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.adapters.audit_trail import AuditTrail
 from gateway.adapters.iec104_field import FieldRtus
 from gateway.adapters.iec104_outlet import Outlet
 from gateway.adapters.mms_process import MmsFields
+from gateway.agent_trail import AgentTrail
 from gateway.embedded import EmbeddedAgents
 from gateway.points.table import PointTable
 from gateway.site import SiteError
+from gateway.status import GatewayStatus
+from gateway.supervision import Supervision, centres_of, consumer_of, event_log_of, socket_of
 from ied_agents.runtime.tls import TlsError, server_context
 
 if TYPE_CHECKING:
@@ -97,6 +104,7 @@ class Gateway:
         listeners: where control centres are served, with the ports that were had once it is started.
         devices: names of the field devices.
         brokers: where is published by MQTT, ``HOST:PORT`` by name.
+        metrics: where Prometheus is answered, with the port that was had; None where it is not.
     """
 
     def __init__(self, site: Site) -> None:
@@ -135,6 +143,11 @@ class Gateway:
         self._history: Historian | None = None
         self._brokers: list[MqttBroker] = []
         self._outlet: Outlet | None = None
+        self._agent_trail: AgentTrail | None = None
+        self._others: list[str] = []
+        self._started_ns = 0
+        self._supervision = Supervision(self.status)
+        self.metrics = site.metrics()
 
     @property
     def points(self) -> int:
@@ -149,6 +162,7 @@ class Gateway:
         Raises:
             HistoryUnusable, StoreError, EntriesError, MappingError, OSError: what can't be used; names it.
         """
+        self._started_ns = time.time_ns()
         site, folder = self._site, self._site.file.parent
         for centre in self._centres:
             centre.keep_assigned()
@@ -172,6 +186,12 @@ class Gateway:
         configs = [centre.config for centre in self._centres]
         devices = _Devices(self._rtus, self._ieds)
         self._outlet = outlet = Outlet(self._table, store, configs, devices, listeners=consumers)
+        self._others = [each.config.name for each in consumers if each is not self._history]
+        if self._history is not None:
+            outlet.server.trail = AuditTrail(outlet.keep).note
+            if self._embedded.journals:
+                file = store.with_name(f"{store.name}-audit.json")
+                self._agent_trail = AgentTrail(self._embedded.journals, outlet, file)
         self._embedded.start()
         self._rtus.start(outlet)
         self._ieds.start(outlet)
@@ -182,13 +202,42 @@ class Gateway:
             port = await outlet.server.listen(each.host, each.port, tls=each.tls, only=each.centres)
             served.append(each._replace(port=port))
         self.listeners = served
+        # Last: who is answered may take it that all the rest is there.
+        if self.metrics is not None:
+            host, port = self.metrics
+            self.metrics = host, await self._supervision.serve_metrics(host, port)
+        await self._supervision.listen_at(socket_of(store))
+
+    async def status(self) -> GatewayStatus:
+        """How it is; once it is started."""
+        assert self._outlet is not None
+        agents = await self._embedded.status()
+        return GatewayStatus(
+            site=self._site.name,
+            program=version("flisr"),
+            pid=os.getpid(),
+            started_ns=self._started_ns,
+            now_ns=time.time_ns(),
+            points=self.points,
+            centres=centres_of(self._outlet),
+            rtus=self._rtus.status(),
+            ieds=self._ieds.status(),
+            agents=agents,
+            hosts=self._embedded.hosts(),
+            history=None if self._history is None else self._history.status(),
+            others=tuple(consumer_of(self._outlet.log, name) for name in self._others),
+            event_log=event_log_of(self._outlet.log),
+        )
 
     async def close(self) -> None:
         """End all connections; what is not acknowledged stays on disk."""
+        await self._supervision.close()
         # Devices first: what has come from them is stored and acknowledged while the log is open.
         await asyncio.gather(self._rtus.close(), self._ieds.close())
         await asyncio.gather(*(broker.close() for broker in self._brokers))
         await self._embedded.close()
+        if self._agent_trail is not None:
+            await self._agent_trail.close()
         if self._history is not None:
             await self._history.close()
         if self._outlet is not None:

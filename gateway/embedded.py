@@ -16,11 +16,14 @@ import socket
 import sys
 import time
 from abc import ABC, abstractmethod
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from gateway.status import AgentStatus, ProgramStatus
 from ied_agents.runtime.durable import holder
+from ied_agents.runtime.operator_client import ask
 
 if TYPE_CHECKING:
     from gateway.site_agents import Embedded
@@ -43,6 +46,10 @@ _LOOK_S: Final = 0.5
 _MOST_LOG: Final = 1 << 20
 """Octets of what a process has written on stderr before the file is begun anew."""
 _LONGEST_ERROR: Final = 300
+_ASK_S: Final = 1.0
+"""How long an agent has to say how it is: one that hangs for longer is killed soon."""
+_AT_ONCE: Final = 4
+"""Agents that are asked at a time."""
 _MARK: Final = "FLISR_GATEWAY"
 """In the environment of an agent that a gateway has started: its settings."""
 _AGENT: Final = ("-P", "-m", "ied_agents.runtime.agent_process")
@@ -102,6 +109,8 @@ class Program(ABC):
         self.name = name
         self.process: _Process | None = None
         self._error = ""
+        self._starts = 0
+        self._since_ns = 0
         self._log = log
         self._task: asyncio.Task[None] | None = None
 
@@ -121,6 +130,7 @@ class Program(ABC):
                 _LOG.exception("%s %s: internal error", self.kind, self.name)
                 why = f"internal error: {error!r}"
             self._forget()
+            self._since_ns = time.time_ns()
             if why != self._error:
                 self._error = why
                 _LOG.error("%s %s: %s", self.kind, self.name, why)
@@ -150,6 +160,8 @@ class Program(ABC):
 
     def _runs(self, process: _Process, *, taken_over: bool) -> None:
         self.process = process
+        self._starts += 1
+        self._since_ns = time.time_ns()
         how = "taken over from the gateway before" if taken_over else "started"
         _LOG.info("%s %s: %s, pid %d", self.kind, self.name, how, process.pid)
 
@@ -172,6 +184,16 @@ class Program(ABC):
             return ""
         # A line of JSON is its word that it is ready.
         return next((line[:_LONGEST_ERROR] for line in reversed(lines) if line and not line.startswith("{")), "")
+
+    def status(self) -> ProgramStatus:
+        """How it is."""
+        return ProgramStatus(
+            name=self.name,
+            pid=0 if self.process is None else self.process.pid,
+            since_ns=self._since_ns,
+            restarts=max(0, self._starts - 1),
+            ended=self._error,
+        )
 
     async def close(self, *, leave: bool = False) -> None:
         """Watch it no longer.
@@ -203,6 +225,7 @@ class AgentProgram(Program):
         super().__init__("agent", settings.agent.ied, folder / "log")
         self._text = settings.to_json()
         self._state = Path(settings.state)
+        self._operator = Path(settings.operator)
         self._folder = folder
         self._document = folder / "settings.json"
         self._notify: socket.socket | None = None
@@ -279,6 +302,26 @@ class AgentProgram(Program):
             while self._notify.recv(64):
                 self._alive = max(self._alive, time.monotonic())
 
+    def asked(self, of_process: ProgramStatus) -> AgentStatus:
+        """How it is, by its own word: waits for that; for a thread."""
+        said: dict[str, Any] = {}
+        if of_process.up:
+            with contextlib.suppress(OSError, ValueError):
+                said = ask(self._operator, {"request": "status"}, patience_s=_ASK_S)
+        if not said.get("done"):
+            return AgentStatus(**asdict(of_process), state="silent" if of_process.up else "down")
+        confirmed, proven = not said["held_until_confirmed"], not said["unproven"]
+        return AgentStatus(
+            **asdict(of_process),
+            state="running" if confirmed and proven else "held",
+            health="ok" if said["ready"] else "alarm",
+            ready=said["ready"],
+            confirmed=confirmed,
+            proven=proven,
+            locked="".join(side for side, lock in zip("AB", said["locked"], strict=True) if lock != "NONE"),
+            mode=said["mode"].lower().replace("_", "/"),
+        )
+
     async def close(self, *, leave: bool = False) -> None:
         """Watch it no longer, and hear it no longer."""
         await super().close(leave=leave)
@@ -304,22 +347,39 @@ class HostProgram(Program):
 
 
 class EmbeddedAgents:
-    """All of a site."""
+    """All of a site.
+
+    Attributes:
+        journals: where each agent tells what it saw and did.
+    """
 
     def __init__(self, embedded: Embedded | None) -> None:
+        self.journals = {} if embedded is None else {name: Path(e.journal) for name, e in embedded.agents.items()}
         self._outlive = embedded is not None and embedded.outlive
         self._agents: list[AgentProgram] = []
         self._hosts: list[HostProgram] = []
         if embedded is not None:
             self._agents = [AgentProgram(each, embedded.root / name) for name, each in embedded.agents.items()]
             self._hosts = [HostProgram(number, each, embedded.root) for number, each in enumerate(embedded.hosts, 1)]
+        self._askers = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="agents")
 
     def start(self) -> None:
         """Start what does not run, and watch all."""
         for program in (*self._agents, *self._hosts):
             program.start()
 
+    async def status(self) -> tuple[AgentStatus, ...]:
+        """How the agents are; takes as long as they take to answer, a second for each four that do not."""
+        loop = asyncio.get_running_loop()
+        asked = (loop.run_in_executor(self._askers, agent.asked, agent.status()) for agent in self._agents)
+        return tuple(await asyncio.gather(*asked))
+
+    def hosts(self) -> tuple[ProgramStatus, ...]:
+        """How their MMS hosts are."""
+        return tuple(host.status() for host in self._hosts)
+
     async def close(self) -> None:
         """End the hosts, then the agents, in order."""
         await asyncio.gather(*(host.close() for host in self._hosts))
         await asyncio.gather(*(agent.close(leave=self._outlive) for agent in self._agents))
+        self._askers.shutdown(wait=False, cancel_futures=True)

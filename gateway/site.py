@@ -9,15 +9,15 @@ from __future__ import annotations
 import math
 import tomllib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from gateway.site_agents import Embedded, SiteAgent, SiteAgents, agent_problems, embedded, followed
 from gateway.site_iec104 import SiteCentre, SitePoint, Strict, all_points, resolve_centres
 from gateway.site_ied import SiteIed, resolve_ieds
 from gateway.site_mqtt import SiteBroker, resolve_brokers
-from gateway.site_rtu import SiteRtu, resolve_rtus
+from gateway.site_rtu import SiteRtu, resolve_rtus, split_host
 from ied_agents.dflisr.feeder import Feeder, FeederSection, FeederSwitch, SharedElement
 from ied_agents.dflisr.views import AgentConfig
 from ied_agents.process.plant_network import PlantNetwork, PlantSection, PlantSwitch
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from scl.relay_inputs import RelayInput
     from scl.streams import GooseStream
     from scl.topology import PrimaryNetwork, Switch
+
+METRICS_PORT: Final = 9104
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -128,6 +130,21 @@ class SiteHistory(Strict):
     rows: Annotated[int, Field(gt=0)] = 10_000_000
 
 
+class SiteMetrics(Strict):
+    """``[metrics]``: ``listen`` is the own address, ``HOST:PORT``, at which Prometheus is answered over HTTP.
+
+    Anybody who reaches it reads the figures: there is no password and no TLS.
+    """
+
+    listen: str
+
+    @field_validator("listen")
+    @classmethod
+    def _possible(cls, value: str) -> str:
+        split_host(value, METRICS_PORT)
+        return value
+
+
 class SiteFile(Strict):
     """The whole file."""
 
@@ -135,6 +152,7 @@ class SiteFile(Strict):
     access: SiteAccess = SiteAccess()
     gateway: SiteGateway = SiteGateway()
     history: SiteHistory | None = None
+    metrics: SiteMetrics | None = None
     switch: dict[str, SiteSwitch] = Field(default_factory=dict)
     section: dict[str, SiteSection] = Field(default_factory=dict)
     shared: dict[str, SiteShared] = Field(default_factory=dict)
@@ -212,6 +230,11 @@ class Site:
             return None
         folder = self.file.parent
         return embedded(given.agents, given.agent, self.agents.values(), folder / scd, folder)
+
+    def metrics(self) -> tuple[str, int] | None:
+        """Own address at which Prometheus is answered; None where it is not."""
+        given = self.settings.metrics
+        return None if given is None else split_host(given.listen, METRICS_PORT)
 
     def _parts(self) -> _Parts:
         parts = _resolve(self.settings, self.scl, self.file.parent)

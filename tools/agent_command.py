@@ -20,6 +20,7 @@ from cyclopts import App, Parameter
 
 from gateway.site import Site, SiteError, site_of
 from ied_agents.control.decision import HOT_LINE_TAG, WORK_TAG
+from ied_agents.mms.client import PORT, TLS_PORT
 from ied_agents.mms.host_settings import HostSettings, HostTls, ServedIed
 from ied_agents.runtime.journal import read_journal
 from ied_agents.runtime.operator_client import AgentSilentError, ask
@@ -31,9 +32,6 @@ app = App(name="agent", help="One agent on this machine: run it, look at it, ope
 
 ROOT: Final = Path("/var/lib/flisr")
 _POLL_S: Final = 0.2
-_MMS_PORT: Final = 102
-_MMS_TLS_PORT: Final = 3782
-"""IEC 62351-4: MMS over TLS."""
 _ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 
 _Ied = Annotated[str, Parameter(help="The agent's name in the SCD.")]
@@ -130,7 +128,7 @@ def mms(
     if missing or not ieds:
         raise SiteError([f"{scd}: no IP address for {', '.join(missing) or 'anybody'}; name agents, or use --address"])
     tls = _host_tls(certificate, key, authority, revoked)
-    first = port if port is not None else _MMS_PORT if tls is None else _MMS_TLS_PORT
+    first = port if port is not None else PORT if tls is None else TLS_PORT
     served = [
         ServedIed(
             ied,

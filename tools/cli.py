@@ -18,6 +18,7 @@ app = App(
 app.command("tools.demo.command:app", name="demo")
 app.command("tools.run_command:run", name="run")
 app.command("tools.run_command:check", name="check")
+app.command("tools.status_command:status", name="status")
 app.command("tools.site_command:app", name="site")
 app.command("tools.scl_command:app", name="scl")
 app.command("tools.agent_command:app", name="agent")

@@ -16,6 +16,7 @@ from gateway.historian.reader import HistoryReader, Query
 from gateway.points.point import KINDS, Kind
 from gateway.points.words import clock_text, quality_text, time_text
 from ied_agents.iec61850.dbpos import Dbpos
+from tools.audit_rows import AuditRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -48,6 +49,9 @@ def events(
     only: Annotated[
         str, Parameter(help="Only 'events' (positions, states, steps) or 'measurements' (and counters).")
     ] = "",
+    audit: Annotated[
+        bool, Parameter(help="The audit trail instead: what was commanded, by whom, and its outcome.", negative="")
+    ] = False,
     newest: Annotated[
         int | None, Parameter(help=f"So many of the latest; 0 for all. {_NEWEST}, unless --from or --to is given.")
     ] = None,
@@ -61,10 +65,13 @@ def events(
     """Print what points said, in order of the devices' own time.
 
     The time is the device's, with what its clock says of itself; when the gateway got it is in CSV and JSON. The
-    gateway may go on writing meanwhile.
+    gateway may go on writing meanwhile. With --audit, print every step of every command instead, who and what, its
+    outcome and why: times are the gateway's, and --point is what was commanded.
     """
     if as_csv and as_json:
         raise EventsCommandError("--csv and --json: one of them")
+    if audit and only:
+        raise EventsCommandError("--audit and --only: one of them")
     if only not in ("", "events", "measurements"):
         raise EventsCommandError(f"--only {only}: expected events or measurements")
     if newest is not None and newest < 0:
@@ -79,13 +86,10 @@ def events(
         newest=limit,
     )
     with HistoryReader(history) as reader:
-        names = reader.names(points)
-        if points and not names:
-            raise EventsCommandError(f"{reader.database.name}: no point of it fits {' or '.join(points)}")
-        last = reader.last()
-        show = _shower(names, zone, as_csv=as_csv, as_json=as_json)
+        kind = AuditRows if audit else _PointRows
+        rows = kind(reader, query, zone, as_csv=as_csv, as_json=as_json)
         try:
-            count = show(reader.read(query, last))
+            count = rows.first()
             if newest is None and count == limit > 0:
                 print(f"the latest {count}; --newest or --from for more", file=sys.stderr)
             refused = reader.refused()
@@ -93,13 +97,36 @@ def events(
                 print(f"{refused} events could not be rows and are in the table refused", file=sys.stderr)
             while follow:
                 sys.stdout.flush()
-                time.sleep(0 if show(reader.after(last, query)) else _LOOK_S)
+                time.sleep(0 if rows.more() else _LOOK_S)
         except BrokenPipeError:
             # Who read it has seen enough; nothing is left for Python to flush at its end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except KeyboardInterrupt:
             if not follow:
                 raise
+
+
+class _PointRows:
+    """Prints what points said; arguments as of :class:`AuditRows`."""
+
+    def __init__(
+        self, reader: HistoryReader, query: Query, zone: tzinfo | None, *, as_csv: bool, as_json: bool
+    ) -> None:
+        names = reader.names(query.points)
+        if query.points and not names:
+            raise EventsCommandError(f"{reader.database.name}: no point of it fits {' or '.join(query.points)}")
+        self._reader = reader
+        self._query = query
+        self._last = reader.last()
+        self._show = _shower(names, zone, as_csv=as_csv, as_json=as_json)
+
+    def first(self) -> int:
+        """Print what there is; returns how many."""
+        return self._show(self._reader.read(self._query, self._last))
+
+    def more(self) -> int:
+        """Print what has come since; likewise."""
+        return self._show(self._reader.after(self._last, self._query))
 
 
 def _ns(text: str, zone: tzinfo | None) -> int:

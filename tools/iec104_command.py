@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import App, Parameter
 
 import scl as scl_package
+from gateway.adapters.audit_trail import AuditTrail
 from gateway.adapters.iec104_outlet import CentreConfig, Outlet, PointCommand
 from gateway.app import Listener, listeners_of
 from gateway.iec104.asdu import Cause, Qds, Step, TypeID, untagged
@@ -348,6 +349,8 @@ class _Simulated:
             await history.check()
         consumers = [history] if history is not None else []
         outlet = self._outlet = Outlet(table, folder, self._centres, self, listeners=consumers)
+        if history is not None:
+            outlet.server.trail = AuditTrail(outlet.keep).note
         ports = [
             await outlet.server.listen(each.host, each.port, tls=each.tls, only=each.centres) for each in listeners
         ]

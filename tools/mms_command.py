@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import App, Parameter
 
 from ied_agents.iec61850.data import BitString
 from ied_agents.iec61850.utctime import UtcTime
-from ied_agents.mms.client import PORT, TIMEOUT_S, MmsClient, MmsClientError, Reference
+from ied_agents.mms.client import PORT, TIMEOUT_S, TLS_PORT, MmsClient, MmsClientError, Reference
 from ied_agents.mms.client_control import STATION, TERMINATION_S, Control, ControlRefusedError, words
 from ied_agents.mms.client_report import Report, ReportQueue, Subscription
 from ied_agents.mms.values import Cause
+from ied_agents.runtime.tls import TlsFiles, client_context
+
+if TYPE_CHECKING:
+    import ssl
 
 app = App(name="mms", help="Look at an IEC 61850 server by MMS, and operate it.")
 
@@ -24,18 +30,42 @@ _VALUES: Final = {"close": True, "on": True, "true": True, "open": False, "off":
 
 _Host = Annotated[str, Parameter(help="The server: HOST or HOST:PORT.")]
 _Json = Annotated[bool, Parameter(name="--json", help="Print the result as JSON.")]
-_Timeout = Annotated[float, Parameter(help="How long connecting, and every request, may take, s.")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How to connect."""
+
+    timeout: Annotated[float, Parameter(help="How long connecting, and every request, may take, s.")] = TIMEOUT_S
+    certificate: Annotated[Path | None, Parameter(help="Own certificate (PEM): TLS, with --key, --authority.")] = None
+    key: Annotated[Path | None, Parameter(help="Its private key.")] = None
+    authority: Annotated[Path | None, Parameter(help="Authorities that the server's certificate must come from.")] = (
+        None
+    )
+    revoked: Annotated[Path | None, Parameter(help="Their revocation lists.")] = None
+
+    def tls(self) -> ssl.SSLContext | None:
+        if self.certificate is None or self.key is None or self.authority is None:
+            if (self.certificate, self.key, self.authority, self.revoked) == (None, None, None, None):
+                return None
+            raise MmsCommandError("TLS takes --certificate, --key and --authority")
+        return client_context(TlsFiles(self.certificate, self.key, self.authority, self.revoked))
+
+
+_PLAIN: Final = _Way()
 
 
 class MmsCommandError(ValueError):
     """A command line that names no server or no value."""
 
 
-def _connect(host: str, timeout: float) -> MmsClient:
+def _connect(host: str, way: _Way) -> MmsClient:
     name, _, port = host.partition(":")
     if not name or (port and not (port.isdecimal() and 0 < int(port) < 1 << 16)):
         raise MmsCommandError(f"{host!r} is no HOST or HOST:PORT")
-    return MmsClient(name, int(port or PORT), timeout_s=timeout)
+    tls = way.tls()
+    return MmsClient(name, int(port or (PORT if tls is None else TLS_PORT)), timeout_s=way.timeout, tls=tls)
 
 
 @app.command
@@ -43,12 +73,12 @@ def browse(
     host: _Host,
     reference: Annotated[str, Parameter(help="Logical device, or logical node LD/LN, to look into.")] = "",
     *,
-    timeout: _Timeout = TIMEOUT_S,
+    way: _Way = _PLAIN,
     as_json: _Json = False,
 ) -> None:
     """List logical devices with their nodes, data sets and report control blocks, or a node's variables."""
     device, _, node = reference.partition("/")
-    with _connect(host, timeout) as client:
+    with _connect(host, way) as client:
         if node:
             parts = [name.split("$") for name in client.variables(device)]
             found: Any = [
@@ -82,14 +112,14 @@ def browse(
 def read(
     host: _Host,
     *references: Annotated[str, Parameter(help="LD/LN.DO.DA, also with [FC] behind; a data set: LD/LN.NAME.")],
-    timeout: _Timeout = TIMEOUT_S,
+    way: _Way = _PLAIN,
     as_json: _Json = False,
 ) -> None:
     """Read data objects, attributes or data sets with all that is in them."""
     if not references:
         raise MmsCommandError("nothing to read: name at least one reference")
     values: dict[str, Any] = {}
-    with _connect(host, timeout) as client:
+    with _connect(host, way) as client:
         for reference in references:
             plain = Reference.read(reference)
             if not plain.fc and plain.plain in client.data_sets(plain.device):
@@ -112,13 +142,13 @@ def control(
     orcat: Annotated[int, Parameter(help="Originator category: 1 bay, 2 station, 3 remote.")] = STATION,
     test: Annotated[bool, Parameter(help="Set the Test flag.", negative="")] = False,
     wait: Annotated[float, Parameter(help="How long to wait for the termination, s.")] = TERMINATION_S,
-    timeout: _Timeout = TIMEOUT_S,
+    way: _Way = _PLAIN,
     as_json: _Json = False,
 ) -> None:
     """Operate a data object as its control model asks for, and say how it ended; exit status 1 if it was refused."""
     wanted = _value(value)
     said: dict[str, Any] = {"reference": reference, "value": wanted, "done": True}
-    with _connect(host, timeout) as client, Control(client, reference, orCat=orcat, test=test) as operated:
+    with _connect(host, way) as client, Control(client, reference, orCat=orcat, test=test) as operated:
         said["model"] = operated.model.name.lower().replace("_", " ")
         try:
             operated.execute(wanted, termination_s=wait)
@@ -146,11 +176,11 @@ def report(
     after: Annotated[str, Parameter(help="Go on after this EntryID, in hexadecimal.")] = "",
     count: Annotated[int, Parameter(help="End after so many reports; 0: when interrupted.")] = 0,
     interrogate: Annotated[bool, Parameter(help="Ask for all members at once.", negative="")] = False,
-    timeout: _Timeout = TIMEOUT_S,
+    way: _Way = _PLAIN,
     as_json: _Json = False,
 ) -> None:
     """Enable a report control block and print what it reports, until interrupted."""
-    with _connect(host, timeout) as client:
+    with _connect(host, way) as client:
         if not reference:
             _list_blocks(client, as_json=as_json)
             return

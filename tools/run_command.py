@@ -39,8 +39,7 @@ async def _run(gateway: Gateway, *, as_json: bool) -> None:
         served = [{"host": x.host, "port": x.port, "centres": sorted(x.centres)} for x in gateway.listeners]
         if as_json:
             ready = {"kind": "GatewayReady", "points": gateway.points, "served": served, "devices": gateway.devices}
-            ready["brokers"] = gateway.brokers
-            print(json.dumps(ready), flush=True)
+            print(json.dumps(ready | {"brokers": gateway.brokers, "metrics": gateway.metrics}), flush=True)
         else:
             devices = ", ".join(gateway.devices) or "none"
             print(f"{gateway.points} points; field devices: {devices}", flush=True)
@@ -48,6 +47,8 @@ async def _run(gateway: Gateway, *, as_json: bool) -> None:
                 print(f"{', '.join(sorted(listener.centres))} at {listener.host}:{listener.port}", flush=True)
             for name, where in gateway.brokers.items():
                 print(f"{name}: broker {where}", flush=True)
+            if gateway.metrics is not None:
+                print(f"metrics at http://{gateway.metrics[0]}:{gateway.metrics[1]}/metrics", flush=True)
         manager.ready()
         while not ended.is_set():
             manager.alive()

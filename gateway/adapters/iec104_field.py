@@ -37,9 +37,10 @@ from gateway.iec104.master import (
 from gateway.points.mapping import Control, Monitor
 from gateway.points.mapping_rules import MappingError, tagged
 from gateway.points.point import KINDS, TIME_UNKNOWN, Kind
+from gateway.status import LinkStatus, RtuStatus, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from gateway.adapters.iec104_outlet import Outlet, PointCommand
     from gateway.iec104.asdu import Asdu, InformationObject
@@ -234,6 +235,7 @@ class FieldRtu:
         config: as given.
         station: what talks to the device; its events go to :meth:`take`.
         outdated: answers that were older than what was known.
+        standing: of its connections.
         ending: the connections are being ended, and the points no worse for it.
     """
 
@@ -241,6 +243,7 @@ class FieldRtu:
         self.config = config
         self.station = ControllingStation(config.settings, holds=True)
         self.outdated = 0
+        self.standing = Standing()
         self.ending = False
         self._outlet = outlet
         self._told = {(each.CA, each.IOA): _told(each) for each in config.points}
@@ -271,8 +274,10 @@ class FieldRtu:
         """
         match event:
             case ObjectsReceived(asdu):
+                self.standing.heard_ns = utc_ns
                 self._objects(asdu, utc_ns)
             case Started():
+                self.standing.begin(utc_ns)
                 _LOG.info("%s: data flow", self.config.name)
                 for told in self._told.values():
                     told.answered = False
@@ -308,6 +313,7 @@ class FieldRtu:
         if lost.standby:
             _LOG.warning("%s: lost, the next link takes over: %s", self.config.name, lost.reason)
             return
+        self.standing.end(lost.reason, utc_ns)
         events = self._outlet.table.invalidate(self.config.name, utc_ns)
         _LOG.warning("%s: lost: %s; %d points are old", self.config.name, lost.reason, len(events))
         self._outlet.tell(events)
@@ -485,6 +491,19 @@ class FieldRtu:
             _LOG.warning(text, running.command.name, self.config.name, now - running.began, limit_s)
 
 
+def _status(rtu: FieldRtu, links: Mapping[str, str]) -> RtuStatus:
+    standing = rtu.standing
+    return RtuStatus(
+        name=rtu.config.name,
+        connected=standing.up,
+        since_ns=standing.since_ns,
+        # Why the first connection ended says less than why there is none now.
+        why="" if standing.up else "; ".join(dict.fromkeys(filter(None, links.values()))) or standing.why,
+        heard_ns=standing.heard_ns,
+        links=tuple(LinkStatus(where=where, why=why) for where, why in links.items()),
+    )
+
+
 class FieldRtus:
     """The field devices of a gateway: its :class:`Device`, which sends each command to where its point comes from.
 
@@ -539,6 +558,10 @@ class FieldRtus:
 
     def _taker(self, rtu: FieldRtu) -> Callable[[MasterEvent], None]:
         return lambda event: rtu.take(event, self._clients[rtu.config.name].now(), time.time_ns())
+
+    def status(self) -> tuple[RtuStatus, ...]:
+        """How they are."""
+        return tuple(_status(rtu, self._clients[name].links) for name, rtu in self.rtus.items())
 
     async def close(self) -> None:
         """End the connections; before the outlet is closed, so that what has come is stored and acknowledged."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from gateway.iec104 import image
 from gateway.iec104.asdu import InformationObject, untagged
-from gateway.iec104.commands import Command, CommandDesk, CommandSettings
+from gateway.iec104.commands import Command, CommandDesk, CommandSettings, ControlStep
 from gateway.iec104.event import Event, EventHead, address_octets, object_writer
 from gateway.iec104.server import Centre, Iec104Server
 from gateway.iec104.station import ControlledStation, StationSettings
@@ -391,6 +391,11 @@ class Outlet:
             sequence += 1
         self._write_now()
 
+    def keep(self, key: str, payload: bytes, t_ns: int) -> None:
+        """What is no point's event is stored as durably, for whoever takes it; arguments as of ``log.append``."""
+        self.log.append(key, payload, t_ns)
+        self._write_now()
+
     def when_stored(self, call: Callable[[], None]) -> None:
         """Call once all events that were told before are on disk, or the disk refuses and they are told from memory.
 
@@ -542,7 +547,13 @@ class Outlet:
             test: nothing may move.
         """
         control = image.Control(0, 0, untagged(row.typeID), row.name, row.select, _AsItIs(row.name))
-        self.desk.command(Command(requester, token, control, step, value, 0, test, 0), self.server.now())
+        asked = Command(requester, token, control, step, value, 0, test, 0, requester.origin, requester.outlet)
+        self.desk.command(asked, self.server.now())
+        self.server.serve()
+
+    def turned_away(self, outlet: str, who: str, name: str, why: str) -> None:
+        """For the audit trail: a command by another protocol that does not come to the desk."""
+        self.desk.record(ControlStep("command", "refused", name, who, why, via=outlet))
         self.server.serve()
 
     def _answer(self, answer: Answer) -> None:

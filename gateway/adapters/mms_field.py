@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gateway.adapters.field_news import OUTCOME_UNKNOWN, tell_answer, tell_event
 from gateway.adapters.mms_values import MmsPoint, MmsValueError, fc_of, read_leaves
 from gateway.points.point import KINDS, UNSPECIFIED_ACCURACY, Kind, PointError, PointValue
+from gateway.status import Standing
 from ied_agents.iec61850.quality import Quality, Validity
 from ied_agents.mms.worker_messages import (
     Alive,
@@ -132,7 +133,7 @@ class MmsField:
     Attributes:
         config: as given.
         orders: for the worker, oldest first; whoever drives it takes them.
-        connected: the worker has a connection.
+        standing: whether the worker has a connection, since when, and why not.
         unstored: reports that are not on disk yet.
         entries: EntryID to go on after, of which all before is on disk.
         changed: ``entries`` is not as it is kept.
@@ -142,7 +143,7 @@ class MmsField:
     def __init__(self, config: MmsFieldConfig, outlet: Outlet, entries: Mapping[str, bytes]) -> None:
         self.config = config
         self.orders: deque[Order] = deque()
-        self.connected = False
+        self.standing = Standing()
         self.unstored = 0
         self.entries = dict(entries)
         self.changed = False
@@ -155,6 +156,11 @@ class MmsField:
         self._running: dict[int, _Running] = {}
         self._confirmed: set[int] = set()
         self._said: set[str] = set()
+
+    @property
+    def connected(self) -> bool:
+        """The worker has a connection."""
+        return self.standing.up
 
     # -- what it tells --------------------------------------------------------------------------------------------
 
@@ -180,7 +186,7 @@ class MmsField:
             case Told():
                 self._told(message, utc_ns)
             case Connected(missing):
-                self.connected = True
+                self.standing.begin(utc_ns)
                 _LOG.info("%s: connected", name)
                 for followed in self._points.values():
                     followed.leaves.clear()
@@ -191,6 +197,8 @@ class MmsField:
                 if not resumed:
                     _LOG.warning("%s: %s does not know our last entry any more: events may be lost", name, block)
             case Noted(text):
+                if not self.connected:
+                    self.standing.why = text
                 _LOG.warning("%s: %s", name, text)
             case Confirmed(number) if number in self._running and number not in self._confirmed:
                 self._confirm(number)
@@ -201,7 +209,7 @@ class MmsField:
 
     def lose(self, why: str, utc_ns: int) -> None:
         """The worker has ended, or its connection."""
-        self.connected = False
+        self.standing.end(why, utc_ns)
         self.orders.clear()
         for operated in self._operated.values():
             if operated.selected:
@@ -214,6 +222,7 @@ class MmsField:
         self._outlet.tell(events)
 
     def _told(self, told: Told, utc_ns: int) -> None:
+        self.standing.heard_ns = utc_ns
         if told.entryID and (told.block not in self._blocks or len(told.entryID) != _ENTRY_ID_SIZE):
             raise WorkerMessageError(f"entry {told.entryID.hex():.40} of {told.block!r:.80}")
         if told.overflow:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.adapters.mms_entries import read_entries, write_entries
 from gateway.adapters.mms_field import MmsField
+from gateway.status import IedStatus
 from ied_agents.mms.worker_messages import (
     LENGTH,
     LONGEST,
@@ -52,11 +53,13 @@ class _Worker:
 
     Attributes:
         pid: of the process; 0 while there is none.
+        lives: how many processes there were.
     """
 
     def __init__(self, field: MmsField, file: Path, starting: asyncio.Semaphore) -> None:
         self.field = field
         self.pid = 0
+        self.lives = 0
         self._file = file
         self._starting = starting
         self._writer: asyncio.StreamWriter | None = None
@@ -98,6 +101,7 @@ class _Worker:
                         *words, stdin=asyncio.subprocess.DEVNULL, pass_fds=[its.fileno()]
                     )
                 self.pid = process.pid
+                self.lives += 1
                 self._writer.write(frame(self.field.begin()))
                 why = await self._take(reader)
             while not why:
@@ -166,6 +170,20 @@ class _Worker:
         await self.keep()
 
 
+def _status(worker: _Worker) -> IedStatus:
+    standing = worker.field.standing
+    return IedStatus(
+        name=worker.field.config.name,
+        connected=standing.up,
+        since_ns=standing.since_ns,
+        why="" if standing.up else standing.why or "not connected yet",
+        heard_ns=standing.heard_ns,
+        pid=worker.pid,
+        workers=worker.lives,
+        overflows=worker.field.overflows,
+    )
+
+
 class MmsFields:
     """The field devices of a gateway that speak MMS: passes each command to where its point comes from.
 
@@ -213,6 +231,10 @@ class MmsFields:
     def fields(self) -> dict[str, MmsField]:
         """The devices by name."""
         return {name: worker.field for name, worker in self._workers.items()}
+
+    def status(self) -> tuple[IedStatus, ...]:
+        """How they are."""
+        return tuple(_status(worker) for worker in self._workers.values())
 
     @property
     def pids(self) -> dict[str, int]:

@@ -164,7 +164,7 @@ class MqttBroker:
         self._again: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._outlet: Outlet | None = None
-        self._commands = BrokerCommands(config, self._ask, self._feed.say, self._began_ns)
+        self._commands = BrokerCommands(config, self._ask, self._feed.say, self._turned_away, self._began_ns)
         self._wait_s = 0.0
         self._said: set[str] = set()
         self._idle = asyncio.Event()
@@ -352,6 +352,10 @@ class MqttBroker:
         assert self._outlet is not None
         requester = Requester(self.config.name, command.who, command.origin)
         self._outlet.ask_desk(requester, command.token, command.row, command.step, command.value, test=command.test)
+
+    def _turned_away(self, name: str, why: str) -> None:
+        assert self._outlet is not None
+        self._outlet.turned_away(self.config.name, self._broker.name, name, why)
 
     def _answered(self, answer: Answer) -> None:
         self._commands.answered(answer, time.time_ns())

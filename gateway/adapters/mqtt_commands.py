@@ -102,6 +102,7 @@ class BrokerCommands:
         config: of the broker.
         ask: has the desk decide; its answers go to :meth:`answered`, then or later.
         say: sends a reply.
+        turned_away: is told the point's name of each command that does not come to the desk, and why.
         began_ns: when this process began to take commands, ns since 1970.
     """
 
@@ -110,11 +111,13 @@ class BrokerCommands:
         config: BrokerConfig,
         ask: Callable[[DeskCommand], None],
         say: Callable[[Publication], None],
+        turned_away: Callable[[str, str], None],
         began_ns: int,
     ) -> None:
         self._config = config
         self._ask = ask
         self._say = say
+        self._turned_away = turned_away
         self._began_ns = began_ns
         self._controls = {row.name: row for row in config.rows if row.control}
         self._known: OrderedDict[tuple[object, ...], _Known] = OrderedDict()
@@ -232,6 +235,7 @@ class BrokerCommands:
 
     def _refuse(self, message: CommandMessage, name: str, why: str) -> None:
         """What does not come as far as the desk."""
+        self._turned_away(name, why)
         if self._warned < _MOST_SAID:
             self._warned += 1
             more = "; from here on it is not said any more" if self._warned == _MOST_SAID else ""

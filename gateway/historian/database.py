@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from gateway.historian.tables import METADATA, VERSION, history_version
+from gateway.historian.tables import METADATA, VERSION, control_steps, history_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,18 +128,26 @@ class Database:
             raise kind(f"{self.name}: {said}") from error
 
     def prepare(self, connection: Connection) -> None:
-        """Make the tables where there are none, or see that they are ours. In a transaction.
+        """Make the tables where there are none, or see that they are ours, and of this version. In a transaction.
 
         Raises:
             HistoryUnusable: a newer version made them, or somebody else.
         """
-        if self.check(connection, empty_is_fine=True):
+        version = self.check(connection, empty_is_fine=True)
+        if version == VERSION:
             return
-        METADATA.create_all(connection, checkfirst=False)
+        if not version:
+            METADATA.create_all(connection, checkfirst=False)
+        elif control_steps.name in inspect(connection).get_table_names():
+            raise HistoryUnusable(
+                f"{self.name}: table {control_steps.name} is there and is no history of flisr: use another database"
+            )
+        else:
+            control_steps.create(connection, checkfirst=False)
         connection.execute(insert(history_version).values(version=VERSION))
 
-    def check(self, connection: Connection, *, empty_is_fine: bool = False) -> bool:
-        """Whether the history is there.
+    def check(self, connection: Connection, *, empty_is_fine: bool = False) -> int:
+        """The format of the history that is there; 0 if there is none.
 
         Args:
             connection: to the database.
@@ -156,7 +164,7 @@ class Database:
                     f"{self.name}: a history of format {version}; this program reads format {VERSION}: "
                     "use a newer flisr"
                 )
-            return True
+            return int(version)
         taken = sorted(there & set(METADATA.tables))
         if taken:
             raise HistoryUnusable(
@@ -164,7 +172,7 @@ class Database:
             )
         if not empty_is_fine:
             raise HistoryUnusable(f"{self.name}: there is no history of flisr in it")
-        return False
+        return 0
 
     def serialise(self, connection: Connection) -> None:
         """The first words of a transaction that adds rows: one at a time, and durable when it is committed.

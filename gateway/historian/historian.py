@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from gateway.historian.database import Database, HistoryError, HistoryUnusable
 from gateway.historian.writer import HistoryWriter, Retention
+from gateway.points.audit import AUDIT_KEY
 from gateway.points.event_log import ConsumerConfig
+from gateway.status import HistoryStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -54,7 +56,8 @@ class Historian:
         database = Database(where)
         if database.file is not None and not database.file.absolute().parent.is_dir():
             raise HistoryUnusable(f"{database.name}: there is no folder {database.file.parent}")
-        self.config = ConsumerConfig(_NAME, lambda _: 0)
+        # What was commanded is lost last.
+        self.config = ConsumerConfig(_NAME, lambda key: 0 if key == AUDIT_KEY else 1)
         self._writer = HistoryWriter(database, points, retention or Retention())
         self._name = database.name
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="history")
@@ -62,11 +65,25 @@ class Historian:
         self._closed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._wait_s = 0.0
+        self._why = ""
+        self._since_ns = 0
 
     @property
     def trouble(self) -> bool:
         """Whether the database refused the last time."""
         return self._wait_s > 0
+
+    def status(self) -> HistoryStatus:
+        """How it is; after :meth:`begin`."""
+        return HistoryStatus(
+            name=self._name,
+            waiting=self._consumer.waiting,
+            most=self._consumer.most,
+            lost=self._consumer.overflowed,
+            reachable=not self.trouble,
+            why=self._why,
+            since_ns=self._since_ns,
+        )
 
     async def check(self) -> None:
         """Look at the database before anything depends on it. One that is away is no error here: it may come.
@@ -136,13 +153,15 @@ class Historian:
             self._failed(error)
             return True
         if self.trouble:
-            self._wait_s = 0.0
+            self._wait_s, self._why, self._since_ns = 0.0, "", 0
             _LOG.info("%s: events are stored again", self._name)
         # Old rows can wait for the next start.
         return len(batch) == _MOST or (more and not self._closed.is_set())
 
     def _failed(self, error: Exception) -> None:
+        self._why = str(error) or type(error).__name__
         if not self.trouble:
+            self._since_ns = time.time_ns()
             unexpected = None if isinstance(error, HistoryError) else error
             _LOG.error(
                 "%s; events wait in the event log until the database takes them",

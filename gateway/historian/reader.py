@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import json
+from collections import deque
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from operator import attrgetter
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 from sqlalchemy import bindparam, func, select
 
 from gateway.historian.database import Database, HistoryUnusable
-from gateway.historian.tables import METADATA, events, measurements, points, refused
+from gateway.historian.tables import METADATA, VERSION, control_steps, events, measurements, points, refused
+from gateway.points.audit import AuditStep
 from gateway.points.point import KINDS, Kind
 
 if TYPE_CHECKING:
@@ -95,7 +97,7 @@ class HistoryReader:
             self._connection = self.database.engine(read_only=True).connect()
             try:
                 with self._connection.begin():
-                    self.database.check(self._connection)
+                    self._version = self.database.check(self._connection)
             except BaseException:
                 self._connection.close()
                 raise
@@ -124,7 +126,8 @@ class HistoryReader:
                 if each.name.startswith(self.database.file.name)
             )
         with self._speaking() as connection:
-            sizes = [func.pg_total_relation_size(name) for name in METADATA.tables]
+            there = METADATA.tables.keys() - (set() if self._version == VERSION else {control_steps.name})
+            sizes = [func.pg_total_relation_size(name) for name in sorted(there)]
             return sum(connection.execute(select(*sizes)).one())
 
     def names(self, patterns: Sequence[str] = ()) -> list[str]:
@@ -172,6 +175,54 @@ class HistoryReader:
                 found += part
         yield from sorted(found, key=attrgetter("t_ns"))
 
+    def last_step(self) -> int:
+        """The last row of the audit trail, by its id.
+
+        Raises:
+            HistoryUnusable: an older flisr has kept this history, and no trail.
+        """
+        if self._version < VERSION:
+            raise HistoryUnusable(
+                f"{self.database.name}: an older flisr keeps this history, without an audit trail; "
+                "it has one once a gateway of this version has run"
+            )
+        with self._speaking() as connection:
+            return connection.execute(select(func.max(control_steps.c.id))).scalar() or 0
+
+    def steps(self, query: Query, last: int) -> Iterator[AuditStep]:
+        """Steps of the audit trail up to this row, oldest first; reads on while it is iterated.
+
+        Args:
+            query: of it the times, how many of the newest, and patterns that targets fit.
+            last: of :meth:`last_step`.
+        """
+        chosen = self._chosen_steps(query).where(control_steps.c.id <= last)
+        if query.newest and not query.points:
+            order = control_steps.c.t_ns.desc(), control_steps.c.id.desc()
+            newest = chosen.order_by(*order).limit(query.newest).subquery()
+            chosen = select(newest).order_by(newest.c.t_ns, newest.c.id)
+        else:
+            chosen = chosen.order_by(control_steps.c.t_ns, control_steps.c.id)
+        with self._speaking() as connection:
+            found = _steps(connection.execution_options(yield_per=_AT_ONCE).execute(chosen), query.points)
+            yield from deque(found, query.newest) if query.newest else found
+
+    def steps_after(self, last: int, query: Query) -> tuple[list[AuditStep], int]:
+        """Some of those that were committed after this row and fit a query, and the row after which to go on."""
+        chosen = self._chosen_steps(query).where(control_steps.c.id > last).order_by(control_steps.c.id)
+        with self._speaking() as connection:
+            rows = connection.execute(chosen.limit(_AT_ONCE)).all()
+        return list(_steps(rows, query.points)), rows[-1].id if rows else last
+
+    @staticmethod
+    def _chosen_steps(query: Query) -> Select[Any]:
+        chosen = select(*(each for each in control_steps.c if each.name not in ("arrived_ns", "sequence")))
+        if query.from_ns is not None:
+            chosen = chosen.where(control_steps.c.t_ns >= query.from_ns)
+        if query.to_ns is not None:
+            chosen = chosen.where(control_steps.c.t_ns < query.to_ns)
+        return chosen
+
     @contextlib.contextmanager
     def _speaking(self) -> Iterator[Connection]:
         """A transaction; it sees the database as it is now."""
@@ -199,6 +250,13 @@ class HistoryReader:
         if query.to_ns is not None:
             chosen = chosen.where(table.c.t_ns < query.to_ns)
         return chosen
+
+
+def _steps(rows: Iterable[Any], patterns: Sequence[str]) -> Iterator[AuditStep]:
+    for _, *columns in rows:
+        step = AuditStep(*columns)
+        if not patterns or any(fnmatchcase(step.target, each) for each in patterns):
+            yield step._replace(test=bool(step.test))
 
 
 def _said(table: str, known: dict[int, tuple[str, str]], rows: Iterable[Any]) -> Iterator[Said]:

@@ -24,7 +24,8 @@ from sqlalchemy import (
 if TYPE_CHECKING:
     from sqlalchemy.types import TypeEngine
 
-VERSION: Final = 1
+VERSION: Final = 2
+"""1: without ``control_steps``."""
 
 METADATA: Final = MetaData()
 
@@ -86,3 +87,26 @@ refused: Final = Table(
     sqlite_autoincrement=True,
 )
 """Events that cannot be rows of the other tables, so that they hold up nobody and are not lost."""
+
+control_steps: Final = Table(
+    "control_steps",
+    METADATA,
+    Column("id", _ID, primary_key=True, autoincrement=True),
+    Column("t_ns", BigInteger, nullable=False),
+    Column("via", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("originator", Integer, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("step", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("test", SmallInteger, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("request", BigInteger, nullable=False),
+    Column("arrived_ns", BigInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    # What an agent's journal tells may be read twice, and have another number then.
+    Index("control_steps_once", "t_ns", "via", "target", "step", "outcome", "request", unique=True),
+    sqlite_autoincrement=True,
+)
+"""The audit trail: one row for what was asked, one for what became of it."""

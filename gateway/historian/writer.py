@@ -16,7 +16,8 @@ from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError
 
-from gateway.historian.tables import events, measurements, points, refused
+from gateway.historian.tables import control_steps, events, measurements, points, refused
+from gateway.points.audit import AUDIT_KEY, AuditDecodeError, decode_step
 from gateway.points.point import KINDS, Kind, PointDecodeError, decode_value
 
 if TYPE_CHECKING:
@@ -143,9 +144,15 @@ class HistoryWriter:
         try:
             with self.database.speaking(), connection.begin():
                 self.database.serialise(connection)
-                known, names = self._known(connection, {each.key for each in batch})
-                rows: dict[str, list[_Row]] = {events.name: [], measurements.name: []}
+                known, names = self._known(connection, {each.key for each in batch} - {AUDIT_KEY})
+                rows: dict[str, list[_Row]] = {events.name: [], measurements.name: [], control_steps.name: []}
                 for each in batch:
+                    if each.key == AUDIT_KEY:
+                        try:
+                            rows[control_steps.name].append(_Row(_step(each), each))
+                        except AuditDecodeError as error:
+                            never.append((each, str(error)))
+                        continue
                     point = known.get(each.key)
                     if point is None:
                         never.append((each, names[each.key]))
@@ -156,7 +163,7 @@ class HistoryWriter:
                         never.append((each, str(error)))
                     else:
                         rows[table.name].append(_Row(columns, each))
-                for table in (events, measurements):
+                for table in (events, measurements, control_steps):
                     _add(connection, table, rows[table.name], lambda row, why: never.append((row.event, why)))
                 if never:
                     connection.execute(
@@ -200,7 +207,7 @@ class HistoryWriter:
         assert connection is not None
         more = False
         try:
-            for table in (events, measurements, refused):
+            for table in (events, measurements, control_steps, refused):
                 with self.database.speaking(), connection.begin():
                     more |= self._tidy_table(connection, table, now_ns)
         except BaseException:
@@ -275,6 +282,13 @@ def _columns(point: _PointRow, logged: LoggedEvent) -> tuple[Table, tuple[Any, .
     value, text = _number(said.value) if number else _state(said.value)
     more = (said.quality, said.t_ns, said.time_quality, said.arrived_ns, logged.sequence)
     return measurements if number else events, (point.id, value, text, *more)
+
+
+def _step(logged: LoggedEvent) -> tuple[Any, ...]:
+    """Columns of a step of the audit trail."""
+    step = decode_step(logged.payload)
+    columns = [int(each) if isinstance(each, bool) else each for each in step]
+    return (*columns, logged.t_ns, logged.sequence)
 
 
 def _number(value: Value) -> tuple[float | None, str | None]:

@@ -78,6 +78,9 @@ class Iec104Client:
         station: what is said to it.
         tell: called with each event, in order.
         when_stored: for a station that holds: calls back once all that was told before is safe.
+
+    Attributes:
+        links: of each address why it is not connected; empty if it is.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class Iec104Client:
         self._station = station
         self._tell = tell
         self._when_stored = when_stored
+        self.links = {f"{host}:{port}": "not connected yet" for host, port in reach.addresses}
         self._links: dict[int, _Link] = {}
         self._last = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -147,6 +151,7 @@ class Iec104Client:
         """A connection is there."""
         _LOG.info("%s: %s: connected", self._reach.name, link.where)
         self._links[link.number] = link
+        self.links[link.where] = ""
         link.bound(self._station.settings.link.k)
         self._station.connect(link.number, self.now())
         self.flush()
@@ -167,6 +172,7 @@ class Iec104Client:
     def disconnected(self, link: _Link, why: str) -> None:
         """A connection has ended."""
         self._links.pop(link.number, None)
+        self.links[link.where] = why
         if self._closing:
             return
         _LOG.info("%s: %s: %s", self._reach.name, link.where, why)
@@ -211,7 +217,8 @@ class Iec104Client:
                         lambda link=link: link, host, port, ssl=self._reach.tls, local_addr=source
                     )
             except (OSError, TimeoutError) as error:
-                _LOG.info("%s: %s: %s", self._reach.name, where, str(error) or "no answer in time")
+                self.links[where] = str(error) or "no answer in time"
+                _LOG.info("%s: %s: %s", self._reach.name, where, self.links[where])
             else:
                 await link.ended.wait()
                 if self.now() - began > pause_s:

@@ -4,7 +4,7 @@ One desk serves all control centres, so that two masters meet at the device and 
 standard asks for (IEC 60870-5-101 7.2.6.26, 60870-5-5 6.8): one command at a time for a device, a select before the
 execute where the control asks for it, by the same master, with the same value and qualifier, in time. What it lets
 through it hands to whoever operates the device, and answers the master with what that one says, and nothing else:
-a confirmation and a termination are positive only if they were said to be.
+a confirmation and a termination are positive only if they were said to be. Of all that it leaves a trail.
 """
 
 from __future__ import annotations
@@ -142,6 +142,39 @@ class Answer:
     late: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class ControlStep:
+    """What was asked, or became of it, for the audit trail.
+
+    Attributes:
+        step: select, execute or cancel; "command" of one that was refused before that was known; reset, parameter.
+        outcome: asked, confirmed, done; refused, failed, timed out; ended of a selection without its master's word.
+        name: of the control, or the address that stands for none.
+        who: the master.
+        why: of what is not as it was asked.
+        number: of the request, the same until its end; 0 of one that went no further.
+        originator: the originator address.
+        control: None where the address stands for none.
+        value: as it came.
+        qualifier: QU or QL.
+        test: the test bit.
+        via: by which way it came.
+    """
+
+    step: str
+    outcome: str
+    name: str
+    who: str
+    why: str = ""
+    number: int = 0
+    originator: int = 0
+    control: Control | None = None
+    value: Value = None
+    qualifier: int = 0
+    test: bool = False
+    via: str = "104"
+
+
 @dataclass(slots=True)
 class _Device:
     control: Control
@@ -153,6 +186,8 @@ class _Device:
     qualifier: int = 0
     test: bool = False
     originator: int = 0
+    who: str = ""
+    via: str = ""
     deadline: float = float("inf")
 
 
@@ -169,6 +204,8 @@ class Command:
         qualifier: QU or QL, without S/E.
         test: the test bit.
         originator: the originator address.
+        who: the master, in words.
+        via: by which way he asks.
     """
 
     master: Hashable
@@ -179,6 +216,8 @@ class Command:
     qualifier: int
     test: bool
     originator: int
+    who: str = ""
+    via: str = "104"
 
 
 @dataclass
@@ -189,11 +228,13 @@ class CommandDesk:
         settings: time limits.
         requests: what is to be decided, oldest first; whoever decides takes them from here.
         answers: what is to be told to masters, oldest first.
+        trail: what was asked and became of it, oldest first; whoever keeps it takes it from here.
     """
 
     settings: CommandSettings = field(default_factory=CommandSettings)
     requests: list[CommandRequested] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
+    trail: list[ControlStep] = field(default_factory=list)
     _devices: dict[str, _Device] = field(default_factory=dict)
     _running: dict[int, _Device] = field(default_factory=dict)
     _last: int = 0
@@ -208,6 +249,12 @@ class CommandDesk:
         device = self._devices.get(command.control.name) or _Device(command.control)
         why = self._refuse(device, command, now)
         if why:
+            asked = command.control, command.value, command.qualifier, command.test, command.via
+            self.trail.append(
+                ControlStep(
+                    command.step, "refused", command.control.name, command.who, why, 0, command.originator, *asked
+                )
+            )
             self._tell(command.master, command.asdu, _CONFIRMS[command.step], why)
             if device.phase is Phase.SELECTED and device.master == command.master and command.step == "execute":
                 self._move(device, Happening.SPOILT)
@@ -218,9 +265,20 @@ class CommandDesk:
         device.control, device.originator = command.control, command.originator
         device.master, device.asdu = command.master, command.asdu
         device.value, device.qualifier, device.test = command.value, command.qualifier, command.test
+        device.who, device.via = command.who, command.via
         device.deadline = now + self.settings.confirm_s
         device.number = self._request(device, command.step)
         self._running[device.number] = device
+        self._note(device, command.step, "asked")
+
+    def record(self, step: ControlStep) -> None:
+        """Into the trail: what was refused before it came to the desk, or is none of its business."""
+        self.trail.append(step)
+
+    def _note(self, device: _Device, step: CommandStep, outcome: str, why: str = "") -> None:
+        asked = device.control, device.value, device.qualifier, device.test, device.via
+        who = device.control.name, device.who, why, device.number, device.originator
+        self.trail.append(ControlStep(step, outcome, *who, *asked))
 
     def _request(self, device: _Device, step: CommandStep) -> int:
         """Have the device's side decide; the number to answer with."""
@@ -235,6 +293,8 @@ class CommandDesk:
         Nobody waits for the answer to that. What is free again is forgotten, so that names do not pile up.
         """
         selected = device.phase in (Phase.SELECTING, Phase.SELECTED)
+        if (device.phase is Phase.SELECTED and happening in _UNSAID) or (selected and happening is Happening.GONE):
+            self._note(device, "select", "ended", happening.value)
         device.phase = DEVICE.step(device.phase, happening)
         if device.phase is not Phase.FREE:
             return
@@ -280,6 +340,7 @@ class CommandDesk:
         if device is None or device.phase not in _STEPS:
             return
         step = _STEPS[device.phase]
+        self._note(device, step, "refused" if why else "confirmed", why)
         self._tell(device.master, device.asdu, _CONFIRMS[step], why)
         self._move(device, Happening.REFUSED if why else Happening.CONFIRMED)
         if device.phase is Phase.SELECTED:
@@ -297,6 +358,7 @@ class CommandDesk:
         device = self._running.get(number)
         if device is None or device.phase is not Phase.MOVING:
             return
+        self._note(device, "execute", "failed" if why else "done", why)
         self._tell(device.master, device.asdu, Cause.TERMINATION, why)
         self._move(device, Happening.ENDED)
 
@@ -313,6 +375,8 @@ class CommandDesk:
             if now < device.deadline:
                 continue
             late = f"{device.control.name}: no answer in time while {device.phase.value}"
+            if device.phase in _STEPS or device.phase is Phase.MOVING:
+                self._note(device, _STEPS.get(device.phase, "execute"), "timed out", late)
             if device.phase in _STEPS:
                 self._tell(device.master, device.asdu, _CONFIRMS[_STEPS[device.phase]], late, late=True)
             elif device.phase is Phase.MOVING:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Hashable, Sequence
     from ipaddress import IPv4Network, IPv6Network
 
-    from gateway.iec104.commands import Answer, CommandDesk, CommandRequested
+    from gateway.iec104.commands import Answer, CommandDesk, CommandRequested, ControlStep
     from gateway.iec104.station import ControlledStation, StationAsked
 
 PORT: Final = 2404
@@ -121,6 +121,7 @@ class Iec104Server:
     Attributes:
         now: the clock, s.
         elsewhere: takes answers to masters that are none of its connections.
+        trail: keeps what was asked at the desk and became of it.
     """
 
     def __init__(self, centres: Sequence[Centre], desk: CommandDesk, operator: Operator) -> None:
@@ -136,6 +137,7 @@ class Iec104Server:
         self._loop = asyncio.get_running_loop()
         self.now: Callable[[], float] = self._loop.time
         self.elsewhere: Callable[[Answer], None] | None = None
+        self.trail: Callable[[ControlStep, float, int], None] | None = None
 
     async def listen(
         self, host: str, port: int = PORT, *, tls: ssl.SSLContext | None = None, only: Container[str] | None = None
@@ -172,6 +174,11 @@ class Iec104Server:
                 handle.cancel()
         for server in self._servers:
             await server.wait_closed()
+
+    @property
+    def masters(self) -> dict[str, list[tuple[str, bool]]]:
+        """Of each control centre who is connected, and whether he is the one that is started."""
+        return {centre.name: centre.station.masters for centre in self._centres}
 
     # -- called by the connections --------------------------------------------------------------------------------
 
@@ -329,6 +336,9 @@ class Iec104Server:
         self.serve_one(centre)
 
     def _arm_desk(self) -> None:
+        for step in _taken(self._desk.trail) if self._desk.trail else ():
+            if self.trail is not None:
+                self.trail(step, self.now(), time.time_ns())
         deadline = self._desk.next_deadline
         if self._desk_timer is not None:
             self._desk_timer.cancel()

@@ -26,7 +26,7 @@ from gateway.iec104.asdu import (
     mirror,
     untagged,
 )
-from gateway.iec104.commands import Command
+from gateway.iec104.commands import Command, ControlStep
 from gateway.iec104.errors import Iec104DecodeError
 from gateway.iec104.image import GENERAL_COUNTERS, STATION
 from gateway.iec104.link import (
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from gateway.iec104.asdu import Value
     from gateway.iec104.commands import Answer, CommandDesk, CommandStep
     from gateway.iec104.event import EventSource
-    from gateway.iec104.image import Image
+    from gateway.iec104.image import Control, Image
 
 _NS: Final = 10**9
 _MOST_REPLIES: Final = 4096
@@ -167,7 +167,7 @@ class ControlledStation:
         self._connections: dict[int, _Connection] = {}
         self._closed: list[tuple[int, bytes]] = []
         self._initialised = False
-        self._questions: dict[int, tuple[int, bytes]] = {}
+        self._questions: dict[int, tuple[int, bytes, ControlStep | None]] = {}
         self._last_question = 0
         self._scan_due: dict[bool, float] = {}
         self._teller = Teller(image, settings.sizes, settings.time_base, self.notes)
@@ -244,6 +244,11 @@ class ControlledStation:
         """Whether one of the connections is started."""
         return any(connection.started for connection in self._connections.values())
 
+    @property
+    def masters(self) -> list[tuple[str, bool]]:
+        """Its connections: who, and whether he is the one that is started."""
+        return [(connection.peer, connection.started) for connection in self._connections.values()]
+
     def _take(self, connection: _Connection, events: Sequence[LinkEvent], now: float, utc_ns: int) -> None:
         for event in events:
             match event:
@@ -299,7 +304,7 @@ class ControlledStation:
         connection.jobs.clear()
         connection.replies.clear()
         self._desk.gone(connection.number)
-        for number in [n for n, (asker, _) in self._questions.items() if asker == connection.number]:
+        for number in [n for n, (asker, *_) in self._questions.items() if asker == connection.number]:
             del self._questions[number]
 
     def _drop(self, connection: _Connection, why: str) -> None:
@@ -317,6 +322,9 @@ class ControlledStation:
         sizes = self.settings.sizes
         header = decode_header(octets, sizes)
         serve = _SERVED.get(header.typeID)
+        if header.typeID in COMMANDS and (header.CA not in self.image.CAs or header.cause not in _BOTH):
+            what = "common address" if header.CA not in self.image.CAs else f"cause {header.cause}"
+            self._turn_away(connection, "command", f"CA {header.CA}", f"unknown {what}")
         if serve is None:
             self._refuse(connection, octets, Cause.UNKNOWN_TYPE)
         elif header.cause not in serve.causes:
@@ -417,20 +425,28 @@ class ControlledStation:
             self._ask(connection, octets, "parameter", asdu)
 
     def _ask(self, connection: _Connection, octets: bytes, matter: Matter, asdu: Asdu, *, t_ns: int = 0) -> None:
-        if sum(asker == connection.number for asker, _ in self._questions.values()) >= _MOST_QUESTIONS:
+        if sum(asker == connection.number for asker, *_ in self._questions.values()) >= _MOST_QUESTIONS:
             self.notes.append(f"{connection.peer}: {matter} refused: {_MOST_QUESTIONS} others are not decided yet")
             self._confirm(connection, octets, Cause.ACTIVATION_CON, negative=True)
             return
         self._last_question += 1
-        self._questions[self._last_question] = connection.number, octets
         one = asdu.objects[0]
+        step = None
+        if matter != "clock":  # some set it every minute
+            name = f"CA {asdu.CA}" + (f" IOA {one.IOA}" if one.IOA else "")
+            step = ControlStep(matter, "asked", name, connection.peer, originator=asdu.originator)
+            step = replace(step, value=one.value, qualifier=one.qualifier, test=asdu.test)
+            self._desk.record(step)
+        self._questions[self._last_question] = connection.number, octets, step
         self.asked.append(
             StationAsked(self._last_question, matter, asdu.CA, one.IOA, one.value, one.qualifier, t_ns),
         )
 
     def answer(self, number: int, *, why: str = "") -> None:
         """Tell the master what became of what he asked; ``why`` it is refused, empty if it is done."""
-        asker, octets = self._questions.pop(number, (0, b""))
+        asker, octets, step = self._questions.pop(number, (0, b"", None))
+        if step is not None:
+            self._desk.record(replace(step, outcome="refused" if why else "confirmed", why=why))
         connection = self._connections.get(asker)
         if connection is not None:
             if why:
@@ -441,22 +457,40 @@ class ControlledStation:
         one = asdu.objects[0]
         plain = untagged(asdu.typeID)
         control = self.image.control(asdu.CA, one.IOA)
-        if control is None or control.typeID is not plain:
-            self._refuse(connection, octets, Cause.UNKNOWN_IOA)
-            return
         step: CommandStep = "select" if one.qualifier & _SELECT_BIT else "execute"
         if asdu.cause == Cause.DEACTIVATION:
             step = "cancel"
+        if control is None or control.typeID is not plain:
+            self._turn_away(connection, step, f"CA {asdu.CA} IOA {one.IOA}", f"no {plain.name} there", asdu)
+            self._refuse(connection, octets, Cause.UNKNOWN_IOA)
+            return
         why = self._senseless(plain, one, utc_ns, aged=step != "cancel")
         if why:
             self.notes.append(f"{connection.peer}: {control.name}: {step} refused: {why}")
+            self._turn_away(connection, step, control.name, why, asdu, control)
             cause = Cause.DEACTIVATION_CON if step == "cancel" else Cause.ACTIVATION_CON
             self._confirm(connection, octets, cause, negative=True)
             return
         qualifier = one.qualifier & ~_SELECT_BIT
-        self._desk.command(
-            Command(connection.number, octets, control, step, one.value, qualifier, asdu.test, asdu.originator), now
-        )
+        asked = one.value, qualifier, asdu.test, asdu.originator, connection.peer
+        self._desk.command(Command(connection.number, octets, control, step, *asked), now)
+
+    def _turn_away(
+        self,
+        connection: _Connection,
+        step: str,
+        name: str,
+        why: str,
+        asdu: Asdu | None = None,
+        control: Control | None = None,
+    ) -> None:
+        """For the audit trail: a command that does not come to the desk."""
+        said = ControlStep(step, "refused", name, connection.peer, why, control=control)
+        if asdu is not None:
+            one = asdu.objects[0]
+            qualifier = one.qualifier & ~_SELECT_BIT
+            said = replace(said, originator=asdu.originator, value=one.value, qualifier=qualifier, test=asdu.test)
+        self._desk.record(said)
 
     def _senseless(self, plain: TypeID, one: InformationObject, utc_ns: int, *, aged: bool) -> str:
         """Why a command is refused before anybody is asked; to cancel it is never too late."""

@@ -222,6 +222,16 @@ class EventLog:
         return sum(each.octets for each in self._segments)
 
     @property
+    def most_octets(self) -> int:
+        """Bound of :attr:`octets`."""
+        return self._most_octets
+
+    @property
+    def storing(self) -> bool:
+        """Whether the disk takes what is written."""
+        return self._error is None
+
+    @property
     def needs_write(self) -> bool:
         """Whether something is not on disk yet."""
         return len(self._backlog) > 0 or not self._begun

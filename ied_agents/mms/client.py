@@ -10,6 +10,7 @@ import atexit
 import ctypes
 import re
 import socket
+import ssl
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from ied_agents.goose.errors import GooseEncodeError
 from ied_agents.mms.library import FC, load
+from ied_agents.mms.tls_front import INNER_HOST
+from ied_agents.mms.tls_line import TlsLine
 from ied_agents.mms.values import Cause, Shape, strings, to_data, to_mms
 
 if TYPE_CHECKING:
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from ied_agents.iec61850.data import Data
 
 PORT: Final = 102
+TLS_PORT: Final = 3782
+"""IEC 62351-4: MMS over TLS."""
 TIMEOUT_S: Final = 5.0
 _CONNECTED: Final = 2
 _LONGEST: Final = 61
@@ -101,16 +106,19 @@ class MmsClient:
         report_ids: of the report control blocks that are enabled here.
     """
 
-    def __init__(self, host: str, port: int = PORT, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, host: str, port: int = PORT, *, timeout_s: float = TIMEOUT_S, tls: ssl.SSLContext | None = None
+    ) -> None:
         """Connect.
 
         Args:
             host: name or IPv4 address.
             port: TCP port.
             timeout_s: how long connecting, and every request after it, may take.
+            tls: as :func:`ied_agents.runtime.tls.client_context` makes it; None for a connection without.
 
         Raises:
-            MmsClientError: nobody serves there, or no answer came in time.
+            MmsClientError: nobody serves there, TLS refuses one of us, or no answer came in time.
             MmsLibraryError: the library is not there.
         """
         self.peer = f"{host}:{port}"
@@ -123,6 +131,8 @@ class MmsClient:
             address = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)[0][4][0]
         except (socket.gaierror, UnicodeError) as error:
             raise MmsClientError(self.peer, "connect", Cause.INVALID_ADDRESS, f"no such host ({error})") from None
+        self._tls = tls
+        self._line: TlsLine | None = None
         self._handle: int | None = None
         until = time.monotonic() + timeout_s
         while not self._connect(str(address), port, round(timeout_s * 1000)):
@@ -135,6 +145,14 @@ class MmsClient:
         It notes that it waits for the answer after it has asked, and overwrites with it that the answer has come
         (libiec61850 1.6.1). Such a connection calls every request lost, and is dropped here.
         """
+        if self._tls is not None:
+            try:
+                self._line = TlsLine(address, port, self._tls, timeout_ms / 1000)
+            except OSError as error:
+                tls = "TLS: " if isinstance(error, ssl.SSLError) else ""
+                why = f"{tls}{error}" if str(error) else "TLS: the server says nothing"
+                raise MmsClientError(self.peer, "connect", Cause.CONNECTION_REJECTED, why) from None
+            address, port = INNER_HOST, self._line.port
         self._handle = self.library.IedConnection_create()
         atexit.register(self.close)  # its thread must not outlive the interpreter
         self.library.IedConnection_setConnectTimeout(self._handle, timeout_ms)
@@ -145,6 +163,11 @@ class MmsClient:
         except MmsClientError as error:
             stuck = error.cause is Cause.CONNECTION_LOST and self.connected
             self.close()
+            ended = error.cause in (Cause.CONNECTION_REJECTED, Cause.CONNECTION_LOST) and not stuck
+            if self._line is not None and ended:
+                # Not every server sends the alert that says so: asyncio's does not.
+                why = self._line.why or "the server ended the connection; it may not take our certificate"
+                raise MmsClientError(self.peer, "connect", error.cause, f"TLS: {why}") from None
             if not stuck:
                 raise
             return False
@@ -167,6 +190,8 @@ class MmsClient:
         atexit.unregister(self.close)
         self.library.IedConnection_close(handle)
         self.library.IedConnection_destroy(handle)
+        if self._line is not None:
+            self._line.close()
 
     @property
     def connected(self) -> bool:

@@ -113,20 +113,32 @@ class TlsFront:
             writer.transport.abort()
             del self._clients[own]
             return
-        passing = {
-            asyncio.ensure_future(_pass(reader, inner_writer)),
-            asyncio.ensure_future(_pass(inner_reader, writer)),
-        }
         try:
-            await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
+            await pass_on(inner_reader, inner_writer, reader, writer)
         finally:
-            for each in passing:
-                each.cancel()
-            await asyncio.gather(*passing, return_exceptions=True)
-            # First the server's end: what it still decides must have a name.
-            inner_writer.transport.abort()
-            writer.transport.abort()
             self._clients.pop(own, None)
+
+
+async def pass_on(
+    inner_reader: asyncio.StreamReader,
+    inner_writer: asyncio.StreamWriter,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+) -> None:
+    """Pass octets both ways until one end is over, then end the other."""
+    passing = {
+        asyncio.ensure_future(_pass(reader, inner_writer)),
+        asyncio.ensure_future(_pass(inner_reader, writer)),
+    }
+    try:
+        await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in passing:
+            each.cancel()
+        await asyncio.gather(*passing, return_exceptions=True)
+        # First the inner end: what a server still decides must have a name.
+        inner_writer.transport.abort()
+        writer.transport.abort()
 
 
 async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

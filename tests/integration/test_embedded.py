@@ -23,6 +23,7 @@ from pathlib import Path
 import pytest
 
 import scl
+from gateway.historian.reader import HistoryReader, Query
 from gateway.points.words import time_text
 from gateway.site import read_site
 from ied_agents.control.decision import Authority
@@ -35,6 +36,7 @@ from ied_agents.runtime.journal import read_journal
 from ied_agents.runtime.operator_client import ask
 from tools.loss.mosquitto import Mosquitto, missing
 from tools.loss.mqtt_subscriber import Subscriber
+from tools.status_command import ask_gateway
 
 SAMPLES = Path(scl.__file__).parent / "samples"
 C104 = Path(__file__).parents[1] / "helpers" / "c104_process.py"
@@ -47,6 +49,9 @@ OFF, ON = 1, 2
 OLD = 0x40
 """NT, not topical."""
 SITE = """
+[history]
+where = "h.db"
+
 [agents]
 root = "a"
 mms = "127.0.0.1:{mms}"
@@ -213,6 +218,14 @@ class World:
     def ask(self, ied, **request):
         return ask(self.root / ied / "operator", request)
 
+    def status(self):
+        """What ``flisr status`` says of the agents, by name; what was said half a second ago is said again."""
+        time.sleep(0.6)
+        said = ask_gateway(self.folder / "store-status")
+        assert [each["pid"] > 0 for each in said["hosts"]] == [True]
+        assert {each["name"] for each in said["ieds"]} == {FREE, LOCKED}
+        return {each["name"]: each for each in said["agents"]}
+
     def journal(self, ied):
         return list(read_journal(self.root / ied / "journal.jsonl"))
 
@@ -249,11 +262,20 @@ def test_agents_of_the_gateway_at_a_control_centre(world, require):
         centre.hears(LOCK, 1, 0)
         assert not centre.ask("command", ioa=OPERATE_LOCKED, value=ON, at_ms=round(time.time() * 1000))
         assert "AddCause 10" in world.log.read_text()
+        # So does an agent that no control centre may operate.
+        world.ask(FREE, request="authority", authority="station")
+        assert not centre.ask("command", ioa=OPERATE, value=ON, at_ms=round(time.time() * 1000))
+        world.ask(FREE, request="authority", authority="remote")
         world.ask(FREE, request="tag", owner="crew 7", tags=1)
         assert not centre.ask("command", ioa=OPERATE, value=ON, at_ms=round(time.time() * 1000))
         assert "AddCause 24" in world.log.read_text()
         asked = [json.loads(e["request"]) for e in world.journal(FREE) if e["kind"] == "operator"]
         assert ("open", "scada") in [(each["request"], each.get("orIdent")) for each in asked]
+        said = world.status()
+        assert {name: each["pid"] for name, each in said.items()} == {FREE: world.pid(FREE), LOCKED: world.pid(LOCKED)}
+        assert [said[FREE][name] for name in ("state", "restarts", "ended")] == ["running", 0, ""]
+        assert [said[FREE][name] for name in ("health", "proven", "confirmed", "mode")] == ["ok", True, True, "on"]
+        assert said[LOCKED]["locked"] == "B"
         # An agent that is killed is old, and comes back.
         before, pids = len(centre.heard), (world.pid(FREE), world.pid(LOCKED))
         killed_ms = time.time() * 1000
@@ -263,6 +285,10 @@ def test_agents_of_the_gateway_at_a_control_centre(world, require):
         assert killed_ms - 1 <= lost_ms <= back_ms <= time.time() * 1000 + 1
         assert world.pid(FREE) not in (0, pids[0])
         assert world.ask(FREE, request="status")["tags"] == {"crew 7": 1}, "its state is on disk"
+        said = world.status()
+        assert [said[FREE][name] for name in ("state", "restarts", "proven", "health")] == ["held", 1, False, "alarm"]
+        assert said[FREE]["ended"] == "it hung for 2 s: killed"
+        assert said[LOCKED]["restarts"] == 0
         pids = world.pid(FREE), pids[1]
         # A gateway that is killed takes no agent with it, and its successor starts no second one.
         world.end(signal.SIGKILL)
@@ -284,6 +310,35 @@ def test_agents_of_the_gateway_at_a_control_centre(world, require):
     assert (world.pid(FREE), world.pid(LOCKED)) == (0, 0)
     with DurableFile.open(world.root / FREE / "state") as file:
         assert file.record["clean"]
+    judge_trail(world)
+
+
+def judge_trail(world):
+    """What was commanded is in the history: at the gateway's desk, and as the agents have it."""
+    with HistoryReader(str(world.folder / "h.db")) as reader:
+        steps = list(reader.steps(Query(), reader.last_step()))
+    desk = [each for each in steps if each.via == "104"]
+    assert all(each.who.startswith("scada 127.0.0.1:") for each in desk)
+    free, locked = (f"{ied}FLISR/CSWI1.Pos" for ied in (FREE, LOCKED))
+    ends = [(each.target, each.value, each.outcome, each.reason) for each in desk if each.outcome != "asked"]
+    assert ends[:3] == [(free, "false", how, "") for how in ("confirmed", "confirmed", "done")]
+    assert [each[:3] for each in ends[3:6]] == [(locked, "true", "refused"), *[(free, "true", "refused")] * 2]
+    causes = [each[3].partition("AddCause ")[2].rstrip(")") for each in ends[3:6]]
+    assert causes[0] == "10", "blocked by interlocking: the lock"
+    assert causes[1] in ("1", "2", "20"), ("switching hierarchy: the authority", ends[4])
+    assert causes[2] == "24", "the tag"
+    own = [each for each in steps if each.via == "agent" and each.target == FREE]
+    told = [(each.step, each.outcome) for each in own]
+    assert told[:2] == [("open", "confirmed"), ("open", "asked")], told
+    assert ("authority", "confirmed") in told
+    assert ("tag", "confirmed") in told
+    assert any(each.step == "tag" and "crew 7" in each.value and each.who for each in own)
+    opened = own[0]
+    assert "scada" in opened.who
+    assert opened.t_ns < own[-1].t_ns
+    # Two gateways have read these journals one after the other.
+    assert len({each[:9] for each in own}) == len(own)
+    assert told.count(("authority", "confirmed")) == 2
 
 
 class Desk:
@@ -368,6 +423,18 @@ def test_agents_of_the_gateway_at_a_broker(world, require):
         desk.hears(position, "off", "questionable|oldData", killed_ns)
         assert world.end(signal.SIGTERM) == 0
         assert until(lambda: desk.client.messages[-1].said.get("status")) == "offline"
+    with HistoryReader(str(world.folder / "h.db")) as reader:
+        steps = [each for each in reader.steps(Query(), reader.last_step()) if each.via == "mqtt:cloud"]
+    ends = [(each.who, each.target, each.step, each.outcome) for each in steps if each.outcome != "asked"]
+    free, locked = (f"{ied}FLISR/CSWI1.Pos" for ied in (FREE, LOCKED))
+    assert ends == [
+        ("cloud", free, "command", "refused"),
+        ("cloud/ana", free, "select", "confirmed"),
+        ("cloud/ana", free, "execute", "confirmed"),
+        ("cloud/ana", free, "execute", "done"),
+        ("cloud/ana", locked, "select", "refused"),
+        ("cloud/ana", free, "select", "refused"),
+    ]
 
 
 def t_ns(text):

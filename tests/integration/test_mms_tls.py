@@ -22,12 +22,14 @@ from mms_clients import Open61850, RefusedError
 import scl
 from gateway.site import read_site
 from ied_agents.iec61850.addcause import AddCause
+from ied_agents.mms.client import MmsClient, MmsClientError
 from ied_agents.mms.host_settings import HostSettings, HostTls, ServedIed
 from ied_agents.mms.library import load
+from ied_agents.mms.tls_line import TlsLine
 from ied_agents.process.plant import PlantSettings
 from ied_agents.runtime.access import Access
 from ied_agents.runtime.journal import read_journal
-from ied_agents.runtime.tls import client_context
+from ied_agents.runtime.tls import client_context, server_context
 from tools.demo.stage import Stage
 
 SAMPLES = Path(scl.__file__).parent / "samples"
@@ -205,6 +207,109 @@ def test_libiec61850s_own_client_gets_in_with_its_own_tls(hosted, authority):
     library.IedConnection_close(connection)
     library.IedConnection_destroy(connection)
     call("TLSConfiguration_destroy", tls, result=None, types=(pointer,))
+
+
+def flisr_mms(files, *words):
+    """``flisr mms`` over TLS."""
+    argv = [sys.executable, "-P", "-m", "tools.cli", "mms", *words]
+    argv += ["--certificate", files.certificate, "--key", files.key, "--authority", files.authority]
+    argv += ["--revoked", files.revoked, "--timeout", "10"]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE_S * 2, check=False)
+
+
+def test_our_own_client_asks_and_operates(hosted, authority, foreign):
+    where = f"127.0.0.1:{hosted.port}"
+    read = flisr_mms(authority.files("bela"), "read", where, f"{IED}FLISR/LLN0.Beh.stVal", "--json")
+    assert json.loads(read.stdout) == {f"{IED}FLISR/LLN0.Beh.stVal[ST]": 1}
+    refused = flisr_mms(authority.files("bela"), "control", where, POSITION, "open", "--json")
+    assert (refused.returncode, json.loads(refused.stdout)["add_cause"]) == (1, AddCause.NO_ACCESS_AUTHORITY)
+    done = flisr_mms(authority.files("anna"), "control", where, POSITION, "open", "--json")
+    assert (done.returncode, json.loads(done.stdout)["done"]) == (0, True)
+    hosted.journals(("bela", "check", False))
+    hosted.journals(("anna", "open", True))
+    other = replace(foreign.files("anna"), authority=authority.folder / "ca.pem", revoked=authority.folder / "crl.pem")
+    stranger = flisr_mms(other, "browse", where)
+    assert stranger.returncode != 0
+    assert "TLS: " in stranger.stderr
+    assert "Traceback" not in stranger.stderr
+
+
+@contextlib.contextmanager
+def answering(with_client):
+    """A server whose first client is treated so; its port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def run():
+            near, _ = server.accept()
+            with near, contextlib.suppress(OSError):
+                with_client(near)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        yield server.getsockname()[1]
+        thread.join(PATIENCE_S)
+
+
+def until_it_goes(line):
+    while line.recv(100):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("server", "why"),
+    [
+        ("expired", "certificate has expired"),
+        ("revoked", "certificate revoked"),
+        ("foreign", "unable to get local issuer certificate"),
+        ("plain", "WRONG_VERSION_NUMBER"),
+        ("silent", "the server says nothing"),
+    ],
+)
+def test_our_own_client_refuses_a_server_and_says_why(authority, foreign, server, why):
+    def secured(files):
+        def with_client(near):
+            with server_context(files).wrap_socket(near, server_side=True) as line:
+                until_it_goes(line)
+
+        return with_client
+
+    def garbage(near):
+        near.sendall(b"MMS, in the clear")
+        until_it_goes(near)
+
+    foreigner = replace(foreign.files("anna"), authority=authority.folder / "ca.pem", revoked=None)
+    by_kind = {"foreign": secured(foreigner), "plain": garbage, "silent": until_it_goes}
+    with_client = by_kind.get(server) or secured(authority.files(server))
+    with answering(with_client) as port, pytest.raises(MmsClientError, match=why):
+        MmsClient("127.0.0.1", port, timeout_s=1.0, tls=client_context(authority.files("anna")))
+
+
+def test_where_nobody_listens_tls_is_not_blamed(authority):
+    with pytest.raises(MmsClientError, match=r"connect: .*Connect call failed"):
+        MmsClient("127.0.0.1", free_port(), timeout_s=1.0, tls=client_context(authority.files("anna")))
+
+
+def test_nobody_elses_connection_speaks_with_our_certificate(authority):
+    seen = []
+
+    def served(near):
+        with server_context(authority.files("host")).wrap_socket(near, server_side=True) as line:
+            while octets := line.recv(100):
+                seen.append(octets)
+
+    other = "import socket, sys; s = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); s.sendall(b'other')"
+    with answering(served) as port:
+        line = TlsLine("127.0.0.1", port, client_context(authority.files("anna")), PATIENCE_S)
+        # The one stays open until it is closed, the other is gone before anybody looks at it.
+        for words in (other + "; print(s.recv(1) == b'')", other):
+            subprocess.run([sys.executable, "-c", words, str(line.port)], check=False, capture_output=True, timeout=10)
+        with socket.create_connection(("127.0.0.1", line.port), timeout=PATIENCE_S) as own:
+            own.sendall(b"own")
+            deadline = time.monotonic() + PATIENCE_S
+            while not seen and time.monotonic() < deadline:
+                time.sleep(0.01)
+        line.close()
+    assert b"".join(seen) == b"own"
 
 
 CONNECT = bytes.fromhex("0300001611e00000000100c1020000c2020001c0010d")

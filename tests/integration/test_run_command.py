@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -83,6 +85,11 @@ def test_all_that_is_wrong_with_certificates_too(site, checked):
         ('[site]\nname = "north"\n', "no [[centre]], no [[broker]], no [[rtu]], no [[ied]] and no [[agent]]"),
         (CENTRE + "[history]\n", "history.where: Field required"),
         (CENTRE + '[history]\nwhere = "h.db"\nrows = 0\n', "history.rows: Input should be greater than 0"),
+        (CENTRE + '[metrics]\nlisten = "9104"\nport = 1\n', "metrics.port: Extra inputs"),
+        (
+            CENTRE + '[metrics]\nlisten = "localhost:http"\n',
+            "metrics.listen: Value error, 'localhost:http'; expected HOST",
+        ),
         (CENTRE + '[gateway]\nstore = ""\n', "gateway.store: String should have at least 1 character"),
         (CENTRE.replace("[[rtu.point]]", "[[rtu.point]]\nscales = 1"), "rtu[1].point[1].scales: Extra inputs"),
     ],
@@ -129,6 +136,22 @@ def test_the_service_manager_is_told_and_an_end_is_in_order(site, tmp_path):
     assert (ready["points"], ready["devices"]) == (1, ["NORTH"])
     assert ready["served"][0]["centres"] == ["scada"]
     assert child.returncode == 0
+
+
+def test_the_unit_in_the_manual_is_one_that_systemd_accepts(require, tmp_path):
+    require(shutil.which("systemd-analyze"), "systemd-analyze (Debian package systemd) is not installed")
+    manual = (Path(__file__).parents[2] / "docs" / "gateway.md").read_text()
+    unit = manual.partition("```ini\n")[2].partition("```")[0]
+    assert "Type=notify\n" in unit
+    assert "KillMode=process\n" in unit, "an agent outlives a gateway that is killed"
+    # The program and the user are those of another machine.
+    unit = unit.replace("/opt/flisr/bin/flisr", sys.executable).replace("=flisr\n", "=root\n")
+    file = tmp_path / "flisr.service"
+    file.write_text(unit)
+    found = subprocess.run(
+        ["systemd-analyze", "verify", str(file)], capture_output=True, text=True, check=False, timeout=PATIENCE_S
+    )
+    assert (found.returncode, found.stderr) == (0, "")
 
 
 def test_what_cannot_be_had_is_named(site, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import socket
 import threading
 import time
@@ -14,6 +15,7 @@ from open61850.mms.client import MmsClient
 from open61850.mms.errors import MmsError
 
 from ied_agents.iec61850.addcause import AddCause
+from ied_agents.iec61850.data import BitString, Unsigned
 from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.iec61850.utctime import UtcTime
 from ied_agents.mms.client import MmsClient as NativeClient
@@ -370,3 +372,58 @@ def test_a_port_that_is_taken_is_named(served):
     with pytest.raises(MmsServerError, match=f"{IED}: cannot listen on 127.0.0.1 port {served.port}"):
         other.server.start("127.0.0.1", other.port)
     other.close()
+
+
+def test_what_the_conformance_statement_excludes_is_refused(served):
+    """Data sets are not made, values not written, and there are no files."""
+    library = load()
+    with NativeClient("127.0.0.1", served.port) as native:
+        before = native.data_set_members(f"{LD}/LLN0.status")
+        error = ctypes.c_int()
+        for name, arguments in (
+            ("createDataSet", (f"{LD}/LLN0.mine".encode(), _list(library, f"{LD}/XCBR1.Pos.stVal[ST]"))),
+            ("deleteDataSet", (f"{LD}/LLN0.status".encode(),)),
+            ("getFileDirectory", (b"",)),
+            ("deleteFile", (b"x",)),
+        ):
+            function = getattr(library, f"IedConnection_{name}")
+            function.restype = ctypes.c_void_p if name == "getFileDirectory" else ctypes.c_bool
+            function.argtypes = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_int)] + [
+                ctypes.c_char_p if isinstance(each, bytes) else ctypes.c_void_p for each in arguments
+            ]
+            with native.held(name) as handle:
+                function(handle, ctypes.byref(error), *arguments)
+            assert error.value, name
+        assert native.data_set_members(f"{LD}/LLN0.status") == before
+        for item, value in (("XCBR1$ST$Pos$stVal", BitString(2, 2)), ("CSWI1$CF$Pos$ctlModel", 1)):
+            was = native.read(f"{LD}/{item}")
+            with pytest.raises(MmsClientError):
+                native.write(f"{LD}/{item}", value)
+            assert native.read(f"{LD}/{item}") == was
+
+
+def _list(library, *texts):
+    library.LinkedList_create.restype = ctypes.c_void_p
+    library.LinkedList_add.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+    made = library.LinkedList_create()
+    for text in texts:
+        library.LinkedList_add(made, ctypes.cast(ctypes.c_char_p(text.encode()), ctypes.c_void_p))
+    return made
+
+
+def test_reports_come_by_interrogation_and_periodically_with_all_optional_fields(served):
+    options = frozenset(("seqNum", "timeStamp", "reasonCode", "dataSet", "dataRef", "bufOvfl", "entryID", "configRef"))
+    reports = ReportQueue()
+    with NativeClient("127.0.0.1", served.port) as native:
+        native.write(f"{LD}/LLN0$BR$brcbStatus01$IntgPd", Unsigned(200))
+        Subscription(
+            native, BRCB, reports.put, triggers=frozenset(("dchg", "period", "gi")), options=options, interrogate=True
+        )
+        reasons = set()
+        until = time.monotonic() + 5.0
+        while {"gi", "period"} - reasons and time.monotonic() < until:
+            report = reports.get(1.0)
+            if report is not None:
+                reasons |= set(report.reasons.values())
+                assert (report.seqNum is None, report.time_ms is None, report.entryID is None) == (False,) * 3
+    assert reasons == {"gi", "period"}

@@ -20,7 +20,9 @@ NOW = BEGAN + 100 * S
 class Desk:
     def __init__(self, began=BEGAN):
         self.asked, self.said = [], []
-        self.commands = BrokerCommands(config(), self.asked.append, self.said.append, began)
+        self.turned_away = []
+        away = lambda name, why: self.turned_away.append((name, why))  # noqa: E731
+        self.commands = BrokerCommands(config(), self.asked.append, self.said.append, away, began)
 
     def take(self, value="on", *, at=NOW, now=NOW, name=BREAKER, correlation=b"1", payload=None, **more):
         text = {"value": value, "time": _text(at)} | more.pop("said", {})
@@ -129,6 +131,8 @@ def test_garbage_is_not_logged_without_end(caplog):
     for _ in range(300):
         assert desk.take(payload=b"{")[0][0] == "refused"
     assert len(caplog.records) == 100
+    assert len(desk.turned_away) == 300
+    assert desk.turned_away[0] == (BREAKER, "b'{' is no JSON; expected an object in UTF-8")
 
 
 def test_a_correlation_or_id_that_is_none_of_ours():

@@ -209,6 +209,7 @@ def test_each_command_is_answered_once_and_only_what_was_selected_is_executed(st
     now, commands = 0.0, 0
     last_select = {}
     confirmations = terminations = confirmed = 0
+    taken = []
     for what, master, control, value in steps:
         if what in ("select", "execute", "cancel"):
             commands += 1
@@ -233,7 +234,96 @@ def test_each_command_is_answered_once_and_only_what_was_selected_is_executed(st
         confirmations += sum(a.cause != Cause.TERMINATION for a in desk.answers)
         terminations += sum(a.cause == Cause.TERMINATION for a in desk.answers)
         confirmed += sum(a.cause == Cause.ACTIVATION_CON and not a.negative for a in desk.answers)
+        # Whoever is told something, the trail has it, and says the same.
+        noes = ["refused" if a.cause != Cause.TERMINATION else "failed" for a in desk.answers if a.negative]
+        outcomes = [each.outcome for each in desk.trail]
+        assert len(noes) <= sum(each in ("refused", "failed", "timed out") for each in outcomes)
+        assert sum(not a.negative for a in desk.answers) <= sum(each in ("confirmed", "done") for each in outcomes)
+        taken += outcomes
+        desk.trail.clear()
         desk.answers.clear()
+        assert taken.count("asked") + taken.count("refused") >= commands
+        assert taken.count("confirmed") <= taken.count("asked")
+        assert taken.count("done") + taken.count("failed") <= taken.count("confirmed")
         assert confirmations <= commands
         assert terminations <= confirmed
         assert len(desk._devices) <= 2
+
+
+# -- the trail ------------------------------------------------------------------------------------------------------
+
+
+def trail(desk):
+    """Step, outcome, number of request and reason of each; who asked and what is in all of them."""
+    steps, desk.trail[:] = desk.trail[:], []
+    assert {(each.name, each.who) for each in steps} <= {("Q1", "shift"), ("Alarm", "shift")}
+    return [(each.step, each.outcome, each.number, each.why) for each in steps]
+
+
+def give_as_shift(desk, step, *, master=1, control=BREAKER, value=2, now=0.0):
+    desk.command(Command(master, ASDU, control, step, value, 0, False, 0, "shift"), now)
+
+
+def test_the_trail_of_a_command_that_succeeds_and_of_one_that_fails(desk):
+    for why in ("", "stuck"):
+        give_as_shift(desk, "select")
+        desk.confirm(asked(desk), 0.0)
+        give_as_shift(desk, "execute")
+        number = asked(desk)
+        desk.confirm(number, 0.0)
+        desk.terminate(number, why=why)
+        assert trail(desk) == [
+            ("select", "asked", number - 1, ""),
+            ("select", "confirmed", number - 1, ""),
+            ("execute", "asked", number, ""),
+            ("execute", "confirmed", number, ""),
+            ("execute", "failed" if why else "done", number, why),
+        ]
+
+
+def test_the_trail_of_what_is_refused_by_the_device_and_by_the_desk(desk):
+    give_as_shift(desk, "execute")
+    give_as_shift(desk, "select")
+    desk.confirm(asked(desk), 0.0, why="locked")
+    assert trail(desk) == [
+        ("execute", "refused", 0, "Q1 must be selected first"),
+        ("select", "asked", 1, ""),
+        ("select", "refused", 1, "locked"),
+    ]
+
+
+def test_the_trail_of_what_is_late(desk):
+    give_as_shift(desk, "select")
+    desk.handle_timer(10.0)
+    assert trail(desk)[1:] == [("select", "timed out", 1, "Q1: no answer in time while selecting")]
+    give_as_shift(desk, "execute", control=DIRECT, now=100.0)
+    number = desk.requests[-1].number
+    desk.confirm(number, 100.0)
+    desk.handle_timer(200.0)
+    assert trail(desk)[2:] == [("execute", "timed out", number, "Alarm: no answer in time while moving")]
+
+
+@pytest.mark.parametrize(
+    ("end", "why"),
+    [
+        (lambda desk: desk.handle_timer(30.0), "time over"),
+        (lambda desk: desk.gone(1), "master gone"),
+        (lambda desk: give_as_shift(desk, "execute", value=1), "execute that is not as selected"),
+    ],
+)
+def test_the_trail_of_a_selection_that_is_never_executed(desk, end, why):
+    give_as_shift(desk, "select")
+    desk.confirm(asked(desk), 0.0)
+    trail(desk)
+    end(desk)
+    assert trail(desk)[-1] == ("select", "ended", 1, why)
+
+
+def test_the_trail_goes_on_when_the_master_has_gone_while_it_moves(desk):
+    give_as_shift(desk, "execute", control=DIRECT)
+    number = asked(desk)
+    desk.gone(1)
+    desk.confirm(number, 0.0)
+    desk.terminate(number)
+    assert [each[1] for each in trail(desk)] == ["asked", "confirmed", "done"]
+    assert desk.answers == []

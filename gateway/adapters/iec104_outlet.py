@@ -12,6 +12,7 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from gateway.iec104 import image
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from gateway.iec104.commands import CommandRequested
     from gateway.iec104.event import ObjectWriter
     from gateway.iec104.station import StationAsked
+    from gateway.points.event_log import LoggedRun
     from gateway.points.mapping import Element
     from gateway.points.mapping_rules import Rule
     from gateway.points.point_list import PointRow
@@ -155,27 +157,25 @@ class _Feed:
         self.told = told
         self._parts: dict[int, int] = {}
         self._fresh: dict[int, list[Event]] = {}
+        self._kept = 0
 
     def take(self, limit: int) -> list[Event]:
         """Events with the addresses of this centre; one of a point with several objects becomes several."""
         events: list[Event] = []
         done = []
-        for logged in self._consumer.take(limit):
-            fresh = self._fresh.pop(logged.sequence, None)
+        for run in self._consumer.take_runs(limit):
+            fresh = self._fresh.pop(run.sequence, None)
             if fresh is None:
-                try:
-                    fresh = self._events(logged.sequence, logged.key, decode_value(logged.payload))
-                except (PointDecodeError, MappingError) as error:
-                    # The point has become another since: what can't be told must not hold up all that follows.
-                    _LOG.error("%s: event %d can't be told: %s", logged.key, logged.sequence, error)
-                    fresh = []
-            if not fresh:
-                done.append(logged.sequence)  # or the point list has lost this point since
-            elif len(fresh) > 1:
-                self._parts[logged.sequence] = len(fresh)
+                fresh = self._events(run)
+            else:
+                self._kept -= len(fresh)
+            if fresh:
+                self._parts[run.sequence] = len(fresh)
+            else:
+                done.append(run.sequence)  # the point list has lost all its points since
             events += fresh
         if done:
-            self._consumer.acknowledge(done)
+            self._consumer.acknowledge_runs(done)
             self._acknowledged()  # what follows is asked for after the write, should nothing have been left of these
         return events
 
@@ -186,50 +186,61 @@ class _Feed:
             entry = told.entry
             entry.value, entry.qualifier, entry.t_ns, entry.time_invalid, _ = told.element(point)
 
-    def tell(self, sequence: int, told: list[_Told], point: PointValue) -> None:
-        """An event that is in the log: shown from now on, and kept as it will be told, unless too many are."""
-        events = []
-        try:
-            for element, entry, address, (write, heads) in told:
-                value, qualifier, t_ns, time_invalid, test = element(point)
-                entry.value, entry.qualifier, entry.t_ns, entry.time_invalid = value, qualifier, t_ns, time_invalid
-                octets = write(address, value, qualifier, t_ns, time_invalid)
-                # Past the tuple's constructor: this is the hot path.
-                events.append(tuple.__new__(Event, (sequence, heads[test], octets)))
-        except MappingError:
-            return  # said when it would be its turn
-        if len(self._fresh) >= _MOST_FRESH:
-            self._fresh.clear()
-        self._fresh[sequence] = events
+    def tell(self, sequence: int, points: Iterable[tuple[str, PointValue]]) -> None:
+        """A run that is in the log: shown from now on, and kept as it will be told, unless too many are."""
+        events: list[Event] = []
+        add, told, new = events.append, self.told, tuple.__new__
+        whole = True
+        for name, point in points:
+            try:
+                for element, entry, address, (write, heads) in told[name]:
+                    value, qualifier, t_ns, time_invalid, test = element(point)
+                    entry.value, entry.qualifier, entry.t_ns, entry.time_invalid = value, qualifier, t_ns, time_invalid
+                    octets = write(address, value, qualifier, t_ns, time_invalid)
+                    # Past the tuple's constructor: this is the hot path.
+                    add(new(Event, (sequence, heads[test], octets)))
+            except MappingError:
+                whole = False  # said when it would be its turn
+        if whole:
+            if self._kept >= _MOST_FRESH:
+                self._fresh.clear()
+                self._kept = 0
+            self._kept += len(events)
+            self._fresh[sequence] = events
 
-    def _events(self, sequence: int, name: str, point: PointValue) -> list[Event]:
-        """One event of a point for each of its objects."""
+    def _events(self, run: LoggedRun) -> list[Event]:
+        """One event of each point of a run for each of its objects."""
         events = []
-        for element, _, address, (write, heads) in self.told.get(name, ()):
-            value, qualifier, t_ns, time_invalid, test = element(point)
-            events.append(Event(sequence, heads[test], write(address, value, qualifier, t_ns, time_invalid)))
+        for number, (name, payload, _) in enumerate(run.events, run.sequence):
+            try:
+                for element, _entry, address, (write, heads) in self.told.get(name, ()):
+                    value, qualifier, t_ns, time_invalid, test = element(decode_value(payload))
+                    octets = write(address, value, qualifier, t_ns, time_invalid)
+                    events.append(Event(run.sequence, heads[test], octets))
+            except (PointDecodeError, MappingError) as error:
+                # The point has become another since: what can't be told must not hold up all that follows.
+                _LOG.error("%s: event %d can't be told: %s", name, number, error)
         return events
 
     def acknowledge(self, tokens: Iterable[int]) -> None:
-        """Told when all objects of an event have arrived."""
+        """Told when all objects of a run have arrived."""
         self._acknowledged()
-        if not self._parts:
-            self._consumer.acknowledge(tokens)
-            return
+        parts = self._parts
         whole = []
         for token in tokens:
-            left = self._parts.get(token, 1) - 1
-            if left:
-                self._parts[token] = left
-            else:
-                self._parts.pop(token, None)
+            left = parts.get(token, 0) - 1
+            if left > 0:
+                parts[token] = left
+            elif not left:
+                del parts[token]
                 whole.append(token)
-        self._consumer.acknowledge(whole)
+        self._consumer.acknowledge_runs(whole)
 
     def release(self) -> None:
         """All that has not arrived is given again, each event with all its objects."""
         self._parts.clear()
         self._fresh.clear()
+        self._kept = 0
         self._consumer.release()
 
 
@@ -362,11 +373,11 @@ class Outlet:
                 _LOG.error("%s: an event is lost: %s", name, error)
             else:
                 told.append((name, event))
-        sequence = self.log.extend(stored)
-        for name, event in told:
-            for feed, objects in self._feeds.get(name, ()):
-                feed.tell(sequence, objects, event)
-            sequence += 1
+        rest = iter(told)
+        for run in self.log.extend(stored):
+            some = list(islice(rest, len(run.events)))
+            for feed, _ in self._feeds.get(some[0][0], ()):  # who gets one of a run gets all of it
+                feed.tell(run.sequence, some)
         self._write_now()
 
     def when_stored(self, call: Callable[[], None]) -> None:
@@ -421,7 +432,7 @@ class Outlet:
                     self._tell_stored()
                     self._tell_overflows()
                     self._events_ready()
-                    if len(result.entries) >= _CROWD:
+                    if sum(len(entry.run.events) for entry in result.entries) >= _CROWD:
                         await asyncio.sleep(_GATHER_S)
         finally:
             self._writing = None

@@ -15,9 +15,10 @@ import signal
 import socket
 import sys
 import time
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ied_agents.runtime.durable import holder
 
@@ -83,7 +84,7 @@ class _Process:
         os.close(self._fd)
 
 
-class Program:
+class Program(ABC):
     """What is to run all the time: one process after the other.
 
     Args:
@@ -94,20 +95,13 @@ class Program:
     Attributes:
         kind, name: as given.
         process: the one that runs now.
-        taken_over: a gateway before this one has started it.
-        since_ns: since when it runs, ns since 1970; 0 while it does not.
-        restarts: how often it was started again.
-        error: why it ended last, or does not run.
     """
 
     def __init__(self, kind: str, name: str, log: Path) -> None:
         self.kind = kind
         self.name = name
         self.process: _Process | None = None
-        self.taken_over = False
-        self.since_ns = 0
-        self.restarts = 0
-        self.error = ""
+        self._error = ""
         self._log = log
         self._task: asyncio.Task[None] | None = None
 
@@ -127,18 +121,17 @@ class Program:
                 _LOG.exception("%s %s: internal error", self.kind, self.name)
                 why = f"internal error: {error!r}"
             self._forget()
-            if why != self.error:
-                self.error = why
+            if why != self._error:
+                self._error = why
                 _LOG.error("%s %s: %s", self.kind, self.name, why)
             if time.monotonic() - began >= _LONG_S:
                 pause_s = FIRST_S
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_S)
-            self.restarts += 1
 
+    @abstractmethod
     async def _live(self) -> str:
         """The life of one process; returns why it is over."""
-        raise NotImplementedError
 
     async def _spawn(self, words: tuple[str, ...], environment: dict[str, str]) -> None:
         # A file: a pipe would end with the gateway.
@@ -157,8 +150,6 @@ class Program:
 
     def _runs(self, process: _Process, *, taken_over: bool) -> None:
         self.process = process
-        self.taken_over = taken_over
-        self.since_ns = time.time_ns()
         how = "taken over from the gateway before" if taken_over else "started"
         _LOG.info("%s %s: %s, pid %d", self.kind, self.name, how, process.pid)
 
@@ -166,10 +157,13 @@ class Program:
         if self.process is not None:
             self.process.close()
             self.process = None
-        self.since_ns = 0
+
+    def _why(self, how: str) -> str:
+        """How a process ended, with what it wrote last where it ended by itself."""
+        words = self._last_words() if how.startswith("it ended with") else ""
+        return f"{how}{words and ': '}{words}"
 
     def _last_words(self) -> str:
-        """What it wrote last."""
         try:
             with self._log.open("rb") as log:
                 log.seek(max(0, self._log.stat().st_size - 4 * _LONGEST_ERROR))
@@ -178,19 +172,6 @@ class Program:
             return ""
         # A line of JSON is its word that it is ready.
         return next((line[:_LONGEST_ERROR] for line in reversed(lines) if line and not line.startswith("{")), "")
-
-    def status(self) -> dict[str, Any]:
-        """For whoever asks."""
-        return {
-            "kind": self.kind,
-            "name": self.name,
-            "runs": self.process is not None,
-            "pid": 0 if self.process is None else self.process.pid,
-            "taken_over": self.taken_over and self.process is not None,
-            "since_ns": self.since_ns,
-            "restarts": self.restarts,
-            "error": self.error,
-        }
 
     async def close(self, *, leave: bool = False) -> None:
         """Watch it no longer.
@@ -245,8 +226,10 @@ class AgentProgram(Program):
 
     async def _find(self, pid: int) -> str:
         """Somebody runs it: take him over, or say why not; empty if it may be started."""
+        if pid < 0:
+            return f"somebody uses {self._state}, and does not say who: another is not started"
         try:
-            environment = Path(f"/proc/{pid}/environ").read_bytes() if pid > 0 else b""  # noqa: ASYNC240 - never waits
+            environment = Path(f"/proc/{pid}/environ").read_bytes()  # noqa: ASYNC240 - never waits
             process = _Process(pid, None)
         except PermissionError:
             environment, process = b"", None
@@ -277,8 +260,7 @@ class AgentProgram(Program):
                 if time.monotonic() - self._alive > WATCHED_S and not hung:
                     hung = f"it hung for {WATCHED_S:g} s: killed"
                     process.send(signal.SIGKILL)
-            words = self._last_words() if ending.result().startswith("it ended with") else ""
-            return hung or f"{ending.result()}{words and ': '}{words}"
+            return hung or self._why(ending.result())
         finally:
             ending.cancel()
 
@@ -318,9 +300,7 @@ class HostProgram(Program):
         await asyncio.to_thread(self._document.write_text, self._settings.to_json(), encoding="utf-8")
         await self._spawn((*_HOST, str(self._document)), {})
         assert self.process is not None
-        how = await self.process.ended()
-        words = self._last_words() if how.startswith("it ended with") else ""
-        return f"{how}{words and ': '}{words}"
+        return self._why(await self.process.ended())
 
 
 class EmbeddedAgents:
@@ -328,27 +308,18 @@ class EmbeddedAgents:
 
     def __init__(self, embedded: Embedded | None) -> None:
         self._outlive = embedded is not None and embedded.outlive
-        self.agents = (
-            {}
-            if embedded is None
-            else {name: AgentProgram(each, embedded.root / name) for name, each in embedded.agents.items()}
-        )
-        self.hosts = (
-            []
-            if embedded is None
-            else [HostProgram(number, each, embedded.root) for number, each in enumerate(embedded.hosts, 1)]
-        )
+        self._agents: list[AgentProgram] = []
+        self._hosts: list[HostProgram] = []
+        if embedded is not None:
+            self._agents = [AgentProgram(each, embedded.root / name) for name, each in embedded.agents.items()]
+            self._hosts = [HostProgram(number, each, embedded.root) for number, each in enumerate(embedded.hosts, 1)]
 
     def start(self) -> None:
         """Start what does not run, and watch all."""
-        for program in (*self.agents.values(), *self.hosts):
+        for program in (*self._agents, *self._hosts):
             program.start()
-
-    def status(self) -> list[dict[str, Any]]:
-        """Of each process."""
-        return [program.status() for program in (*self.agents.values(), *self.hosts)]
 
     async def close(self) -> None:
         """End the hosts, then the agents, in order."""
-        await asyncio.gather(*(host.close() for host in self.hosts))
-        await asyncio.gather(*(agent.close(leave=self._outlive) for agent in self.agents.values()))
+        await asyncio.gather(*(host.close() for host in self._hosts))
+        await asyncio.gather(*(agent.close(leave=self._outlive) for agent in self._agents))

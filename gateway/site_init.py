@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from scl.ied import IED
     from scl.model import SCL
-    from scl.topology import PrimaryNetwork, Switch
+    from scl.topology import PrimaryNetwork
 
 
 def site_text(scd: Path, file: Path) -> str:
@@ -85,16 +85,12 @@ def _switches(network: PrimaryNetwork) -> Iterator[str]:
     for switch in network.switches:
         yield ""
         yield f"[switch.{_quoted(switch.path)}]"
-        yield from _switch(switch)
-
-
-def _switch(switch: Switch) -> Iterator[str]:
-    yield 'normal = "closed"  # SET'
-    yield "rating_a = 1.0  # SET"
-    yield "breaking_a = 1.0  # SET"
-    yield "operating_time_ms = 100.0  # SET: the longest"
-    if switch.kind == "breaker":
-        yield "trip_delay_ms = 500.0  # SET: its own delay, graded with the others"
+        yield 'normal = "closed"  # SET'
+        yield "rating_a = 1.0  # SET"
+        yield "breaking_a = 1.0  # SET"
+        yield "operating_time_ms = 100.0  # SET: the longest"
+        if switch.kind == "breaker":
+            yield "trip_delay_ms = 500.0  # SET: its own delay, graded with the others"
 
 
 def _ieds(scl: SCL) -> Iterator[str]:

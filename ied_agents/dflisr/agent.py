@@ -61,8 +61,8 @@ from ied_agents.dflisr.records import (
 from ied_agents.dflisr.reflex import Reflex
 from ied_agents.dflisr.stored import CLEARED_KEPT, EVENT_BLOCK, TAG_OWNERS, Record, StoredSide
 from ied_agents.dflisr.tasks import Tasks
-from ied_agents.dflisr.undirected import doubtful_sides
-from ied_agents.dflisr.views import SAID_IN_SHADOW, TESTING, AgentConfig, Situation, supply
+from ied_agents.dflisr.undirected import doubtful_sides, supplied_by_all_accounts
+from ied_agents.dflisr.views import SAID_IN_SHADOW, TESTING, AgentConfig, Situation, own_voltage
 from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.process.inputs import Voltage
 
@@ -665,8 +665,8 @@ class Agent:
                 ):
                     return
         # A fault current that went on through this switch while it died may have been declared by it alone.
-        closed = not situation.known_open(me.number)
-        if closed and not all(self._doubt(1 - side) for side in (0, 1) if forgotten(situation, side)):
+        carried = me.normally_closed or not situation.known_open(me.number)
+        if carried and not all(self._doubt(1 - side) for side in (0, 1) if forgotten(situation, side)):
             return
         self._unproven = False
         self._found = situation.active_events()
@@ -835,7 +835,8 @@ class Agent:
         """Trip for a load-break switch under fault current, unless an order is on its way; True if it was ordered."""
         if not self._open(event, now):
             return False
-        self._recloser.tripped(now, final=event.counter != 0)
+        # Whoever has not carried the fault current himself does not try whether it is still there.
+        self._recloser.tripped(now, final=event.counter != 0 or not carries_fault(self._locator.pickup))
         self._cleared_for = event
         self._note("clears for a load-break switch", {"event": event})
         return True
@@ -850,18 +851,21 @@ class Agent:
             active = set(self.situation.active_events()) | {side.event for side in self._record.sides if side.section}
             explaining = (e for e in active if e in self.situation.frozen and self._locator.explains(e))
             flagged = {event: self._flagged(event) for event in explaining if self._concerns_me(event)}
-        lost = supply(self.situation, now)
-        ended_with_supply = pickup.until is not None and lost is Voltage.ABSENT
+        voltage = own_voltage(self.situation, now)
+        ended_with_supply = pickup.until is not None and voltage is Voltage.ABSENT
         doubtful = doubtful_sides(
             self.situation, pickup, self._record.sides, flagged, ended_with_supply=ended_with_supply
         )
         if not self._doubt(*doubtful) or pickup.settled or pickup.until is None:
             return
-        if lost is Voltage.PRESENT:
+        if voltage is Voltage.PRESENT:
             pickup.settled = now >= pickup.until + RESET_PATIENCE_S
             self._wake(pickup.until + RESET_PATIENCE_S if not pickup.settled else NEVER)
-        elif lost is Voltage.UNKNOWN:
-            return  # of a process that is silent, or contradicts itself, nothing can be concluded
+        elif voltage is Voltage.UNKNOWN:
+            # Of a process that is silent, or contradicts itself, nothing can be concluded: others may know better.
+            pickup.settled = self._position(now) == (Dbpos.ON, 0) and supplied_by_all_accounts(
+                self.situation, pickup.until, now
+            )
         elif flagged:
             pickup.settled = True
         elif now < pickup.until + ANSWER_PATIENCE_S:

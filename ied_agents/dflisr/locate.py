@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ied_agents.dflisr.records import Answer, AnswerKind, SectionState
-from ied_agents.dflisr.views import entered_side, supply
+from ied_agents.dflisr.views import entered_side, own_voltage
 from ied_agents.process.inputs import Direction, Voltage
 from scl.agent_model import ANSWERS
 
@@ -44,6 +44,7 @@ class Pickup:
         passed_on: somebody has said so.
         passed_by: who said so, with the incarnation that did.
         passed_until: when the last peer that passed it on saw it end, s.
+        outlived: it ended clearly later than with any peer that passed it on, so that not all of it went there.
         awaits_shot: a breaker reclosing on it will show whether there still is a fault.
         vouched: it has ended, and a person has released what this switch held.
     """
@@ -59,6 +60,7 @@ class Pickup:
     passed_on: bool = False
     passed_by: dict[int, int] = field(default_factory=dict)
     passed_until: float = math.inf
+    outlived: bool = False
     awaits_shot: bool = False
     vouched: bool = False
 
@@ -256,6 +258,17 @@ class Locator:
             lasted > switches[number].operating_time_s + RESET_SPREAD_S for number in pickup.passed_by
         )
 
+    def _flowed_on(self, pickup: Pickup) -> bool:
+        """Whether the own current ended clearly later than that of every peer that passed it on, as far as heard.
+
+        Their ends are heard late, if anything; so what is lost on the way hides this, and never feigns it.
+        """
+        if pickup.until is None:
+            return False
+        ends = (self._flowed.get(number, (math.inf, math.inf))[1] for number in pickup.passed_by)
+        latest = pickup.until - LATE_FACTOR * self._now.config.detection_time_s
+        return bool(pickup.passed_by) and all(pickup.since < end < latest for end in ends)
+
     def _vouched(self, pickup: Pickup) -> bool:
         """Whether a peer that passed the current on, and has not been started again since, saw it end."""
         states = ((self._now.heard(number), started) for number, started in pickup.passed_by.items())
@@ -335,13 +348,18 @@ class Locator:
             return Verdict(side, trip=trip), wake
         received = self._received(section)
         kinds = received.values()
-        if AnswerKind.PASSES_ON in kinds:
-            pickup.settled = pickup.passed_on = True
+        if AnswerKind.PASSES_ON in kinds and not pickup.outlived:
+            pickup.passed_on = True
             for number, kind in received.items():
                 state = self._now.state(number)
                 if kind is AnswerKind.PASSES_ON and state is not None:
                     pickup.passed_by[number] = state.incarnation
-            return Verdict(side, trip=trip), wake
+            # Whoever passed it on has opened, and then this one or a breaker before it ended what still flowed: the
+            # voltage tells.
+            pickup.outlived = self._flowed_on(pickup)
+            pickup.settled = not pickup.outlived
+            if pickup.settled:
+                return Verdict(side, trip=trip), wake
         if self._forgotten_by_passers(pickup):
             pickup.passed_by.clear()
             live = self._now.inputs is not None and self._now.inputs.voltage[side] is Voltage.PRESENT
@@ -361,7 +379,7 @@ class Locator:
             return NOTHING, wake  # of a process that has fallen silent nothing can be concluded
         voltage = inputs.voltage[side]
         if voltage is Voltage.UNKNOWN:
-            voltage = supply(self._now, now)
+            voltage = own_voltage(self._now, now)
         if voltage is Voltage.ABSENT or (voltage is Voltage.UNKNOWN and pickup.awaits_shot):
             late = now >= pickup.until + ANSWER_PATIENCE_S
             if not complete and not late:

@@ -53,8 +53,9 @@ def expected_loads(
         # Where part of it is served already, only the sections' own loads can tell what is left.
         if island.sections == fed:
             total = drawn * factor
-    elif len(loads) < len(island.sections):
-        # This process was not there when the island was live; the one before it has written down what it drew.
+    elif len(loads) < len(island.sections) and island.sections <= _fed_normally(situation, side):
+        # This process was not there when the island was live; the one before it has written down what it drew. What a
+        # closed tie has added since is not in it.
         total = remembered_a or None
     if total is not None:
         unknown = [s for s in island.sections if s not in loads]
@@ -78,6 +79,12 @@ def drawn_a(situation: Situation, side: int, frozen: Frozen) -> tuple[frozenset[
         return fed, None
     inflow = frozen.flow_a if side == 1 else -frozen.flow_a
     return fed, max(0.0, inflow + sum(frozen.generation_a.get(section, 0.0) for section in fed))
+
+
+def _fed_normally(situation: Situation, side: int) -> frozenset[int]:
+    """What hangs at one side of the own switch in the normal state."""
+    me, feeder = situation.me, situation.feeder
+    return feeder.island(me.sides[side], lambda n: n != me.number and feeder.by_number[n].normally_closed).sections
 
 
 def relies_on_generation(situation: Situation, side: int, frozen: Frozen) -> bool:

@@ -175,7 +175,8 @@ class Picture:
         recent = [sign for sign in self._signs if now - sign.at <= _SAME_FAULT_S]
         if recent:
             return recent[0].frozen
-        return own.frozen if own is not None else self._picture(now)
+        # Declared by one whose pickup was not heard, and before any voltage was lost: all is as it was before.
+        return own.frozen if own is not None else self.now(now)
 
     def _picture(self, now: float) -> Frozen:
         closed = frozenset(number for number, kept in self._seen.items() if kept and self._at(kept, now - 1e-6).closed)

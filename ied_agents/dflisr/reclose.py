@@ -110,7 +110,10 @@ def shots_before(situation: Situation, side: int, own: Recloser) -> tuple[bool, 
 
 
 def reclosing_is_safe(situation: Situation) -> bool:
-    """Whether supply is live on one side and the other dead, and nobody holds anything there for faulted."""
+    """Whether supply is live on one side and the other dead, and nobody holds anything there for faulted.
+
+    Nobody who is silent may hold anything where the shot brings voltage.
+    """
     inputs = situation.inputs
     if inputs is None or set(inputs.voltage) != {Voltage.PRESENT, Voltage.ABSENT}:
         return False
@@ -120,6 +123,9 @@ def reclosing_is_safe(situation: Situation) -> bool:
         island = situation.island(me.sides[side], me.number)
         if any(situation.flag(section)[0] for section in island.sections):
             return False
-        if side == dark and situation.feeder.has_source(island.sections):
+        around = {bound.switch for bound in island.boundary} | island.inner
+        if side == dark and (
+            situation.feeder.has_source(island.sections) or any(situation.heard(n) is None for n in around)
+        ):
             return False
     return not any(said.clear and said.clear_event.counter for _, state in situation.states() for said in state.sides)

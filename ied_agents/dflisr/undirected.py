@@ -5,10 +5,12 @@ It flags nothing by itself. What others flag explains it, or does not; what noth
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ied_agents.dflisr.picture import FREEZE_AGE_S
 from ied_agents.dflisr.records import SectionState
+from ied_agents.dflisr.views import INPUTS_LIFE_S
+from ied_agents.process.inputs import Voltage
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from ied_agents.dflisr.records import EventId
     from ied_agents.dflisr.stored import StoredSide
     from ied_agents.dflisr.views import Frozen, Situation
+
+_STALE_S: Final = 2 * INPUTS_LIFE_S
+"""What a live peer says of its voltage is not older: it believes its process for one of these, and we it for less."""
 
 
 def doubtful_sides(
@@ -64,6 +69,25 @@ def doubtful_sides(
         ):
             doubtful.append(side)
     return doubtful
+
+
+def supplied_by_all_accounts(situation: Situation, ended: float, now: float) -> bool:
+    """Whether everybody else who has a sensor on an own section says that it is live, and somebody has on each.
+
+    Args:
+        situation: what is known.
+        ended: when the own fault current ended, s; what was said before a breaker could trip on it counts for nothing.
+        now: s.
+    """
+    if now < ended + _STALE_S:
+        return False
+    for section in situation.me.sides:
+        peers = situation.feeder.peers(situation.me.number, section)
+        heard = ((bound.side, situation.heard(bound.switch)) for bound in peers)
+        said = {state.voltage[side] for side, state in heard if state is not None} - {Voltage.UNKNOWN}
+        if said != {Voltage.PRESENT}:
+            return False
+    return True
 
 
 def _fed(situation: Situation, side: int, frozen: Frozen) -> bool:

@@ -408,7 +408,7 @@ def locked(state: AgentState) -> bool:
     return any(side.lock is not LockState.NONE for side in state.sides)
 
 
-def supply(situation: Situation, now: float) -> Voltage:
+def own_voltage(situation: Situation, now: float) -> Voltage:
     """Whether the own switch has supply, by its own sensors; UNKNOWN where they are silent or contradict each other.
 
     Closed it has one supply, and what the two sensors say must agree; open it has two, and both must be there.

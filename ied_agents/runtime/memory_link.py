@@ -120,10 +120,9 @@ class MemoryNetwork(Generic[FrameT]):
         """Cut one-way: of each pair the second link does not hear the first. Replaces what was said before."""
         self._deaf = frozenset(pairs)
 
-    @property
-    def is_cut(self) -> bool:
-        """Whether some links do not hear some others."""
-        return bool(self._part or self._deaf)
+    def hears(self, receiver: int, sender: int) -> bool:
+        """Whether nothing is cut between two links, in this direction."""
+        return self._part.get(receiver) == self._part.get(sender) and (sender, receiver) not in self._deaf
 
     def send(self, sender: int, frame: FrameT, now: float) -> Sequence[Delivery]:
         """Put a frame on its way.
@@ -183,7 +182,7 @@ class MemoryNetwork(Generic[FrameT]):
         return frames
 
     def _convey(self, sender: int, frame: FrameT, now: float) -> list[Delivery]:
-        how, rng, part = self.disturbance, self._rng, self._part.get(sender)
+        how, rng, cut = self.disturbance, self._rng, bool(self._part or self._deaf)
         receivers = self._receivers.get(sender)
         if receivers is None:
             wanting = [link for link in self._links.values() if link.hears is None or sender in link.hears]
@@ -191,7 +190,7 @@ class MemoryNetwork(Generic[FrameT]):
         deliveries = []
         for link in receivers:
             receiver = link.link_id
-            if self._part.get(receiver) != part or (sender, receiver) in self._deaf:
+            if cut and not self.hears(receiver, sender):
                 self.lost += 1
                 continue
             if how.burst_share and self._in_burst(sender, receiver, now):

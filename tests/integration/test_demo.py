@@ -22,6 +22,8 @@ from tools.demo.scenes import SCRIPTED, permanent
 from tools.demo.stage import Stage
 from tools.lab import LabUnavailable
 
+OFF, ON = 1, 2
+
 
 @pytest.fixture(scope="module")
 def site():
@@ -59,6 +61,14 @@ def test_the_demo_plays_every_scene_with_packet_sockets_and_ten_agent_processes(
     assert record["said"]["dropped"] == 0
     engineer = {"ied": "F1R3", "refused": True, "stage": "select", "add_cause": 10, "cause": "blocked by interlocking"}
     assert record["engineer"] == engineer
+    tried = record["centre"]["tried"]
+    assert (tried["ied"], tried["refused"], tried["negative"]) == ("F1R3", True, True)
+    assert "AddCause 10" in tried["log"]
+    told = {(each["name"], each["value"]) for each in record["centre"]["heard"] if each["quality"] == "0"}
+    positions = {("F1Q1FLISR/XCBR1.Pos", ON), ("F1L2FLISR/XSWI1.Pos", OFF), ("F1R3FLISR/XCBR1.Pos", OFF)}
+    locks = {("F1L2FLISR/XSWI1.BlkCls", 1), ("F1R3FLISR/XCBR1.BlkCls", 1), ("T10FLISR/XSWI1.BlkCls", 1)}
+    assert {*positions, *locks, ("T9FLISR/XSWI1.Pos", ON)} <= told
+    assert all(each["later_ms"] > -1 for each in record["centre"]["heard"])
     for name in record["files"]:
         assert Path(name).stat().st_size > 500
     assert {name: scene["failures"] for name, scene in record["scenes"].items()} == {name: [] for name in SCRIPTED}

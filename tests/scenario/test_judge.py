@@ -243,6 +243,21 @@ def test_I1_a_fault_seen_too_shortly_cannot_be_known():
     assert stage.broken == set()
 
 
+@pytest.mark.parametrize(("deaf", "broken"), [((2, 3), set()), ((3, 4), {"I1"}), ((1, 5), {"I1"})])
+def test_I1_a_cut_hides_a_fault_only_from_those_around_its_section(deaf, broken):
+    stage = Stage()
+    stage.network.deafen([deaf])
+    stage.judge.cut(stage)
+    stage.run(LATER)
+    stage.network.deafen(())
+    stage.judge.cut(stage)
+    stage.fault(2, 0.02)
+    stage.order(1, "open")
+    stage.grant_head(2)
+    stage.order(1, "close")
+    assert stage.broken == broken
+
+
 @pytest.mark.parametrize("state", [SectionState.FAULTED, SectionState.SUSPECT, SectionState.WIDENED])
 @pytest.mark.parametrize("down", [False, True])
 def test_I1_a_section_that_an_agent_holds_energised_elsewhere(state, down):
@@ -351,6 +366,19 @@ def test_no_shot_onto_a_section_that_somebody_holds():
     stage.order(1, "close")
     assert stage.broken == {"I1"}
     assert "agents hold" in stage.told
+
+
+@pytest.mark.parametrize(
+    ("deaf", "for_s", "broken"), [((2, 1), 1.0, set()), ((2, 1), 3.0, {"I1"}), ((1, 2), 1.0, {"I1"})]
+)
+def test_a_shot_may_not_know_what_somebody_said_whom_it_has_not_heard_for_a_moment(deaf, for_s, broken):
+    stage = _with_shots(0.3)
+    stage.network.deafen([deaf])
+    stage.judge.cut(stage)
+    stage.hold(2, 1, SectionState.FAULTED, LockState.VOLATILE)
+    stage.run(for_s)
+    stage.order(1, "close")
+    assert stage.broken == broken
 
 
 def test_no_shot_by_a_breaker_that_tripped_for_no_fault():
@@ -738,6 +766,18 @@ def test_P_such_a_lock_binds_until_then(after_s, broken):
     stage.say(3, sides=(CLEAR_SIDE, CLEAR_SIDE))
     stage.run(after_s)
     stage.grant(Bound(4, 0), to=Bound(4, 0))
+    stage.order(4, "close")
+    assert stage.broken == broken
+
+
+@pytest.mark.parametrize(("after_s", "broken"), [(2.4, set()), (2.6, {"P"})])
+def test_P_so_does_one_that_is_no_longer_said_to_be_durable(after_s, broken):
+    """Its agent locates a fault current: whoever has heard so does not rely on it."""
+    stage = _tail_open()
+    stage.hold(3, 0, SectionState.NONE, LockState.DURABLE)
+    stage.hold(3, 0, SectionState.NONE, LockState.VOLATILE)
+    stage.run(after_s)
+    stage.grant(Bound(4, 0), to=Bound(4, 0), claim=ClaimId(0, 1, 5))
     stage.order(4, "close")
     assert stage.broken == broken
 

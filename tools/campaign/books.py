@@ -58,8 +58,8 @@ class _Said:
     promise: list[ClaimId] = field(default_factory=lambda: [NO_CLAIM, NO_CLAIM])
     """By side what it has promised to last; while it locates a fault current it keeps it and does not say so."""
     promised: tuple[set[ClaimId], set[ClaimId]] = field(default_factory=lambda: (set(), set()))
-    on_disk: set[EventId] = field(default_factory=set)
-    """Events for which it has said once that its lock is durable."""
+    durable_until: float = -math.inf
+    """When it last ceased to say that a lock of its is durable."""
 
 
 class Books:
@@ -106,6 +106,8 @@ class Books:
         in_test = before.behaviour in (Behaviour.TEST, Behaviour.TEST_BLOCKED)  # then nobody counts it
         if _locked(before, LockState.DURABLE) and not _locked(state, LockState.VOLATILE) and not in_test:
             said.released_at = now
+        if _locked(before, LockState.DURABLE) and not _locked(state, LockState.DURABLE):
+            said.durable_until = now
         if state.claims != before.claims:
             for claim in state.claims:
                 self._note_claim(claim, now)
@@ -125,7 +127,6 @@ class Books:
         if state.sides != before.sides:
             events = {side.section_event for side in state.sides} | {side.lock_event for side in state.sides}
             self._declared.update(event for event in events if event.switch == number)
-            said.on_disk.update(side.lock_event for side in state.sides if side.lock is LockState.DURABLE)
             undeclared.extend(event for event in events if event.switch and event not in self._declared)
             self._declared.update(undeclared)  # told once
             # What is held in a test ends with it.
@@ -159,23 +160,30 @@ class Books:
 
     # -- what stands now ------------------------------------------------------------------------------------------
 
-    def held_sections(self, before: float) -> frozenset[int]:
-        """Sections that somebody holds for faulted, suspect or widened, or locked, and did at ``before``, s."""
-        return frozenset(held.section for held in self._standing() if held.since <= before)
+    def held_sections(self, before: float, unheard: Collection[int] = ()) -> frozenset[int]:
+        """Sections that somebody holds for faulted, suspect or widened, or locked, and did at ``before``, s.
 
-    def _standing(self) -> Iterator[_Held]:
-        for said in self._said.values():
+        What those say who are unheard counts only once their silence must have been noticed.
+        """
+        return frozenset(
+            held.section
+            for number, held in self._standing()
+            if held.since <= before - (_BELIEVED_S if number in unheard else 0.0)
+        )
+
+    def _standing(self) -> Iterator[tuple[int, _Held]]:
+        for number, said in self._said.items():
             for held in said.held:
                 if held is not None and held.event not in self.cleared:
-                    yield held
+                    yield number, held
 
     def flagged(self, section: int) -> set[SectionState]:
         """What a section is held for, by anybody."""
-        return {held.state for held in self._standing() if held.section == section} - {SectionState.NONE}
+        return {held.state for _, held in self._standing() if held.section == section} - {SectionState.NONE}
 
     def clear(self, event: EventId) -> set[int]:
         """A person clears an event; returns the sections that were held for it."""
-        sections = {held.section for held in self._standing() if held.event == event}
+        sections = {held.section for _, held in self._standing() if held.event == event}
         self.cleared.add(event)
         return sections
 
@@ -270,12 +278,10 @@ class Books:
         if claim in said.promised[side] or now < said.released_at + _BELIEVED_S:
             return True
         # A lock binds as long as its agent says so: that a person has cleared the event may not have reached it. Who
-        # claims cannot be granted anything but by itself: its own lock binds it before it is durable. Whether a switch
-        # tells others to rely on its lock is theirs to see; here it counts that it will not close.
-        return any(
-            side.lock is not LockState.NONE and (number == claim.switch or side.lock_event in said.on_disk)
-            for side in said.state.sides
-        )
+        # claims cannot be granted anything but by itself: its own lock binds it before it is durable. Where it is no
+        # longer said to be durable, somebody may not have heard so yet; it is in force all the same.
+        believed = number == claim.switch or now < said.durable_until + _BELIEVED_S
+        return _locked(said.state, LockState.VOLATILE if believed else LockState.DURABLE)
 
 
 def _locked(state: AgentState, least: LockState) -> bool:

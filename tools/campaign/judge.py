@@ -143,8 +143,10 @@ class Judge:
         self._shots: Counter[tuple[int, int]] = Counter()
         self._live_otherwise: dict[int, float] = {}
         """Sections that came under voltage last by something else than an agent's order, and when, s."""
-        self._cut_at = -_NEVER
-        """When somebody did not hear somebody else last, s."""
+        self._deaf: set[tuple[int, int]] = set()
+        """Of each pair the first switch does not hear the second now."""
+        self._deaf_at: dict[tuple[int, int], float] = {}
+        """By such a pair when that was so last, s."""
         self._upset_until = -_NEVER
         """Until when what hangs on the switches may be other than anybody can know, s."""
         self._carried: dict[int, Mapping[str, float]] = {}
@@ -175,6 +177,12 @@ class Judge:
         self._exposed -= self.books.clear(event)
         self.disturbed = True
 
+    def cut(self, world: World) -> None:
+        """Who hears whom has changed."""
+        hears, switches = world.network.hears, self.truth.sides
+        self._deaf_at.update(dict.fromkeys(self._deaf, world.now))
+        self._deaf = {(a, b) for a in switches for b in switches if not hears(a, b)}
+
     def ordered(self) -> None:
         """A person has ordered something: a return to normal, a close."""
         self.disturbed = True
@@ -183,8 +191,6 @@ class Judge:
 
     def look(self, world: World) -> None:
         """Judge what the last step did."""
-        if world.network.is_cut:
-            self._cut_at = world.now
         number = world.acted
         if number:
             self._hear(world, number)
@@ -284,8 +290,11 @@ class Judge:
         for what in against:
             self._break(world, "I3", f"switch {switch} is ordered to close while {what}")
         shot_for: frozenset[int] = frozenset()
+        unheard: set[int] = set()
         if permission is None:
             shot_for = self._judge_shot(world, switch)
+            # Nobody promises anything for a shot: silence that is too short to be noticed cannot forbid it.
+            unheard = self._unheard(switch, self.truth.sides, world.now)
         else:
             for what in self.books.attempt(switch, permission, self._conducting, world.now):
                 self._break(world, "P", what)
@@ -295,7 +304,7 @@ class Judge:
             by_hand=False,
             permission=permission,
             shot_for=shot_for,
-            held=self.books.held_sections(decided),
+            held=self.books.held_sections(decided, unheard),
             exposed=frozenset(self._exposed),
         )
 
@@ -471,11 +480,21 @@ class Judge:
     def _settle_exposure(self, world: World, now: float) -> None:
         """A fault has shown itself when it could be seen, and told, for as long as the agents need for that."""
         needed_s = SAME_FAULT * self._detection_s + world.plant_settings.pickup_spread_s
-        if now < self._cut_at + REPEATED_S:
-            needed_s += REPEATED_S
-        elif world.network.disturbance.loss or world.network.disturbance.burst_share:
-            needed_s += RETRIED_S
-        self._exposed.update(s for s, since in self._showing.items() if now >= since + needed_s and s in self._faults)
+        disturbance = world.network.disturbance
+        retried_s = RETRIED_S if disturbance.loss or disturbance.burst_share else 0.0
+        for section, since in self._showing.items():
+            # Those who must answer each other, and whoever could close onto the section, are those around it.
+            around = [number for number, _, _ in self.truth.at[section]]
+            cut = any(self._unheard(number, around, now) for number in around)
+            if section in self._faults and now >= since + needed_s + (REPEATED_S if cut else retried_s):
+                self._exposed.add(section)
+
+    def _unheard(self, switch: int, others: Iterable[int], now: float) -> set[int]:
+        """Of the others those whom a switch does not hear, or may not have heard again yet."""
+        if not self._deaf and not self._deaf_at:
+            return set()
+        pairs = ((switch, other) for other in others)
+        return {p[1] for p in pairs if p in self._deaf or now < self._deaf_at.get(p, -_NEVER) + REPEATED_S}
 
     def _fed_through(self, world: World, switch: int) -> frozenset[int]:
         """Appearances of faults whose current flows, or has just flowed, through a switch."""

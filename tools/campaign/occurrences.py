@@ -234,6 +234,7 @@ class Occurring:
                 world.network.disturbance = disturbance
                 world.network.partition(*parts)
                 world.network.deafen(deaf)
+                self._judge.cut(world)
             case ReplayOld(frames):
                 world.replay(frames)
             case Forge(simulated):

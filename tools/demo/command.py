@@ -14,7 +14,7 @@ from rich.markup import escape
 from gateway.site import Site, read_site
 from tools.demo.machine import assess, generated, measure_agent, this_machine
 from tools.demo.play import Record, play_in_memory, play_on_wire
-from tools.demo.render import feeder_text, timeline
+from tools.demo.render import control_centre, feeder_text, timeline
 from tools.demo.scenes import SCRIPTED, Scene, permanent, scripted
 from tools.lab import LabUnavailable
 
@@ -142,6 +142,9 @@ def _show(record: Record, console: Console) -> None:
     console.print(feeder_text(record.before))
     console.rule("what happened (frame times on the wire; 0 is the fault)")
     console.print(timeline(record.rows))
+    if record.centre:
+        console.rule("what the control centre saw (c104, IEC 60870-5-104, through flisr run)")
+        console.print(control_centre(record.centre["heard"]))
     console.rule("after")
     console.print(feeder_text(record.after))
     result = record.outcome
@@ -153,6 +156,8 @@ def _show(record: Record, console: Console) -> None:
         console.print(f"last isolation position to all grants: {result.last_position_to_grants_ms:.1f} ms")
     if record.engineer:
         console.print(_engineer(record.engineer), highlight=False)
+    if "tried" in record.centre:
+        console.print(_centre(record.centre["tried"]), highlight=False)
     for line in result.stopped:
         console.print(f"[yellow]stopped safely: {line}[/]")
     for line in record.missed:
@@ -184,6 +189,15 @@ def _engineer(said: dict[str, Any]) -> str:
     return (
         f"an engineer's MMS client tried to close {said['ied']}: refused at {said['stage']}, "
         f"AddCause {said['add_cause']} ({said['cause']})"
+    )
+
+
+def _centre(said: dict[str, Any]) -> str:
+    if not said["refused"]:
+        return f"[red]the control centre closed {said['ied']}[/]"
+    return (
+        f"the control centre tried to select and close {said['ied']}: {escape(said['answer'])}\n"
+        f"the gateway's log: {escape(said['log'])}"
     )
 
 

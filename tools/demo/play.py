@@ -18,12 +18,14 @@ from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.process.plant import PlantSettings
 from ied_agents.process.plant_events import event_record
 from ied_agents.runtime.memory_link import Disturbance
+from scl.agent_model import LDEVICE
 from tools.campaign.feeders import FeederSystem
 from tools.campaign.network_truth import NetworkTruth, live_sections, served_a
 from tools.campaign.service import Standing, judge_service
 from tools.campaign.world import EPOCH_NS, World
 from tools.demo import state as picture
 from tools.demo.diagram import feeder_svg
+from tools.demo.gateway_side import GatewaySide, missing
 from tools.demo.render import TimelineRow
 from tools.demo.stage import Stage
 from tools.demo.verdict import failures
@@ -71,6 +73,7 @@ class Record:
         said: last words of plant and capture.
         failures: what is not as it must be.
         engineer: what became of an engineer's try to close a locked switch by MMS.
+        centre: what a control centre was told by IEC 104 (``heard``), and what became of its try (``tried``).
     """
 
     scene: str
@@ -95,6 +98,7 @@ class Record:
     said: dict[str, Any] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     engineer: dict[str, Any] = field(default_factory=dict)
+    centre: dict[str, Any] = field(default_factory=dict)
 
     @property
     def healed(self) -> bool:
@@ -122,7 +126,16 @@ def play_on_wire(scene: Scene, out: Path) -> Record:
         StageError: a process did not start.
     """
     script = scene.script
-    with Stage(scene.site, out, _plant_settings(scene), script.seed, script.loss, script.realtime) as stage:
+    lacking = missing() if script.engineer else ""
+    with Stage(
+        scene.site,
+        out,
+        _plant_settings(scene),
+        script.seed,
+        script.loss,
+        script.realtime,
+        with_gateway=script.engineer and not lacking,
+    ) as stage:
         agents = len(stage.agents)
         at_ns = time.time_ns() + round((script.quiet_s + FAULT_AFTER_S) * 1e9)
         for fault in script.faults:
@@ -143,23 +156,64 @@ def play_on_wire(scene: Scene, out: Path) -> Record:
                     stage.request(number, {"request": "return", "event": said["event"]})
                     break
             stage.settle(LONGEST_S, _RETURN_QUIET_S)
-        engineer = _engineer(stage) if script.engineer else {}
+        engineer: dict[str, Any] = {"skipped": lacking} if lacking else {}
+        centre: dict[str, Any] = {}
+        if stage.gateway is not None:
+            engineer, centre = _outsiders(stage, stage.gateway)
         said = stage.finish()
         packets = [(packet.time_ns, packet.data) for packet in read_capture(stage.pcap)]
         lines = (out / "plant.jsonl").read_text(encoding="utf-8").splitlines()
         plant = [json.loads(line) for line in lines]
     record = _record("af_packet", agents, scene, packets, plant, out, said)
-    record.engineer = engineer
-    if engineer and not engineer.get("refused", "skipped" in engineer):
-        record.failures.append(f"{engineer['ied']}: a locked switch obeyed an order to close by MMS")
+    record.engineer, record.centre = engineer, centre
+    record.failures += [
+        f"{tried['ied']}: a locked switch obeyed an order to close by {how}"
+        for how, tried in (("MMS", engineer), ("IEC 104", centre.get("tried", {})))
+        if not tried.get("refused", True)
+    ]
+    if centre:
+        record.failures += _not_told(scene.site, plant, centre["heard"])
+        centre["heard"] = _since_the_fault(plant, centre["heard"])
     return record
 
 
-def _engineer(stage: Stage) -> dict[str, Any]:
-    """Somebody tries to close a switch that is locked, a breaker if there is one."""
+def _outsiders(stage: Stage, gateway: GatewaySide) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the control centre was told; then an engineer and it try to close a locked switch, preferably a breaker."""
+    heard = [message for message in gateway.heard() if message["cause"] == "SPONTANEOUS"]
     breakers = {number for number, agent in stage.site.agents.items() if agent.config.feeder.by_number[number].breaker}
     locked = [n for n, said in stage.statuses().items() if set(said["locked"]) != {LockState.NONE.name}]
-    return stage.try_to_close(min(locked, key=lambda n: n not in breakers)) if locked else {}
+    if not locked:
+        return {}, {"heard": heard}
+    number = min(locked, key=lambda n: n not in breakers)
+    engineer = gateway.close_by_engineer(number)
+    stage.request(number, {"request": "authority", "authority": "remote"})
+    return engineer, {"heard": heard, "tried": gateway.close_from_centre(number)}
+
+
+def _since_the_fault(plant: list[dict[str, Any]], heard: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What a control centre was told of the time since the fault, with that time and how much later it came, in ms."""
+    fault_ns = next(event["stamp_ns"] for event in plant if event["kind"] == "FaultAppeared")
+    told = []
+    for message in heard:
+        at_ns, came_ns = message.pop("at_ns"), message.pop("came_ns")
+        # Times of IEC 104 are whole milliseconds.
+        if at_ns is not None and at_ns >= fault_ns - 1_000_000:
+            later_ms = round((came_ns - at_ns) / 1e6, 1)
+            told.append({"t_ms": round((at_ns - fault_ns) / 1e6), **message, "later_ms": later_ms})
+    return sorted(told, key=lambda each: float(each["t_ms"]))
+
+
+def _not_told(site: Site, plant: list[dict[str, Any]], heard: list[dict[str, Any]]) -> list[str]:
+    """Switches that ended otherwise than they began, and of which the control centre was told something else."""
+    began = {s.number: s.closed for s in site.plant().switches}
+    end, _, _ = _end(plant, frozenset(n for n, closed in began.items() if closed))
+    told = {message["name"].split("/")[0]: message["value"] for message in heard if message["name"].endswith(".Pos")}
+    found = []
+    for number, agent in site.agents.items():
+        position = Dbpos.ON if number in end else Dbpos.OFF
+        if (number in end) != began[number] and told.get(f"{agent.ied}{LDEVICE}") != position:
+            found.append(f"{agent.ied}: the control centre was not told that it is {position.name}")
+    return found
 
 
 def _sleep_until(at_ns: int, after_s: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.table import Table
 from rich.text import Text
@@ -42,6 +42,25 @@ def timeline(rows: Iterable[TimelineRow]) -> Table:
     table.add_column("detail", overflow="fold")
     for row in rows:
         table.add_row(f"{row.t_ms:.2f}", Text(row.who), Text(row.what), Text(row.detail))
+    return table
+
+
+_POSITIONS: Final = ("moving", "open", "closed", "faulty")
+_LOCKED: Final = ("not blocked", "blocked against closing")
+
+
+def control_centre(heard: Iterable[dict[str, Any]]) -> Table:
+    """Return what a control centre was told, in the order of the devices' own times."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("t / ms", justify="right", no_wrap=True)
+    table.add_column("point", no_wrap=True)
+    table.add_column("value", no_wrap=True)
+    table.add_column("quality", no_wrap=True)
+    table.add_column("later / ms", justify="right", no_wrap=True)
+    for each in heard:
+        words = _POSITIONS if each["name"].endswith(".Pos") else _LOCKED
+        quality = "good" if each["quality"] == "0" else f"QDS {each['quality']}"
+        table.add_row(str(each["t_ms"]), each["name"], words[each["value"]], quality, str(each["later_ms"]))
     return table
 
 

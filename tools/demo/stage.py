@@ -7,7 +7,6 @@ settings with their temporary folder.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import select
 import signal
@@ -20,13 +19,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from ied_agents.dflisr.stored import COMMISSIONED, to_json
-from ied_agents.mms.host_settings import HostSettings, ServedIed
 from ied_agents.process.plant_settings import PlantProcessSettings
 from ied_agents.runtime.durable import DurableFile
 from ied_agents.runtime.operator_client import AgentSilentError, ask
 from ied_agents.runtime.realtime import RealTimeHelp
 from ied_agents.runtime.relay_process import RelayProcessSettings
 from ied_agents.runtime.settings import AgentProcessSettings
+from tools.demo.gateway_side import HOST, GatewaySide
 from tools.lab import BRIDGE, HOST_INTERFACES, Lab
 
 if TYPE_CHECKING:
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from ied_agents.runtime.relay_process import SimulatedRelay
 
 READY_S: Final = 30.0
-_MMS_PORT: Final = 10_102
-"""In the namespace of an agent nobody else uses it."""
 _READY_PER_AGENT_S: Final = 1.0
 """Starting one takes 0.3 to 0.4 s of a processor; they may have to share one."""
 _PYTHON: Final = (sys.executable, "-P", "-m")
@@ -60,8 +57,10 @@ class Stage:
         loss: share of frames that each agent loses on arrival.
         realtime: what the agents ask of the kernel.
         lans: how many separate networks join the agents, 1 or 2; relays speak on the first alone.
+        with_gateway: a gateway and a control centre follow the agents, where what they need is installed.
 
     Attributes:
+        gateway: that gateway's side; None where there is none.
         agents: process of each switch's agent.
         pcap: the capture.
         relays: process of the simulated relays; None where the agents have none.
@@ -75,6 +74,8 @@ class Stage:
     loss: float = 0.0
     realtime: RealTimeHelp = field(default_factory=RealTimeHelp)
     lans: int = 1
+    with_gateway: bool = False
+    gateway: GatewaySide | None = None
     agents: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
     pcap: Path = field(init=False)
     relays: subprocess.Popen[bytes] | None = None
@@ -92,7 +93,7 @@ class Stage:
 
         Raises:
             LabUnavailable: no network namespaces here.
-            StageError: something did not start.
+            StageError, GatewayError: something did not start.
         """
         with contextlib.ExitStack() as stack:
             self._patience_s = READY_S + _READY_PER_AGENT_S * len(self.site.agents)
@@ -101,7 +102,8 @@ class Stage:
             # Socket paths must be short, wherever the output goes.
             self.room = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flisr-")))
             stack.callback(self._close_pipes)
-            self._lab = stack.enter_context(Lab.open([a.ied for a in self.site.agents.values()], self.lans))
+            hosts = [a.ied for a in self.site.agents.values()]
+            self._lab = stack.enter_context(Lab.open([*hosts, HOST] if self.with_gateway else hosts, self.lans))
             stack.callback(self._end_agents)
             self._start_capture()
             self._relays = self.site.simulated_relays()
@@ -114,6 +116,10 @@ class Stage:
             for number, child in self.agents.items():
                 self._ready(child, self.site.agents[number].ied)
             self._wait_until_heard()
+            if self.with_gateway:
+                self.gateway = GatewaySide(self._lab, self.site, self.room, self.out / "gateway.log")
+                stack.callback(self.gateway.close)
+                self.gateway.start({n: self._journal(agent.ied) for n, agent in self.site.agents.items()})
             self._exit = stack.pop_all()
         return self
 
@@ -235,37 +241,6 @@ class Stage:
                 answers[number] = ask(self.room / f"{number}.operator", request, patience_s=1.0)
         return answers
 
-    def try_to_close(self, number: int) -> dict[str, Any]:
-        """Let an engineer's MMS client try to close a switch.
-
-        Returns:
-            What became of it; with ``skipped`` and the reason where MMS is not installed.
-
-        Raises:
-            StageError: server or client failed.
-        """
-        missing = [name for name in ("pyiec61850", "open61850") if importlib.util.find_spec(name) is None]
-        if missing:
-            return {"skipped": f"{' and '.join(missing)} not installed: pip install 'flisr[demo]'"}
-        agent = self.site.agents[number]
-        served = ServedIed(
-            agent.ied, "127.0.0.1", _MMS_PORT, str(self.room / f"{number}.operator"), str(self._journal(agent.ied))
-        )
-        document = self.room / "mms.json"
-        scd = self.site.file.parent / (self.site.settings.site.scd or "")  # a site with agents has one
-        document.write_text(HostSettings(str(scd), (served,)).to_json(), encoding="utf-8")
-        host = self._lab.spawn(agent.ied, [*_PYTHON, "ied_agents.mms.host", str(document)], stdout=subprocess.PIPE)
-        try:
-            self._ready(host, f"MMS server of {agent.ied}")
-            command = [*_PYTHON, "tools.demo.engineer", str(_MMS_PORT), agent.ied]
-            said = _last_line(self._lab.spawn(agent.ied, command, stdout=subprocess.PIPE))
-        finally:
-            host.terminate()
-            host.wait()
-        if not said:
-            raise StageError(f"the MMS client at {agent.ied} said nothing; its messages are above")
-        return said
-
     def inject_fault(self, section: int, at_ns: int, clears_after_dead_s: float | None = None) -> None:
         """Put a fault into a section.
 
@@ -329,6 +304,8 @@ class Stage:
         Returns:
             What the capture and the plant said in the end.
         """
+        if self.gateway is not None:
+            self.gateway.close()
         self._end_agents()
         said: dict[str, Any] = {}
         if self._plant.poll() is None:

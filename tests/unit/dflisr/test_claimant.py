@@ -694,6 +694,21 @@ def test_where_only_the_whole_is_known_every_switch_inside_must_carry_it(bench, 
     assert (asks_of(agent.turn(after=0.01)) == Request(9, 5, 400)) is asked
 
 
+def test_what_is_on_disk_says_nothing_of_what_a_closed_tie_has_added_since(bench, network, before_its_claim):
+    """T9 has closed, and Q5 has opened after that: section 4 is dark with section 3, and R3 never fed it."""
+    agent = started_again(bench, network, before_its_claim)
+    agent.hear(9, position=Dbpos.ON, voltage=(DARK, DARK))
+    agent.hear(5, position=Dbpos.OFF, voltage=(LIVE, DARK))
+    agent.claim = agent.turns(0.5).fast.claims[1]
+    assert Bound(5, 1) in agent.claim.boundary
+    agent.hear(9, promises=(agent.claim.id, agent.claim.id))
+    agent.hear(5, promises=(NO_CLAIM, agent.claim.id))
+    promise(agent, 10)
+    turned = agent.turns(3.0)
+    assert asks_of(turned) == Request(0, 0, 0)
+    assert turned.fast.progress.reason is Reason.LOAD_UNKNOWN
+
+
 def test_one_that_knows_nothing_of_the_time_before_the_fault_says_that_it_cannot_claim(bench, network):
     turned = started_again(bench, network, Record(held=False)).turns(0.5)
     assert turned.fast.claims == (EMPTY_CLAIM, EMPTY_CLAIM)

@@ -281,6 +281,56 @@ def test_a_current_that_a_passing_switch_may_have_cleared_waits_for_nobody(enter
     assert promised(entering)
 
 
+def passed_on_by(agent, *peers):
+    """``peers`` have picked up and pass on what enters section 2."""
+    for number in peers:
+        agent.hear(number, pickup=True, pickup_id=1, direction=Direction.FORWARD)
+        agent.answer(number, PASSES_ON)
+    agent.turn(after=0.02)
+    return agent
+
+
+def opened(agent, number):
+    """A peer has ended what it passed on."""
+    agent.hear(number, pickup=False)
+    agent.turn()
+
+
+def ends(agent, voltage=Voltage.ABSENT):
+    agent.feed(pickup=False, direction=Direction.UNKNOWN, current_a=0.0, voltage=(voltage, voltage))
+    agent.turn()
+    return agent
+
+
+def test_what_still_flows_when_the_peer_that_passed_it_on_has_ended_it_fed_a_second_fault(entering):
+    opened(passed_on_by(entering, 3), 3)
+    entering.hear(1, claims=(EMPTY_CLAIM, CLAIM))
+    entering.turn(after=0.02)
+    assert CLAIM.id not in ends(entering).turn().fast.promises
+    assert section_state(entering.turns(0.2)) is SectionState.SUSPECT
+
+
+def test_a_little_later_is_not_later(entering):
+    opened(passed_on_by(entering, 3), 3)
+    entering.turn(after=(LATE_FACTOR - 1) * DETECTION_S)
+    assert promised(ends(entering))
+    assert section_state(entering.turns(1.0)) is SectionState.NONE
+
+
+def test_nor_while_another_peer_passes_it_on(entering):
+    opened(passed_on_by(entering, 3, 4), 3)
+    entering.turn(after=0.02)
+    assert section_state(ends(entering).turns(1.0)) is SectionState.NONE
+
+
+def test_nor_if_no_breaker_had_to_end_it(entering):
+    opened(passed_on_by(entering, 3), 3)
+    entering.turn(after=0.02)
+    ends(entering, Voltage.PRESENT).turns(1.0)
+    entering.feed(voltage=(Voltage.ABSENT, Voltage.ABSENT))
+    assert section_state(entering.turns(1.0)) is SectionState.NONE
+
+
 def test_a_breaker_that_passes_the_fault_on_trips_after_its_own_delay_and_suspects_nothing(bench):
     agent = bench(1).quiet()
     agent.pick_up()

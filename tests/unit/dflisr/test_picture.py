@@ -57,6 +57,15 @@ def test_local_generation_is_load_that_comes_back_without_it(bench, network):
     assert frozen.loads_a[2] == 30.0
 
 
+def test_an_event_of_which_the_flag_is_the_first_sign_has_a_picture_too(bench, network):
+    """Nobody's pickup was heard, and no voltage is gone yet."""
+    agent = bench(9).quiet()
+    clear = network.flagged(SectionState.NONE, lock=LockState.NONE)
+    agent.hear(2, last_event=network.event, sides=(clear, network.flagged()))
+    agent.turn()
+    assert agent.situation.frozen[network.event].loads_a[3] == 40.0
+
+
 @pytest.mark.parametrize("what", ["flow of bad quality", "stream lost", "never heard"])
 def test_a_section_whose_flows_are_not_all_known_has_no_load(bench, network, what):
     agent = bench(9)

@@ -156,6 +156,7 @@ FORBIDS = {
     "the other side is live": lambda a, n: a.feed(voltage=(LIVE, LIVE)),
     "the other side is unknown": lambda a, n: a.feed(voltage=(LIVE, Voltage.UNKNOWN)),
     "position not known": lambda a, n: a.feed(position_valid=False),
+    "somebody there is silent": lambda a, n: a.agent.peer_lost(4, fast=True),
     "another source beyond": lambda a, n: a.hear(9, position=Dbpos.ON),
 }
 
@@ -312,11 +313,22 @@ def test_the_breaker_that_is_asked_trips_and_recloses_but_not_for_a_declared_fau
         none = network.flagged(SectionState.NONE, lock=LockState.NONE)
         breaker.hear(2, sides=(none, none))
         breaker.turns(RECLAIM_S + 0.2)
+        breaker.pick_up()
+        breaker.turn()
+        breaker.answer(2, AnswerKind.PASSES_ON)
         ask_to_clear(breaker, network, event)
         assert breaker.turn(after=0.01).orders == ["open"]
         breaker.open((LIVE, DARK))
         breaker.hear(2, sides=(none, none))
         assert breaker.turns(1.0).orders == later, event
+
+
+def test_a_breaker_that_carries_no_fault_current_trips_for_the_shot_of_another_and_recloses_not(breaker, network):
+    """The other one tries; this one would energise what it knows nothing of."""
+    ask_to_clear(breaker, network, EventId(2, 0))
+    assert breaker.turn().orders == ["open"]
+    breaker.open((LIVE, DARK))
+    assert breaker.turns(6.0).orders == []
 
 
 def test_the_states_of_a_recloser_follow_its_table(tripped):

@@ -63,6 +63,10 @@ def test_a_request_for_a_shot_leaves_the_shots_and_one_for_an_event_takes_them(b
         agent = bench(1, shots={1: (0.3,)}).quiet()
         agent.turns(6.0)
         assert agent.situation.own.shots
+        agent.pick_up()
+        agent.turn()
+        agent.answer(2, AnswerKind.PASSES_ON)
+        agent.turn()
         sides = (wants._replace(clear_event=event), network.flagged(SectionState.NONE, lock=LockState.NONE))
         assert asks(agent, event=event, sides=sides) is not None
         assert agent.turn().fast.reclosing is reclosing

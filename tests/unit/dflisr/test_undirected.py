@@ -164,6 +164,18 @@ def test_while_the_supply_is_not_known_nothing_is_concluded_or_promised(bench, d
     assert sections(agent.turns(1.0)) == [SUSPECT, SUSPECT]
 
 
+@pytest.mark.parametrize("dead", [None, 1, 3])
+def test_sensors_at_odds_are_outvoted_by_all_others(bench, dead):
+    """Opened long after, a switch with a sensor that hangs must not have a sound section isolated."""
+    agent = carries(bench, 2)
+    end_current(agent, (Voltage.PRESENT, Voltage.ABSENT))
+    if dead is not None:
+        agent.hear(dead, voltage=DARK)
+    agent.turns(7.0)
+    agent.open((Voltage.PRESENT, Voltage.ABSENT))
+    assert sections(agent.turns(1.0)) == ([NONE, NONE] if dead is None else [SUSPECT, SUSPECT])
+
+
 def test_an_operator_who_confirms_vouches_for_a_current_that_has_ended(bench):
     agent = carries(bench, 2)
     end_current(agent, (Voltage.UNKNOWN, Voltage.UNKNOWN))
@@ -348,15 +360,19 @@ def test_a_direction_without_a_voltage_beside_it_settles_nothing(bench):
     assert sections(agent.turns(1.0)) == [NONE, SUSPECT], "R3 and L4 never answered"
 
 
-def test_a_section_that_is_suspect_for_want_of_the_own_word_does_not_explain_what_was_forgotten(bench, network):
+@pytest.mark.parametrize("position", [Dbpos.ON, Dbpos.OFF])
+def test_a_section_that_is_suspect_for_want_of_the_own_word_does_not_explain_what_was_forgotten(
+    bench, network, position
+):
     """It went through L2 into section 2 and its process died; section 1 is suspect because L2 had not answered."""
     agent = bench(2, unclean=True)
+    agent.open(DARK)
+    agent.feed(position=position)
+    agent.turns(3.0)  # until no close of before can be on its way
     suspect = network.flagged(SUSPECT, event=EventId(1, 3))
     clear = network.flagged(NONE, lock=network.flagged().lock.NONE)
     given = Answer(2, agent.incarnation, 0, AnswerKind.NOT_SEEN)
     for number in agent.peers:
         agent.hear(number, answers=(given,), voltage=DARK)
     agent.hear(1, pickup_id=4, direction=Direction.FORWARD, direction_trusted=True, sides=(clear, suspect))
-    agent.open(DARK)
-    agent.feed(position=Dbpos.ON)
-    assert sections(agent.turn()) == [SUSPECT, SUSPECT]
+    assert sections(agent.turn(after=0.01)) == [SUSPECT, SUSPECT]

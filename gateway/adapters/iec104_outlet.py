@@ -34,7 +34,7 @@ from gateway.points.point import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from ipaddress import IPv4Network, IPv6Network
     from pathlib import Path
 
@@ -154,25 +154,22 @@ class _Feed:
     ) -> None:
         self._consumer = log.consumer(centre)
         self._acknowledged = acknowledged
-        self.told = told
-        self._parts: dict[int, int] = {}
+        self._told = told
         self._fresh: dict[int, list[Event]] = {}
         self._kept = 0
 
     def take(self, limit: int) -> list[Event]:
-        """Events with the addresses of this centre; one of a point with several objects becomes several."""
+        """Events with the addresses of this centre, by the run: what came together is acknowledged together."""
         events: list[Event] = []
         done = []
         for run in self._consumer.take_runs(limit):
             fresh = self._fresh.pop(run.sequence, None)
             if fresh is None:
-                fresh = self._events(run)
+                fresh = self._events(run.sequence, _decoded(run))
             else:
-                self._kept -= len(fresh)
-            if fresh:
-                self._parts[run.sequence] = len(fresh)
-            else:
-                done.append(run.sequence)  # the point list has lost all its points since
+                self._kept -= len(run.events)
+            if not fresh:
+                done.append(run.sequence)  # the point list has lost all its points since, or they have become others
             events += fresh
         if done:
             self._consumer.acknowledge_runs(done)
@@ -186,62 +183,55 @@ class _Feed:
             entry = told.entry
             entry.value, entry.qualifier, entry.t_ns, entry.time_invalid, _ = told.element(point)
 
-    def tell(self, sequence: int, points: Iterable[tuple[str, PointValue]]) -> None:
+    def tell(self, sequence: int, points: Sequence[tuple[str, PointValue]]) -> None:
         """A run that is in the log: shown from now on, and kept as it will be told, unless too many are."""
-        events: list[Event] = []
-        add, told, new = events.append, self.told, tuple.__new__
-        whole = True
-        for name, point in points:
-            try:
-                for element, entry, address, (write, heads) in told[name]:
-                    value, qualifier, t_ns, time_invalid, test = element(point)
-                    entry.value, entry.qualifier, entry.t_ns, entry.time_invalid = value, qualifier, t_ns, time_invalid
-                    octets = write(address, value, qualifier, t_ns, time_invalid)
-                    # Past the tuple's constructor: this is the hot path.
-                    add(new(Event, (sequence, heads[test], octets)))
-            except MappingError:
-                whole = False  # said when it would be its turn
-        if whole:
-            if self._kept >= _MOST_FRESH:
-                self._fresh.clear()
-                self._kept = 0
-            self._kept += len(events)
-            self._fresh[sequence] = events
+        if self._kept >= _MOST_FRESH:
+            self._fresh.clear()
+            self._kept = 0
+        self._kept += len(points)
+        self._fresh[sequence] = self._events(sequence, points, shown=True)
 
-    def _events(self, run: LoggedRun) -> list[Event]:
-        """One event of each point of a run for each of its objects."""
-        events = []
-        for number, (name, payload, _) in enumerate(run.events, run.sequence):
-            try:
-                for element, _entry, address, (write, heads) in self.told.get(name, ()):
-                    value, qualifier, t_ns, time_invalid, test = element(decode_value(payload))
-                    octets = write(address, value, qualifier, t_ns, time_invalid)
-                    events.append(Event(run.sequence, heads[test], octets))
-            except (PointDecodeError, MappingError) as error:
-                # The point has become another since: what can't be told must not hold up all that follows.
-                _LOG.error("%s: event %d can't be told: %s", name, number, error)
-        return events
+    def _events(self, sequence: int, points: Iterable[tuple[str, PointValue]], *, shown: bool = False) -> list[Event]:
+        """A run as it is told: each point by all its objects, those in a row that share a head together."""
+        together: list[tuple[EventHead, list[bytes]]] = []
+        before: EventHead | None = None
+        objects: list[bytes] = []
+        for name, point in points:
+            for element, entry, address, (write, heads) in self._told.get(name, ()):
+                try:
+                    value, qualifier, t_ns, time_invalid, test = element(point)
+                except MappingError as error:
+                    # The point has become another since: what can't be told must not hold up all that follows.
+                    _LOG.error("%s: an event of run %d can't be told: %s", name, sequence, error)
+                    continue
+                if shown:
+                    entry.value, entry.qualifier, entry.t_ns, entry.time_invalid = value, qualifier, t_ns, time_invalid
+                head = heads[test]
+                if head is not before:
+                    before, objects = head, []
+                    together.append((head, objects))
+                objects.append(write(address, value, qualifier, t_ns, time_invalid))
+        return [Event(sequence, head, b"".join(objects)) for head, objects in together]
 
     def acknowledge(self, tokens: Iterable[int]) -> None:
         """Told when all objects of a run have arrived."""
         self._acknowledged()
-        parts = self._parts
-        whole = []
-        for token in tokens:
-            left = parts.get(token, 0) - 1
-            if left > 0:
-                parts[token] = left
-            elif not left:
-                del parts[token]
-                whole.append(token)
-        self._consumer.acknowledge_runs(whole)
+        self._consumer.acknowledge_runs(tokens)
 
     def release(self) -> None:
-        """All that has not arrived is given again, each event with all its objects."""
-        self._parts.clear()
+        """All that has not arrived is given again, each run with all its objects."""
         self._fresh.clear()
         self._kept = 0
         self._consumer.release()
+
+
+def _decoded(run: LoggedRun) -> Iterator[tuple[str, PointValue]]:
+    """The points of a run that was stored, but for those that can't be read."""
+    for number, (name, payload, _) in enumerate(run.events, run.sequence):
+        try:
+            yield name, decode_value(payload)
+        except PointDecodeError as error:
+            _LOG.error("%s: event %d can't be told: %s", name, number, error)
 
 
 class _Overflow:
@@ -368,7 +358,7 @@ class Outlet:
         told = []
         for name, event in events:
             try:
-                stored.append((name, encode_value(event), max(event.arrived_ns, 0)))
+                stored.append((name, encode_value(event), max(0, event.arrived_ns)))
             except PointError as error:
                 _LOG.error("%s: an event is lost: %s", name, error)
             else:
@@ -543,7 +533,7 @@ class _PointList:
             address = address_octets(row.CA, row.IOA, settings.sizes)
             key = row.CA << 8 | row.typeID
             if key not in kinds:
-                write = object_writer(row.CA, row.typeID, settings.time_base, _LOG.error)
+                write = object_writer(row.CA, row.typeID, settings.sizes, settings.time_base, _LOG.error)
                 heads = EventHead(row.CA, row.typeID), EventHead(row.CA, row.typeID, test=True)
                 kinds[key] = _Kind(write, heads)
             rule = replace(row.rule, name="its point")

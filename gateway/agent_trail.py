@@ -8,6 +8,7 @@ need not have run when it happened: a journal is gone on with where it was left.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -152,6 +153,7 @@ class AgentTrail:
         self._kept = self._left_at()
         self._agents = [_Agent(ied, journal, self._kept.get(ied, 0)) for ied, journal in journals.items()]
         self._changed = False
+        self._closing = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._follow())
 
     def _left_at(self) -> dict[str, int]:
@@ -165,17 +167,22 @@ class AgentTrail:
             return {}
 
     async def _follow(self) -> None:
-        while True:
+        while not self._closing.is_set():
             try:
                 await asyncio.to_thread(self._look)
-                while any(agent.waiting for agent in self._agents):
+                while any(agent.waiting for agent in self._agents) and not self._closing.is_set():
                     self._take()
-                    await asyncio.sleep(_LOOK_S)
+                    await self._pause()
                     await self._keep()
             except Exception:  # noqa: BLE001 - a defect must not end the trail, and is told with its place
                 _LOG.exception("audit trail of the agents: internal error")
-            await asyncio.sleep(_LOOK_S)
+            await self._pause()
             await self._keep()
+
+    async def _pause(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_S):
+                await self._closing.wait()
 
     def _look(self) -> None:
         for agent in self._agents:
@@ -212,8 +219,9 @@ class AgentTrail:
 
     async def close(self) -> None:
         """Follow no more; before the outlet is closed."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        # Not cancelled: a thread that writes how far it was read would go on, beside the next one.
+        self._closing.set()
+        await self._task
         await self._keep()
         for agent in self._agents:
             agent.close()

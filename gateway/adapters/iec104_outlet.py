@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from gateway.iec104 import image
 from gateway.iec104.asdu import InformationObject, untagged
-from gateway.iec104.commands import Command, CommandDesk, CommandSettings, ControlStep
+from gateway.iec104.commands import CommandDesk, CommandSettings
 from gateway.iec104.event import Event, EventHead, address_octets, object_writer
 from gateway.iec104.server import Centre, Iec104Server
 from gateway.iec104.station import ControlledStation, StationSettings
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
     from pathlib import Path
 
-    from gateway.iec104.commands import Answer, CommandRequested, CommandStep
+    from gateway.iec104.commands import Answer, Command, CommandRequested, ControlStep
     from gateway.iec104.event import ObjectWriter
     from gateway.iec104.station import StationAsked
     from gateway.points.mapping import Element
@@ -118,7 +118,7 @@ class Requester(NamedTuple):
     origin: str
 
 
-class _AsItIs(NamedTuple):
+class AsItIs(NamedTuple):
     """Detail of a control whose value need not be translated."""
 
     name: str
@@ -499,7 +499,7 @@ class Outlet:
     def command(self, request: CommandRequested) -> None:
         """Called by the server: translate a command, and pass it on."""
         control, master = request.control.detail, request.master
-        if isinstance(control, _AsItIs):
+        if isinstance(control, AsItIs):
             assert isinstance(request.value, bool | int | float)
             name, command = control.name, CommandValue(request.value, request.step == "select", request.qualifier)
         else:
@@ -526,34 +526,14 @@ class Outlet:
         """Answers to who commands through another outlet, of this name, go there."""
         self._answered[outlet] = answered
 
-    def ask_desk(
-        self,
-        requester: Requester,
-        token: bytes,
-        row: PointRow,
-        step: CommandStep,
-        value: bool | float,
-        *,
-        test: bool,
-    ) -> None:
-        """Somebody commands by another protocol: at the same desk, so that he and the masters meet at the device.
-
-        Args:
-            requester: who.
-            token: is in the answers.
-            row: what he commands.
-            step: select, execute or cancel.
-            value: by its common data class.
-            test: nothing may move.
-        """
-        control = image.Control(0, 0, untagged(row.typeID), row.name, row.select, _AsItIs(row.name))
-        asked = Command(requester, token, control, step, value, 0, test, 0, requester.origin, requester.outlet)
+    def ask_desk(self, asked: Command) -> None:
+        """A :class:`Requester` commands: at the desk of all masters, so that he and they meet at the device."""
         self.desk.command(asked, self.server.now())
         self.server.serve()
 
-    def turned_away(self, outlet: str, who: str, name: str, why: str) -> None:
+    def turned_away(self, step: ControlStep) -> None:
         """For the audit trail: a command by another protocol that does not come to the desk."""
-        self.desk.record(ControlStep("command", "refused", name, who, why, via=outlet))
+        self.desk.record(step)
         self.server.serve()
 
     def _answer(self, answer: Answer) -> None:

@@ -22,7 +22,7 @@ from gateway.points.table import PointTable
 from gateway.site import SiteError
 from gateway.status import GatewayStatus
 from gateway.supervision import Supervision, centres_of, consumer_of, event_log_of, socket_of
-from ied_agents.runtime.tls import TlsError, server_context
+from ied_agents.runtime.tls import TlsError, client_context, server_context
 
 if TYPE_CHECKING:
     import ssl
@@ -103,8 +103,8 @@ class Gateway:
     Attributes:
         listeners: where control centres are served, with the ports that were had once it is started.
         devices: names of the field devices.
-        brokers: where is published by MQTT, ``HOST:PORT`` by name.
         metrics: where Prometheus is answered, with the port that was had; None where it is not.
+        brokers: where is published by MQTT, ``HOST:PORT`` by name.
     """
 
     def __init__(self, site: Site) -> None:
@@ -123,6 +123,12 @@ class Gateway:
                 configs.append(rtu.ready())
             except TlsError as error:
                 problems.append(f"rtu {rtu.config.name}: {error}")
+        for ied in ieds:
+            try:
+                if ied.tls is not None:
+                    client_context(ied.tls)
+            except TlsError as error:
+                problems.append(f"ied {ied.name}: {error}")
         brokers = site.mqtt()
         for number, broker in enumerate(brokers, 1):
             config, faults = broker.ready()

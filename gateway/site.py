@@ -374,9 +374,9 @@ def _resolve(content: SiteFile, scl: SCL, folder: Path) -> _Parts:
     brokers, faults = resolve_brokers(content.broker, content.point, scl, folder, rows, content.site.name)
     wanted = [row for centre in centres for row in centre.points.rows]
     wanted += [row for broker in brokers for row in broker.config.rows]
-    ieds, wrong = resolve_ieds(content.ied, scl, wanted)
+    ieds, wrong = resolve_ieds(content.ied, scl, wanted, folder)
     agents = tuple(each for each in followed(content.agents, content.agent) if scl.ied(each.name) is not None)
-    own, ours = resolve_ieds(agents, scl, wanted, "agent")
+    own, ours = resolve_ieds(agents, scl, wanted, folder, "agent")
     # They are near, and come back soon.
     own = [replace(each, first_s=0.2, longest_s=1.0) for each in own]
     # A point that is wrong is so for everybody who has it.

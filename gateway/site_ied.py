@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import Field
 
 from gateway.adapters.mms_field import MmsFieldConfig
 from gateway.adapters.mms_plan import plan
 from gateway.points.point_list import point_list
-from gateway.site_iec104 import Name, Seconds, Strict
+from gateway.site_iec104 import Name, Seconds, SiteTls, Strict
 from gateway.site_rtu import split_host
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from gateway.points.point_list import PointRow
     from scl.model import SCL
 
-PORT = 102
+PORT: Final = 102
+TLS_PORT: Final = 3782
 
 
 class SiteIed(Strict):
@@ -26,19 +28,21 @@ class SiteIed(Strict):
 
     Attributes:
         name: of the IED in the SCD.
-        host: ``HOST`` or ``HOST:PORT``; its address of the SCD, port 102, if left out.
+        host: ``HOST`` or ``HOST:PORT``; its address of the SCD if left out; port 102, with TLS 3782.
         timeout_s: of each request; less than the 10 s that a control centre waits for us.
         poll_s: period in which is read what no report tells.
+        tls: its certificate must come from our authority, and ours from one of its own; None for plain TCP.
     """
 
     name: Name
     host: str | None = None
     timeout_s: Annotated[Seconds, Field(le=8.0)] = 5.0
     poll_s: Seconds = 5.0
+    tls: SiteTls | None = None
 
 
 def resolve_ieds(
-    ieds: tuple[SiteIed, ...], scl: SCL, wanted: Sequence[PointRow], section: str = "ied"
+    ieds: tuple[SiteIed, ...], scl: SCL, wanted: Sequence[PointRow], folder: Path, section: str = "ied"
 ) -> tuple[list[MmsFieldConfig], list[str]]:
     """How the IEDs are followed, and all that is wrong.
 
@@ -47,6 +51,7 @@ def resolve_ieds(
         scl: the site's SCD.
         wanted: point lists of control centres and brokers: what is in them is followed, and what one would have that
             says nothing else.
+        folder: of the site file.
         section: of the site file that they stand in.
     """
     resolved: list[MmsFieldConfig] = []
@@ -71,7 +76,7 @@ def resolve_ieds(
             problems.append(f"{path}.host: missing; the SCD has no IP address of {given.name}")
             continue
         try:
-            reach = split_host(host, PORT)
+            reach = split_host(host, PORT if given.tls is None else TLS_PORT)
         except ValueError as error:
             problems.append(f"{path}.host: {error}")
             continue
@@ -87,6 +92,7 @@ def resolve_ieds(
                 blocks=found.blocks,
                 timeout_s=given.timeout_s,
                 poll_s=given.poll_s,
+                tls=None if given.tls is None else given.tls.files(folder),
             )
         )
     return resolved, problems

@@ -44,7 +44,7 @@ def site_text(scd: Path, file: Path) -> str:
     untyped = tuple(_untyped(scl))
     if not point_list(scl, selection=Selection(exclude=untyped)).rows:
         raise SclError("no IED in it has a data object that is a point: there is nothing for a gateway", file=str(scd))
-    parts = [*_head(scd, file, network), *_centre(file, untyped), *_switches(network), *_ieds(scl)]
+    parts = [*_head(scd, file, network), *_centre(file, untyped), *_switches(network), *_ieds(scl, file.parent)]
     return "\n".join(parts) + "\n"
 
 
@@ -93,12 +93,12 @@ def _switches(network: PrimaryNetwork) -> Iterator[str]:
             yield "trip_delay_ms = 500.0  # SET: its own delay, graded with the others"
 
 
-def _ieds(scl: SCL) -> Iterator[str]:
+def _ieds(scl: SCL, folder: Path) -> Iterator[str]:
     for ied in scl.ieds:
         if _is_agent(ied):
             continue
         yield ""
-        problem = _problem(scl, ied)
+        problem = _problem(scl, ied, folder)
         if problem:
             yield f"# {ied.name} is not followed: {problem}"
         yield from (f"# {line}" if problem else line for line in ("[[ied]]", f"name = {_quoted(ied.name)}"))
@@ -108,7 +108,7 @@ def _is_agent(ied: IED) -> bool:
     return any(ln.lnClass == AGENT_CLASS for _, ldevice in ied.ldevices() for ln in ldevice.lns)
 
 
-def _problem(scl: SCL, ied: IED) -> str:
+def _problem(scl: SCL, ied: IED, folder: Path) -> str:
     """Why an IED cannot be followed by MMS; empty if it can."""
     if not any(ied.ldevices()):
         return "it has no logical device"
@@ -116,7 +116,7 @@ def _problem(scl: SCL, ied: IED) -> str:
         given = SiteIed(name=ied.name)
     except ValueError:
         return "its name has characters that a site file does not take"
-    devices, problems = resolve_ieds((given,), scl, [])
+    devices, problems = resolve_ieds((given,), scl, [], folder)
     if problems:
         return "; ".join(problem.partition(": ")[2] for problem in problems)
     return "" if devices[0].points else "none of its data objects are points"

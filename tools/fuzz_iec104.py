@@ -134,7 +134,7 @@ class _Source:
         self.waiting: list[Event] = []
         self.taken: dict[int, Event] = {}
         self.added = 0
-        self._write = object_writer(1, TypeID.M_BO_TB_1, TimeBase(), self._refuse)
+        self._write = object_writer(1, TypeID.M_BO_TB_1, DEFAULT_SIZES, TimeBase(), self._refuse)
 
     @staticmethod
     def _refuse(why: str) -> None:

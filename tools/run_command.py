@@ -39,7 +39,8 @@ async def _run(gateway: Gateway, *, as_json: bool) -> None:
         served = [{"host": x.host, "port": x.port, "centres": sorted(x.centres)} for x in gateway.listeners]
         if as_json:
             ready = {"kind": "GatewayReady", "points": gateway.points, "served": served, "devices": gateway.devices}
-            print(json.dumps(ready | {"brokers": gateway.brokers, "metrics": gateway.metrics}), flush=True)
+            ready |= {"metrics": gateway.metrics, "brokers": gateway.brokers}
+            print(json.dumps(ready), flush=True)
         else:
             devices = ", ".join(gateway.devices) or "none"
             print(f"{gateway.points} points; field devices: {devices}", flush=True)

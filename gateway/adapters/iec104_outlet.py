@@ -12,6 +12,7 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from gateway.iec104 import image
@@ -33,13 +34,14 @@ from gateway.points.point import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from ipaddress import IPv4Network, IPv6Network
     from pathlib import Path
 
-    from gateway.iec104.commands import Answer, Command, CommandRequested, ControlStep
+    from gateway.iec104.commands import Answer, Command, CommandRequested
     from gateway.iec104.event import ObjectWriter
     from gateway.iec104.station import StationAsked
+    from gateway.points.event_log import LoggedRun
     from gateway.points.mapping import Element
     from gateway.points.mapping_rules import Rule
     from gateway.points.point_list import PointRow
@@ -110,7 +112,7 @@ class Requester(NamedTuple):
     Attributes:
         outlet: name of the outlet that he commands through; it is told the answers.
         who: he is, among those of that outlet; a selection is his.
-        origin: what devices and logs are told.
+        origin: what devices, logs and the audit trail are told.
     """
 
     outlet: str
@@ -172,30 +174,25 @@ class _Feed:
     ) -> None:
         self._consumer = log.consumer(centre)
         self._acknowledged = acknowledged
-        self.told = told
-        self._parts: dict[int, int] = {}
+        self._told = told
         self._fresh: dict[int, list[Event]] = {}
+        self._kept = 0
 
     def take(self, limit: int) -> list[Event]:
-        """Events with the addresses of this centre; one of a point with several objects becomes several."""
+        """Events with the addresses of this centre, by the run: what came together is acknowledged together."""
         events: list[Event] = []
         done = []
-        for logged in self._consumer.take(limit):
-            fresh = self._fresh.pop(logged.sequence, None)
+        for run in self._consumer.take_runs(limit):
+            fresh = self._fresh.pop(run.sequence, None)
             if fresh is None:
-                try:
-                    fresh = self._events(logged.sequence, logged.key, decode_value(logged.payload))
-                except (PointDecodeError, MappingError) as error:
-                    # The point has become another since: what can't be told must not hold up all that follows.
-                    _LOG.error("%s: event %d can't be told: %s", logged.key, logged.sequence, error)
-                    fresh = []
+                fresh = self._events(run.sequence, _decoded(run))
+            else:
+                self._kept -= len(run.events)
             if not fresh:
-                done.append(logged.sequence)  # or the point list has lost this point since
-            elif len(fresh) > 1:
-                self._parts[logged.sequence] = len(fresh)
+                done.append(run.sequence)  # the point list has lost all its points since, or they have become others
             events += fresh
         if done:
-            self._consumer.acknowledge(done)
+            self._consumer.acknowledge_runs(done)
             self._acknowledged()  # what follows is asked for after the write, should nothing have been left of these
         return events
 
@@ -206,51 +203,55 @@ class _Feed:
             entry = told.entry
             entry.value, entry.qualifier, entry.t_ns, entry.time_invalid, _ = told.element(point)
 
-    def tell(self, sequence: int, told: list[_Told], point: PointValue) -> None:
-        """An event that is in the log: shown from now on, and kept as it will be told, unless too many are."""
-        events = []
-        try:
-            for element, entry, address, (write, heads) in told:
-                value, qualifier, t_ns, time_invalid, test = element(point)
-                entry.value, entry.qualifier, entry.t_ns, entry.time_invalid = value, qualifier, t_ns, time_invalid
-                octets = write(address, value, qualifier, t_ns, time_invalid)
-                # Past the tuple's constructor: this is the hot path.
-                events.append(tuple.__new__(Event, (sequence, heads[test], octets)))
-        except MappingError:
-            return  # said when it would be its turn
-        if len(self._fresh) >= _MOST_FRESH:
+    def tell(self, sequence: int, points: Sequence[tuple[str, PointValue]]) -> None:
+        """A run that is in the log: shown from now on, and kept as it will be told, unless too many are."""
+        if self._kept >= _MOST_FRESH:
             self._fresh.clear()
-        self._fresh[sequence] = events
+            self._kept = 0
+        self._kept += len(points)
+        self._fresh[sequence] = self._events(sequence, points, shown=True)
 
-    def _events(self, sequence: int, name: str, point: PointValue) -> list[Event]:
-        """One event of a point for each of its objects."""
-        events = []
-        for element, _, address, (write, heads) in self.told.get(name, ()):
-            value, qualifier, t_ns, time_invalid, test = element(point)
-            events.append(Event(sequence, heads[test], write(address, value, qualifier, t_ns, time_invalid)))
-        return events
+    def _events(self, sequence: int, points: Iterable[tuple[str, PointValue]], *, shown: bool = False) -> list[Event]:
+        """A run as it is told: each point by all its objects, those in a row that share a head together."""
+        together: list[tuple[EventHead, list[bytes]]] = []
+        before: EventHead | None = None
+        objects: list[bytes] = []
+        for name, point in points:
+            for element, entry, address, (write, heads) in self._told.get(name, ()):
+                try:
+                    value, qualifier, t_ns, time_invalid, test = element(point)
+                except MappingError as error:
+                    # The point has become another since: what can't be told must not hold up all that follows.
+                    _LOG.error("%s: an event of run %d can't be told: %s", name, sequence, error)
+                    continue
+                if shown:
+                    entry.value, entry.qualifier, entry.t_ns, entry.time_invalid = value, qualifier, t_ns, time_invalid
+                head = heads[test]
+                if head is not before:
+                    before, objects = head, []
+                    together.append((head, objects))
+                objects.append(write(address, value, qualifier, t_ns, time_invalid))
+        return [Event(sequence, head, b"".join(objects)) for head, objects in together]
 
     def acknowledge(self, tokens: Iterable[int]) -> None:
-        """Told when all objects of an event have arrived."""
+        """Told when all objects of a run have arrived."""
         self._acknowledged()
-        if not self._parts:
-            self._consumer.acknowledge(tokens)
-            return
-        whole = []
-        for token in tokens:
-            left = self._parts.get(token, 1) - 1
-            if left:
-                self._parts[token] = left
-            else:
-                self._parts.pop(token, None)
-                whole.append(token)
-        self._consumer.acknowledge(whole)
+        self._consumer.acknowledge_runs(tokens)
 
     def release(self) -> None:
-        """All that has not arrived is given again, each event with all its objects."""
-        self._parts.clear()
+        """All that has not arrived is given again, each run with all its objects."""
         self._fresh.clear()
+        self._kept = 0
         self._consumer.release()
+
+
+def _decoded(run: LoggedRun) -> Iterator[tuple[str, PointValue]]:
+    """The points of a run that was stored, but for those that can't be read."""
+    for number, (name, payload, _) in enumerate(run.events, run.sequence):
+        try:
+            yield name, decode_value(payload)
+        except PointDecodeError as error:
+            _LOG.error("%s: event %d can't be told: %s", name, number, error)
 
 
 class _Overflow:
@@ -379,16 +380,16 @@ class Outlet:
         told = []
         for name, event in events:
             try:
-                stored.append((name, encode_value(event), max(event.arrived_ns, 0)))
+                stored.append((name, encode_value(event), max(0, event.arrived_ns)))
             except PointError as error:
                 _LOG.error("%s: an event is lost: %s", name, error)
             else:
                 told.append((name, event))
-        sequence = self.log.extend(stored)
-        for name, event in told:
-            for feed, objects in self._feeds.get(name, ()):
-                feed.tell(sequence, objects, event)
-            sequence += 1
+        rest = iter(told)
+        for run in self.log.extend(stored):
+            some = list(islice(rest, len(run.events)))
+            for feed, _ in self._feeds.get(some[0][0], ()):  # who gets one of a run gets all of it
+                feed.tell(run.sequence, some)
         self._write_now()
 
     def keep(self, key: str, payload: bytes, t_ns: int) -> None:
@@ -448,7 +449,7 @@ class Outlet:
                     self._tell_stored()
                     self._tell_overflows()
                     self._events_ready()
-                    if len(result.entries) >= _CROWD:
+                    if sum(len(entry.run.events) for entry in result.entries) >= _CROWD:
                         await asyncio.sleep(_GATHER_S)
         finally:
             self._writing = None
@@ -531,11 +532,6 @@ class Outlet:
         self.desk.command(asked, self.server.now())
         self.server.serve()
 
-    def turned_away(self, step: ControlStep) -> None:
-        """For the audit trail: a command by another protocol that does not come to the desk."""
-        self.desk.record(step)
-        self.server.serve()
-
     def _answer(self, answer: Answer) -> None:
         if isinstance(answer.master, Requester) and answer.master.outlet in self._answered:
             self._answered[answer.master.outlet](answer)
@@ -582,7 +578,7 @@ class _PointList:
             address = address_octets(row.CA, row.IOA, settings.sizes)
             key = row.CA << 8 | row.typeID
             if key not in kinds:
-                write = object_writer(row.CA, row.typeID, settings.time_base, _LOG.error)
+                write = object_writer(row.CA, row.typeID, settings.sizes, settings.time_base, _LOG.error)
                 heads = EventHead(row.CA, row.typeID), EventHead(row.CA, row.typeID, test=True)
                 kinds[key] = _Kind(write, heads)
             rule = replace(row.rule, name="its point")

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from gateway.adapters.iec104_outlet import Outlet, PointCommand
     from ied_agents.iec61850.data import Data
     from ied_agents.mms.worker_messages import FromWorker
+    from ied_agents.runtime.tls import TlsFiles
 
 _LOG: Final = logging.getLogger(__name__)
 _MOST_SAID: Final = 100
@@ -74,6 +75,7 @@ class MmsFieldConfig:
         first_s: before a worker that has ended is started again, s; then twice as long, and so on.
         longest_s: at most so long, and so long between attempts to connect, s.
         hung_s: a worker that says nothing for so long is killed, s.
+        tls: its files; None for plain TCP.
     """
 
     name: str
@@ -87,6 +89,7 @@ class MmsFieldConfig:
     first_s: float = 1.0
     longest_s: float = 30.0
     hung_s: float = 20.0
+    tls: TlsFiles | None = None
 
 
 @dataclass(slots=True)
@@ -169,7 +172,11 @@ class MmsField:
         config = self.config
         objects = tuple(Watched(each.name, fc_of(each.cdc), each.leaves) for each in config.points)
         reach = config.host, config.port, config.timeout_s, config.poll_s, config.longest_s
-        return Begin(*reach, objects, config.blocks, dict(self._told_entries))
+        tls = config.tls
+        files = () if tls is None else (tls.certificate, tls.key, tls.authority, tls.revoked)
+        return Begin(
+            *reach, objects, config.blocks, dict(self._told_entries), tuple(str(file) for file in files if file)
+        )
 
     def take(self, message: FromWorker, utc_ns: int) -> None:
         """The worker says something.

@@ -21,7 +21,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from gateway.adapters.iec104_outlet import AsItIs, Requester
-from gateway.adapters.mqtt_commands import BrokerCommands, CommandMessage
+from gateway.adapters.mqtt_commands import MQTT, BrokerCommands, CommandMessage
 from gateway.adapters.mqtt_feed import BrokerFeed, Publication
 from gateway.adapters.mqtt_messages import MOST_OCTETS, status_json
 from gateway.iec104.asdu import untagged
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gateway.adapters.iec104_outlet import Outlet
     from gateway.adapters.mqtt_commands import DeskCommand
     from gateway.adapters.mqtt_feed import BrokerConfig
-    from gateway.iec104.commands import Answer
+    from gateway.iec104.commands import Answer, ControlStep
     from gateway.points.event_log import Consumer
     from gateway.points.table import PointTable
 
@@ -167,7 +167,7 @@ class MqttBroker:
         self._again: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._outlet: Outlet | None = None
-        self._commands = BrokerCommands(config, self._ask, self._feed.say, self._turned_away, self._began_ns)
+        self._commands = BrokerCommands(config, self._ask, self._feed.say, self._record, self._began_ns)
         self._wait_s = 0.0
         self._said: set[str] = set()
         self._idle = asyncio.Event()
@@ -356,12 +356,12 @@ class MqttBroker:
         requester, row = Requester(self.config.name, command.who, command.origin), command.row
         control = Control(0, 0, untagged(row.typeID), row.name, row.select, AsItIs(row.name))
         asked = command.token, control, command.step, command.value, 0, command.test, 0
-        self._outlet.ask_desk(Command(requester, *asked, command.origin, self.config.name))
+        self._outlet.ask_desk(Command(requester, *asked, command.origin, MQTT))
 
-    def _turned_away(self, name: str, why: str) -> None:
+    def _record(self, step: ControlStep) -> None:
         assert self._outlet is not None
-        who = self._broker.name
-        self._outlet.turned_away(ControlStep("command", "refused", name, who, why, via=self.config.name))
+        self._outlet.desk.record(step)
+        self._outlet.server.serve()
 
     def _answered(self, answer: Answer) -> None:
         self._commands.answered(answer, time.time_ns())

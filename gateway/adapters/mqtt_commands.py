@@ -16,6 +16,7 @@ from gateway.adapters.field_news import OUTCOME_UNKNOWN
 from gateway.adapters.mqtt_feed import Publication
 from gateway.adapters.mqtt_messages import CommandError, command_object, read_command, reply_json
 from gateway.iec104.asdu import Cause
+from gateway.iec104.commands import ControlStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from gateway.points.point_list import PointRow
 
 _LOG: Final = logging.getLogger(__name__)
+MQTT: Final = "mqtt"
+"""In the audit trail."""
 _MOST_KNOWN: Final = 1000
 _MOST_SAID: Final = 100
 _NS: Final = 10**9
@@ -102,7 +105,7 @@ class BrokerCommands:
         config: of the broker.
         ask: has the desk decide; its answers go to :meth:`answered`, then or later.
         say: sends a reply.
-        turned_away: is told the point's name of each command that does not come to the desk, and why.
+        record: keeps in the audit trail what was refused before the desk heard of it.
         began_ns: when this process began to take commands, ns since 1970.
     """
 
@@ -111,13 +114,13 @@ class BrokerCommands:
         config: BrokerConfig,
         ask: Callable[[DeskCommand], None],
         say: Callable[[Publication], None],
-        turned_away: Callable[[str, str], None],
+        record: Callable[[ControlStep], None],
         began_ns: int,
     ) -> None:
         self._config = config
         self._ask = ask
         self._say = say
-        self._turned_away = turned_away
+        self._record = record
         self._began_ns = began_ns
         self._controls = {row.name: row for row in config.rows if row.control}
         self._known: OrderedDict[tuple[object, ...], _Known] = OrderedDict()
@@ -235,11 +238,11 @@ class BrokerCommands:
 
     def _refuse(self, message: CommandMessage, name: str, why: str) -> None:
         """What does not come as far as the desk."""
-        self._turned_away(name, why)
         if self._warned < _MOST_SAID:
             self._warned += 1
             more = "; from here on it is not said any more" if self._warned == _MOST_SAID else ""
             _LOG.warning("%s: command to %.80s refused: %s%s", self._config.name, name, why, more)
+        self._record(ControlStep("command", "refused", name, self._config.name, why, via=MQTT))
         try:
             said = command_object(message.payload).get("id", "")
         except CommandError:

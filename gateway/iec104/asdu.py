@@ -15,7 +15,7 @@ from gateway.iec104.elements import ELEMENTS, ENCODING_FAULTS, Element, Informat
 from gateway.iec104.errors import Iec104DecodeError, Iec104EncodeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from gateway.iec104.time_tag import CP24Time2a, CP56Time2a
 
@@ -254,7 +254,7 @@ def _read_objects(
     element: Element, octets: bytes, addresses: Iterable[int], bodies: Iterable[int]
 ) -> tuple[InformationObject, ...]:
     """The objects with these addresses, whose elements begin at ``bodies``."""
-    _, _, read, core, elapsed, tag, size, _, _ = element
+    _, _, read, core, elapsed, tag, size, *_ = element
     tag_at = size - (tag.SIZE if tag else 0)
     objects = []
     for IOA, body in zip(addresses, bodies, strict=True):
@@ -332,18 +332,21 @@ def pack(
 
 
 def join(
-    typeID: TypeID, cause: int, CA: int, items: Sequence[bytes], sizes: Sizes = DEFAULT_SIZES, *, test: bool = False
-) -> Iterator[tuple[bytes, int]]:
-    """ASDUs of information objects that are octets already, each with its address (SQ = 0).
+    typeID: TypeID, cause: int, CA: int, objects: bytes | bytearray, sizes: Sizes = DEFAULT_SIZES, *, test: bool = False
+) -> tuple[int, list[bytes]]:
+    """ASDUs of information objects that are octets already, one behind the other, each with its address (SQ = 0).
 
     Returns:
-        As :func:`pack`.
+        How many octets of objects each takes but the last, which may take less; and the ASDUs.
     """
     before, after = _write_header(typeID, cause, CA, sizes, originator=0, test=test, negative=False)
-    most, _ = most_objects(typeID, sizes)
-    for begin in range(0, len(items), most):
-        some = items[begin : begin + most]
-        yield b"".join((before, bytes((len(some),)), after, *some)), len(some)
+    size = sizes.IOA + ELEMENTS[typeID].size
+    most = size * most_objects(typeID, sizes)[0]
+    asdus = []
+    for begin in range(0, len(objects), most):
+        some = objects[begin : begin + most]
+        asdus.append(b"".join((before, bytes((len(some) // size,)), after, some)))
+    return most, asdus
 
 
 def most_objects(typeID: TypeID, sizes: Sizes = DEFAULT_SIZES) -> tuple[int, int]:
@@ -392,7 +395,7 @@ def _write_header(
 
 def _write_objects(element: Element, objects: Sequence[InformationObject], ioa_octets: int) -> list[bytes]:
     """Each object with its address."""
-    _, write, _, _, elapsed, tag, size, _, _ = element
+    _, write, _, _, elapsed, tag, size, *_ = element
     size += ioa_octets
     items = []
     for one in objects:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from gateway.iec104.image import Control
 
 CommandStep = Literal["select", "execute", "cancel"]
+IEC_104: Final = "104"
+"""The protocol of the masters whose desk it is."""
 
 
 class Phase(StrEnum):
@@ -158,7 +160,7 @@ class ControlStep:
         value: as it came.
         qualifier: QU or QL.
         test: the test bit.
-        via: by which way it came.
+        via: the protocol that he commands by.
     """
 
     step: str
@@ -172,7 +174,7 @@ class ControlStep:
     value: Value = None
     qualifier: int = 0
     test: bool = False
-    via: str = "104"
+    via: str = IEC_104
 
 
 @dataclass(slots=True)
@@ -187,7 +189,7 @@ class _Device:
     test: bool = False
     originator: int = 0
     who: str = ""
-    via: str = ""
+    via: str = IEC_104
     deadline: float = float("inf")
 
 
@@ -205,7 +207,7 @@ class Command:
         test: the test bit.
         originator: the originator address.
         who: the master, in words.
-        via: by which way he asks.
+        via: the protocol that he commands by.
     """
 
     master: Hashable
@@ -217,7 +219,7 @@ class Command:
     test: bool
     originator: int
     who: str = ""
-    via: str = "104"
+    via: str = IEC_104
 
 
 @dataclass
@@ -249,12 +251,9 @@ class CommandDesk:
         device = self._devices.get(command.control.name) or _Device(command.control)
         why = self._refuse(device, command, now)
         if why:
+            who = command.control.name, command.who, why, 0, command.originator
             asked = command.control, command.value, command.qualifier, command.test, command.via
-            self.trail.append(
-                ControlStep(
-                    command.step, "refused", command.control.name, command.who, why, 0, command.originator, *asked
-                )
-            )
+            self.trail.append(ControlStep(command.step, "refused", *who, *asked))
             self._tell(command.master, command.asdu, _CONFIRMS[command.step], why)
             if device.phase is Phase.SELECTED and device.master == command.master and command.step == "execute":
                 self._move(device, Happening.SPOILT)

@@ -145,6 +145,7 @@ class Element(NamedTuple):
         size: octets altogether.
         sequence: whether the standard has it with SQ = 1.
         alone: whether the standard has it alone in an ASDU only.
+        layout: of value and qualifier as struct has it; empty where they need more than that.
     """
 
     typeID: TypeID
@@ -156,18 +157,20 @@ class Element(NamedTuple):
     size: int
     sequence: bool
     alone: bool
+    layout: str
 
 
 class _Form(NamedTuple):
     write: Write
     read: Read
     core: int
+    layout: str = ""
 
 
 def _plain(layout: str) -> _Form:
     """A value as struct knows it, and the qualifier's octet: no Python between caller and struct."""
     wire = struct.Struct("<" + layout + "B")
-    return _Form(wire.pack, wire.unpack_from, wire.size)
+    return _Form(wire.pack, wire.unpack_from, wire.size, layout + "B")
 
 
 def _bare(layout: str) -> _Form:
@@ -272,7 +275,8 @@ _FIRST_COMMAND: Final = 45
 def _element(typeID: TypeID, form: _Form, tag: type[CP56Time2a | CP24Time2a] | None, *, elapsed: bool) -> Element:
     size = form.core + 2 * elapsed + (tag.SIZE if tag else 0)
     alone = typeID in _PACKED_EVENTS or typeID >= _FIRST_COMMAND
-    return Element(typeID, *form, elapsed, tag, size, typeID in _SEQUENCES, alone)
+    write, read, core, layout = form
+    return Element(typeID, write, read, core, elapsed, tag, size, typeID in _SEQUENCES, alone, layout)
 
 
 _UNTAGGED: Final = {

@@ -119,9 +119,9 @@ class Iec104Server:
         operator: decides.
 
     Attributes:
+        trail: keeps what was asked at the desk and became of it.
         now: the clock, s.
         elsewhere: takes answers to masters that are none of its connections.
-        trail: keeps what was asked at the desk and became of it.
     """
 
     def __init__(self, centres: Sequence[Centre], desk: CommandDesk, operator: Operator) -> None:
@@ -136,8 +136,8 @@ class Iec104Server:
         self._desk_timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self.now: Callable[[], float] = self._loop.time
-        self.elsewhere: Callable[[Answer], None] | None = None
         self.trail: Callable[[ControlStep, float, int], None] | None = None
+        self.elsewhere: Callable[[Answer], None] | None = None
 
     async def listen(
         self, host: str, port: int = PORT, *, tls: ssl.SSLContext | None = None, only: Container[str] | None = None

@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 
 class _Group(NamedTuple):
-    """Events that may share an ASDU."""
+    """Events that may share an ASDU: their objects, and where in these each event ends, with its token."""
 
     head: EventHead
-    octets: list[bytes]
-    tokens: list[int]
+    objects: bytearray
+    ends: list[tuple[int, int]]
 
 
 class Teller:
@@ -88,30 +88,32 @@ class Teller:
         packed = self._pack(typeID, Cause.REQUESTED, asdu.CA, objects, originator=asdu.originator, test=asdu.test)
         return packed[0][0]
 
-    def events(self, events: Iterable[Event]) -> Iterator[tuple[bytes, list[int]]]:
-        """ASDUs of events, each with its events' tokens.
+    def events(self, events: Iterable[Event]) -> list[tuple[bytes, list[int]]]:
+        """ASDUs of events, each with the tokens of those whose last octets are in it.
 
         Objects of one type and address go together; each object's events stay in order.
         """
         groups: list[_Group] = []
         last: dict[int, _Group] = {}
-        head = None
-        for token, its, octets in events:
-            if its is not head:
-                key = its.CA << 8 | its.typeID  # a number: this is the hot path, and an enumeration's hash is slow
-                group = last.get(key)
-                if group is None or group.head != its:
-                    group = last[key] = _Group(its, [], [])
-                    groups.append(group)
-                head = its
-                add, note = group.octets.append, group.tokens.append
-            add(octets)
-            note(token)
-        for head, objects, tokens in groups:
-            begin = 0
-            for asdu, count in join(head.typeID, head.cause, head.CA, objects, self._sizes, test=head.test):
-                yield asdu, tokens[begin : begin + count]
-                begin += count
+        for token, head, octets in events:
+            key = head.CA << 8 | head.typeID  # a number: this is the hot path, and an enumeration's hash is slow
+            group = last.get(key)
+            if group is None or group.head != head:
+                group = last[key] = _Group(head, bytearray(), [])
+                groups.append(group)
+            group.objects.extend(octets)
+            group.ends.append((len(group.objects), token))
+        told: list[tuple[bytes, list[int]]] = []
+        ends_in: dict[int, int] = {}
+        for head, objects, ends in groups:
+            first = len(told)
+            octets_each, asdus = join(head.typeID, head.cause, head.CA, objects, self._sizes, test=head.test)
+            told += [(asdu, []) for asdu in asdus]
+            for end, token in ends:
+                ends_in[token] = first + (end - 1) // octets_each  # the last one counts
+        for token, at in ends_in.items():
+            told[at][1].append(token)
+        return told
 
     def _told(self, asdu: Asdu, entries: Sequence[Entry], cause: Cause) -> Iterator[bytes]:
         """Objects without time tags, each ASDU as it stands when it goes: no newer event has gone before it."""

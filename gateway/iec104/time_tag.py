@@ -170,18 +170,30 @@ class TimeBase:
         except Iec104EncodeError:
             return self._octets(utc_ns, invalid=True)
 
-    def _octets(self, utc_ns: int, *, invalid: bool) -> bytes:
+    def parts(self, utc_ns: int, invalid: bool, /) -> tuple[int, bytes]:
+        """What :meth:`encode` puts together: the milliseconds of the minute, and the 5 octets behind them.
+
+        Raises:
+            Iec104EncodeError: as :meth:`encode`, whatever IV says.
+        """
         # Only divisors below 2 ** 30: Python takes several times as long for others.
         ms = utc_ns // _NS_PER_MS - self._minute_begins_ms
         if not 0 <= ms < _MS_PER_MINUTE:
             minute, ms = divmod(utc_ns // _NS_PER_MS, _MS_PER_MINUTE)
             above_ms = self._tell_minute(minute)
             if above_ms is None:
-                if invalid:
-                    return _NO_TIME
                 raise Iec104EncodeError(f"{utc_ns} ns since 1970: a CP56Time2a holds the years 1970 to 2069")
             self._minute_begins_ms, self._above_ms = minute * _MS_PER_MINUTE, above_ms
-        return ms.to_bytes(2, "little") + self._above_ms[invalid]
+        return ms, self._above_ms[invalid]
+
+    def _octets(self, utc_ns: int, *, invalid: bool) -> bytes:
+        try:
+            ms, above_ms = self.parts(utc_ns, invalid)
+        except Iec104EncodeError:
+            if invalid:
+                return _NO_TIME
+            raise
+        return ms.to_bytes(2, "little") + above_ms
 
     def decode(self, tag: CP56Time2a) -> int:
         """Nanoseconds since 1970, whatever IV says.

@@ -23,8 +23,7 @@ class AuditStep(NamedTuple):
 
     Attributes:
         t_ns: when, by the clock of who wrote it, ns since 1970.
-        via: by which way it came: "104", "mqtt:" and the broker's name, or "agent" for what an agent was asked on its
-            own machine or by MMS.
+        via: by which way it came: "104", "mqtt", or "agent" for what an agent was asked on its own machine or by MMS.
         who: asks: a control centre with its address and certificate, or a user.
         originator: originator address of IEC 60870-5-104.
         target: what is to be operated: a point, an agent, or the address that stands for none.

@@ -11,13 +11,13 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from gateway.points.event_segments import LONGEST_KEY, DoneRead, LoggedEvent
+from gateway.points.event_segments import LONGEST_KEY, NAMELESS, DoneRead, LoggedEvent, LoggedRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-# Entries in one write. Bounds how long it keeps the interpreter.
+# Runs and acknowledgements in one write. Bounds how long it keeps the interpreter.
 _MOST_AT_ONCE: Final = 10_000
 
 
@@ -53,7 +53,7 @@ class Segment:
         path: where it is.
         octets: its length.
         damaged: whether it is set aside rather than removed when nobody needs it.
-        live: the events in it that somebody waits for, by sequence.
+        live: the runs in it that somebody waits for, by sequence.
     """
 
     __slots__ = ("damaged", "live", "number", "octets", "path")
@@ -67,19 +67,19 @@ class Segment:
 
 
 class Entry:
-    """An event that somebody waits for, once for all of them.
+    """A run that somebody waits for, once for all of them.
 
     Attributes:
-        event: what was handed in.
+        run: what was handed in.
         mask: bits of the consumers that wait. Only the loop's thread changes it.
         size: octets it takes on disk.
         segment: where it is on disk; None: nowhere yet.
     """
 
-    __slots__ = ("event", "mask", "segment", "size")
+    __slots__ = ("mask", "run", "segment", "size")
 
-    def __init__(self, event: LoggedEvent, mask: int, size: int) -> None:
-        self.event = event
+    def __init__(self, run: LoggedRun, mask: int, size: int) -> None:
+        self.run = run
         self.mask = mask
         self.size = size
         self.segment: Segment | None = None
@@ -150,7 +150,7 @@ class Backlog:
             return
         with self._lock:
             entries = [each for each in self._unwritten if isinstance(each, Entry)]
-            nowhere = {each.event.sequence for each in entries if each.segment is None}
+            nowhere = {each.run.sequence for each in entries if each.segment is None}
             done = merged(each for each in self._unwritten if isinstance(each, DoneRead))
             self._unwritten = [each for each in entries if each.mask]
             kept = len(self._unwritten)
@@ -190,7 +190,8 @@ def merged(done: Iterable[DoneRead]) -> list[DoneRead]:
 class Consumer:
     """What waits for one consumer; made by the event log, for the loop's thread.
 
-    :meth:`take`, :meth:`acknowledge` and :meth:`release` are for whoever serves the consumer, the rest is the log's.
+    Events are taken and acknowledged one by one or, at a fraction of the cost, by the run. This and :meth:`release` are
+    for whoever serves the consumer, the rest is the log's.
 
     Attributes:
         name: as configured.
@@ -215,38 +216,77 @@ class Consumer:
         # Queues of those classes again, in order of priority.
         self._ordered: list[Queue] = []
         self._taken: dict[int, tuple[Entry, Queue]] = {}
+        # Of what was taken by the event: the run of each, and how many of a run are not acknowledged.
+        self._runs: dict[int, int] = {}
+        self._left: dict[int, int] = {}
 
     def take(self, limit: int) -> list[LoggedEvent]:
         """The next events: the lowest class first, within a class by sequence. Not again until :meth:`release`.
 
         Args:
-            limit: how many at most.
+            limit: how many at most, but for the rest of the last run.
         """
         events: list[LoggedEvent] = []
-        offered = self._backlog.offered
-        taken = self._taken
-        for queue in self._ordered:
-            while queue and len(events) < limit:
-                entry = queue[0]
-                event = entry.event
-                if event.sequence > offered:
-                    break
-                queue.popleft()
-                taken[event.sequence] = (entry, queue)
-                events.append(event)
+        nothing = []
+        for sequence, run in self.take_runs(limit):
+            mine = [
+                LoggedEvent(number, *event)
+                for number, event in enumerate(run, sequence)
+                # Not for it, where a run is older than the configuration.
+                if event[0] != NAMELESS and self._classify(event[0]) is not None
+            ]
+            for event in mine:
+                self._runs[event.sequence] = sequence
+            events += mine
+            if mine:
+                self._left[sequence] = len(mine)
+            else:
+                nothing.append(sequence)
+        self.acknowledge_runs(nothing)
         return events
 
+    def take_runs(self, limit: int) -> list[LoggedRun]:
+        """The same, by the run; events in them that are not for this consumer are to be passed over."""
+        runs: list[LoggedRun] = []
+        offered = self._backlog.offered
+        taken = self._taken
+        count = 0
+        for queue in self._ordered:
+            while queue and count < limit:
+                entry = queue[0]
+                run = entry.run
+                if run.sequence > offered:
+                    break
+                queue.popleft()
+                taken[run.sequence] = (entry, queue)
+                runs.append(run)
+                count += len(run.events)
+        return runs
+
     def acknowledge(self, sequences: Iterable[int]) -> None:
-        """The consumer has these for certain; they are not offered again.
+        """The consumer has these for certain; they are not offered again, once it has all that came with them.
 
         Args:
             sequences: of events taken and not released since, in any order; others are ignored.
         """
+        whole = []
+        for sequence in sequences:
+            run = self._runs.pop(sequence, None)
+            if run is None:
+                continue
+            self._left[run] -= 1
+            if not self._left[run]:
+                del self._left[run]
+                whole.append(run)
+        self.acknowledge_runs(whole)
+
+    def acknowledge_runs(self, sequences: Iterable[int]) -> None:
+        """The consumer has these runs for certain, each by the sequence of its first event."""
         taken = self._taken
         entries = [taken.pop(sequence)[0] for sequence in sequences if sequence in taken]
         if entries:
             self._finish(entries)
-            self._backlog.add(DoneRead(self._index, [entry.event.sequence for entry in entries], 0))
+            self._backlog.add(DoneRead(self._index, [entry.run.sequence for entry in entries], 0))
 
     def release(self) -> None:
         """What was taken and not acknowledged is offered again, before what follows it in its class."""
@@ -254,6 +294,8 @@ class Consumer:
         for entry, queue in self._taken.values():
             back.setdefault(id(queue), (queue, []))[1].append(entry)
         self._taken.clear()
+        self._runs.clear()
+        self._left.clear()
         for queue, entries in back.values():
             # Taken in order, so ahead of everything that is left.
             queue.extendleft(reversed(entries))
@@ -269,28 +311,29 @@ class Consumer:
         return self._queues[priority]
 
     def drop_oldest(self) -> None:
-        """Lose the oldest event of the last class; one that is with the consumer only if there is no other."""
+        """Lose the oldest run of the last class; one that is with the consumer only if there is no other."""
         queue = next((each for each in reversed(self._ordered) if each), None)
         if queue is None:
             self.release()
             queue = next(each for each in reversed(self._ordered) if each)
         entry = queue.popleft()
-        self.overflowed += 1
+        self.overflowed += len(entry.run.events)
         self._finish([entry])
-        self._backlog.add(DoneRead(self._index, (entry.event.sequence,), self.overflowed))
+        self._backlog.add(DoneRead(self._index, (entry.run.sequence,), self.overflowed))
 
     def _finish(self, entries: list[Entry]) -> None:
         """No longer wait for these; what nobody waits for any more is forgotten."""
         others = ~self.bit
-        octets = forgotten = 0
+        count = octets = forgotten = 0
         for entry in entries:
             size = entry.size
+            count += len(entry.run.events)
             octets += size
             entry.mask &= others
             if not entry.mask:
                 forgotten += size
                 if entry.segment is not None:
-                    entry.segment.live.pop(entry.event.sequence, None)
-        self.waiting -= len(entries)
+                    entry.segment.live.pop(entry.run.sequence, None)
+        self.waiting -= count
         self.octets -= octets
         self._backlog.live_octets -= forgotten

@@ -3,6 +3,9 @@
 :class:`EventLog` keeps the events, :class:`Consumer` is the view of one who must get them: a redundancy group of
 IEC 60870-5-104, later MQTT or the historian. :mod:`gateway.points.event_segments` has the files.
 
+Events that come together for the same consumers are a run: stored, offered and acknowledged as one, at a fraction of
+what each would cost alone.
+
 What is promised: at least once, in order per key, none invented. An event whose write has returned is offered
 until it is acknowledged, whatever happens to process and power. An acknowledgement may be lost with the power;
 its events are then offered again.
@@ -34,10 +37,14 @@ from gateway.points.event_replay import Replay
 from gateway.points.event_segments import (
     LONGEST_KEY,
     LONGEST_PAYLOAD,
+    LONGEST_RUN,
     MOST_CONSUMERS,
+    MOST_IN_RUN,
+    NAMELESS,
     RECORD_OVERHEAD,
     DoneRead,
     LoggedEvent,
+    LoggedRun,
     SegmentRead,
     SegmentWriter,
     StoreError,
@@ -58,6 +65,7 @@ __all__ = [
     "ConsumerConfig",
     "EventLog",
     "LoggedEvent",
+    "LoggedRun",
     "StoreError",
     "StoreLocked",
     "StoreTooNew",
@@ -92,7 +100,14 @@ class Written(NamedTuple):
     fresh: bool
 
 
-_Target = tuple[int, tuple[tuple[Consumer, Queue], ...], int]
+class _Audience(NamedTuple):
+    """Who waits for events: their bits, and in which queues. One object for all keys that have the same."""
+
+    mask: int
+    queues: tuple[tuple[Consumer, Queue], ...]
+
+
+_Target = tuple[_Audience, int]
 
 
 class EventLog:
@@ -115,6 +130,10 @@ class EventLog:
         self._longest = min(LONGEST_PAYLOAD, segment_octets // 8)
         self._backlog = Backlog()
         self._consumers = [Consumer(self._backlog, index, config) for index, config in enumerate(consumers)]
+        # A run is lost as a whole: it must be a small part of what may wait.
+        fewest = min((each.most for each in self._consumers), default=MOST_IN_RUN)
+        self._most_in_run = max(1, min(MOST_IN_RUN, fewest // 16))
+        self._longest_run = min(LONGEST_RUN, segment_octets // 8)
         self._found: list[str] = []
         self._error: BaseException | None = None
         # Loop's thread only.
@@ -123,6 +142,7 @@ class EventLog:
         # The newest segment when something new was written last.
         self._newest = 0
         self._targets: dict[str, _Target] = {}
+        self._audiences: dict[tuple[int, ...], _Audience] = {}
         self._last = 0
         self._lost_before: list[int] = []
         # Both threads, under the lock.
@@ -241,7 +261,7 @@ class EventLog:
 
         Args:
             key: what it is about.
-            payload: what happened, at most 65,499 octets or an eighth of a segment.
+            payload: what happened, at most 65,495 octets or an eighth of a segment.
             t_ns: when it arrived, ns since 1970.
 
         Returns:
@@ -250,44 +270,33 @@ class EventLog:
         Raises:
             ValueError: the event is too long, or the time out of range.
         """
-        return self.extend([(key, payload, t_ns)])
+        return self.extend([(key, payload, t_ns)])[0].sequence
 
-    def extend(self, events: Sequence[tuple[str, bytes, int]]) -> int:
+    def extend(self, events: Sequence[tuple[str, bytes, int]]) -> list[LoggedRun]:
         """Take events in, in this order and with consecutive numbers: all of them, or none if one is wrong.
 
         Args:
             events: key, payload and time of each, as :meth:`append` has them.
 
         Returns:
-            Sequence number of the first.
+            The runs that they make, in this order.
 
         Raises:
             ValueError: as :meth:`append`.
         """
-        targets = self._targets
-        longest = self._longest
-        first = self._last + 1
-        made = []
-        for sequence, (key, payload, t_ns) in enumerate(events, first):
-            length = len(payload)
-            if length > longest or not 0 <= t_ns < 1 << 64:
-                raise ValueError(f"event of {key}: {length} octets at {t_ns} ns is too long or out of time")
-            mask, queues, overhead = targets.get(key) or self._target(key)
-            # Past the constructor of the tuple, which takes as long as all the rest.
-            event = tuple.__new__(LoggedEvent, (sequence, key, payload, t_ns))
-            made.append((Entry(event, mask, overhead + length), queues))
+        made = self._runs_of(events)
         self._last += len(events)
         entries = []
         octets = 0
         crowded = False
-        for entry, queues in made:
-            if queues:
+        for entry, audience in made:
+            if audience.queues:
                 entries.append(entry)
-                size = entry.size
+                size, count = entry.size, len(entry.run.events)
                 octets += size
-                for consumer, queue in queues:
+                for consumer, queue in audience.queues:
                     queue.append(entry)
-                    consumer.waiting += 1
+                    consumer.waiting += count
                     consumer.octets += size
                     if consumer.waiting > consumer.most:
                         crowded = True
@@ -301,7 +310,27 @@ class EventLog:
         if self._error is not None:
             backlog.offered = self._last
         backlog.tidy()
-        return first
+        return [entry.run for entry, _ in made]
+
+    def _runs_of(self, events: Sequence[tuple[str, bytes, int]]) -> list[tuple[Entry, _Audience]]:
+        targets, longest, first = self._targets, self._longest, self._last + 1
+        made: list[tuple[Entry, _Audience]] = []
+        begin = size = octets = 0
+        audience = None
+        for at, (key, payload, t_ns) in enumerate(events):
+            length = len(payload)
+            if length > longest or not 0 <= t_ns < 1 << 64:
+                raise ValueError(f"event of {key}: {length} octets at {t_ns} ns is too long or out of time")
+            its, overhead = targets.get(key) or self._target(key)
+            octets += length
+            if its is not audience or at - begin >= self._most_in_run or octets > self._longest_run:
+                if audience is not None:
+                    made.append((Entry(LoggedRun(first + begin, events[begin:at]), audience.mask, size), audience))
+                audience, begin, size, octets = its, at, 0, length
+            size += overhead + length
+        if audience is not None:
+            made.append((Entry(LoggedRun(first + begin, events[begin:]), audience.mask, size), audience))
+        return made
 
     def write(self) -> Written:
         """Put on disk what is not there yet, up to a quarter of a segment, and remove files that nobody needs any more.
@@ -344,13 +373,13 @@ class EventLog:
         offered = self._backlog.offered
         live = segment.live
         for entry in result.entries:
-            sequence = entry.event.sequence
+            sequence = entry.run.sequence
             if entry.segment is not None:
                 entry.segment.live.pop(sequence, None)
             entry.segment = segment
             if entry.mask:
                 live[sequence] = entry
-            offered = max(offered, sequence)
+            offered = max(offered, entry.run.last)
         self._backlog.offered = offered
         if result.fresh:
             self._newest = result.number
@@ -387,12 +416,13 @@ class EventLog:
         octets = len(key.encode())
         if octets > LONGEST_KEY:
             raise ValueError(f"key of {octets} octets, at most {LONGEST_KEY} fit")
-        queues = [(each, each.queue_for(key)) for each in self._consumers]
+        queues = [(each, each.queue_for(key)) for each in self._consumers if key != NAMELESS]
         wanted = tuple((each, queue) for each, queue in queues if queue is not None)
         mask = sum(each.bit for each, _ in wanted)
+        audience = self._audiences.setdefault((mask, *(id(queue) for _, queue in wanted)), _Audience(mask, wanted))
         if len(self._targets) >= _MOST_KEYS:
             self._targets.clear()
-        self._targets[key] = target = (mask, wanted, octets + RECORD_OVERHEAD)
+        self._targets[key] = target = (audience, octets + RECORD_OVERHEAD)
         return target
 
     def _drop_beyond_most(self) -> None:
@@ -437,10 +467,10 @@ class EventLog:
                 writer.close()
             self._number += 1
             writer = self._writer = SegmentWriter(self._folder, self._number)
-        events = ((each.event, mask) for each in entries if (mask := each.mask))
+        runs = ((each.run, mask) for each in entries if (mask := each.mask))
         try:
             consumers = [(each.name, each.overflowed) for each in self._consumers]
-            writer.write(last, oldest, events, done, consumers, self._previous)
+            writer.write(last, oldest, runs, done, consumers, self._previous)
         except BaseException:
             self._writer = None
             if writer.octets:
@@ -493,7 +523,7 @@ class EventLog:
         damaged = bool(missing) or any(each.damaged for each in self._segments)
         self._number = max([now_ns // 1_000_000_000, *(each.number for each in self._segments)])
         self._last = max(now_ns // 1000, replay.last)
-        entries = sorted(replay.entries.values(), key=lambda each: each.event.sequence)
+        entries = sorted(replay.entries.values(), key=lambda each: each.run.sequence)
         self._found += [
             f"consumer {name} is no longer configured, {count} events waited for it"
             for name, count in replay.unconfigured()
@@ -505,7 +535,7 @@ class EventLog:
         waiting = [each for each in entries if self._resume(each)]
         # The last write may have been seen by the kernel only: it is done again before its events are offered. If
         # something is damaged everything moves, so that the damaged file can be set aside.
-        self._backlog.extend([each for each in waiting if damaged or each.event.sequence in replay.unproven])
+        self._backlog.extend([each for each in waiting if damaged or each.run.sequence in replay.unproven])
         self._drop_beyond_most()
         self._make_room()
 
@@ -522,19 +552,23 @@ class EventLog:
 
     def _resume(self, entry: Entry) -> bool:
         """Let an event that was read wait again for those for whom it is; whether there are any."""
-        target = self._targets.get(entry.event.key) or self._target(entry.event.key)
+        queues: dict[Consumer, Queue] = {}
+        entry.size = 0
+        for key, payload, _ in entry.run.events:
+            audience, overhead = self._targets.get(key) or self._target(key)
+            entry.size += overhead + len(payload)
+            queues = dict(audience.queues) | queues
         mask = entry.mask
-        entry.mask &= target[0]
+        entry.mask &= sum(consumer.bit for consumer in queues)
         if not entry.mask:
             return False
-        entry.size = target[2] + len(entry.event.payload)
         self._backlog.live_octets += entry.size
         assert entry.segment is not None
-        entry.segment.live[entry.event.sequence] = entry
-        for consumer, queue in target[1]:
+        entry.segment.live[entry.run.sequence] = entry
+        for consumer, queue in queues.items():
             if mask & consumer.bit:
                 queue.append(entry)
-                consumer.waiting += 1
+                consumer.waiting += len(entry.run.events)
                 consumer.octets += entry.size
         return True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.points.event_backlog import Entry, Segment
-from gateway.points.event_segments import BatchRead, DoneRead, EventRead, SegmentRead
+from gateway.points.event_segments import BatchRead, DoneRead, RunRead, SegmentRead
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,12 +18,12 @@ class Replay:
         names: the consumers that are configured; they have the bits from 0 on, others the next ones.
 
     Attributes:
-        entries: events that somebody waits for, by sequence.
+        entries: runs that somebody waits for, by sequence.
         overflowed: how many events each consumer has lost, by name.
         last: the highest sequence number that may be given already.
         oldest: number of the oldest segment that is still needed.
         proven: the last sequence number of an event that is on disk for certain.
-        unproven: sequences of the last write. The kernel has them; whether the disk has is not known.
+        unproven: runs of the last write, by sequence. The kernel has them; whether the disk has is not known.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -47,11 +47,11 @@ class Replay:
         self._keep(sum(table))
         masks: dict[int, int] = {}
         for record in read.records:
-            if isinstance(record, EventRead):
+            if isinstance(record, RunRead):
                 mask = masks.get(record.mask)
                 if mask is None:
                     mask = masks[record.mask] = sum(bit for at, bit in enumerate(table) if record.mask >> at & 1)
-                self._event(record, mask, segment)
+                self._run(record, mask, segment)
             elif isinstance(record, DoneRead):
                 if record.consumer < len(table):
                     self._done(record, table[record.consumer], read.consumers[record.consumer][0])
@@ -62,17 +62,17 @@ class Replay:
     def unconfigured(self) -> list[tuple[str, int]]:
         """Name of each consumer that is not configured any more, and how many events wait for it."""
         counts = [
-            (name, sum(1 for each in self.entries.values() if each.mask & bit))
+            (name, sum(len(each.run.events) for each in self.entries.values() if each.mask & bit))
             for name, bit in list(self._bits.items())[self._configured :]
         ]
         return [(name, count) for name, count in counts if count]
 
-    def _event(self, record: EventRead, mask: int, segment: Segment) -> None:
-        sequence = record.event.sequence
-        self._seen = max(self._seen, sequence)
+    def _run(self, record: RunRead, mask: int, segment: Segment) -> None:
+        sequence = record.run.sequence
+        self._seen = max(self._seen, record.run.last)
         entry = self.entries.get(sequence)
         if entry is None:
-            entry = self.entries[sequence] = Entry(record.event, mask, 0)
+            entry = self.entries[sequence] = Entry(record.run, mask, 0)
             entry.segment = segment
         # Where it was before, it is needed until this copy is known to be on disk.
         entry.mask = mask

@@ -84,6 +84,7 @@ class Element(NamedTuple):
 
 _NVA_STEPS: Final = 32768
 _R32_MOST: Final = struct.unpack(">f", bytes.fromhex("7f7fffff"))[0]
+_R32_LEAST: Final = -_R32_MOST
 _CY: Final = 0x20
 _BACKWARD: Final = 2
 _FORWARD: Final = 1
@@ -124,11 +125,10 @@ class Monitor:
             fault = fault_of(self._kind, value)
             if fault:
                 raise MappingError(f"{self.rule.name} ({self.rule.cdc}): {fault}")
-        said, more = self._to_element(value)
-        qualifier = more
+        said, qualifier = self._to_element(value)
         if quality:
             qds = qds_of(quality, overflow=self._overflow)
-            qualifier = more | qds if self._base is not IT else more | (IV if qds & (IV | NT) else 0)
+            qualifier |= qds if self._base is not IT else IV if qds & (IV | NT) else 0
         if self._no_quality:
             qualifier = 0
         invalid, test = time_quality & DISTRUSTED != 0, quality & TEST != 0
@@ -330,8 +330,8 @@ def _short(scale: float, offset: float) -> Callable[[Value], tuple[ElementValue,
     """The encoder of a short floating point number: :func:`_measured` for what does not fit, or is no number."""
 
     def encode(value: Value) -> tuple[ElementValue, int]:
-        number = _number(value) * scale + offset
-        return (number, 0) if -_R32_MOST <= number <= _R32_MOST else _measured(R32, number)
+        number = (value if type(value) is float else _number(value)) * scale + offset
+        return (number, 0) if _R32_LEAST <= number <= _R32_MOST else _measured(R32, number)
 
     return encode
 

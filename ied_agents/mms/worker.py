@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from ied_agents.goose.data import encode_data
@@ -37,6 +38,7 @@ from ied_agents.mms.worker_messages import (
     frame,
     read_to_worker,
 )
+from ied_agents.runtime.tls import TlsError, TlsFiles, client_context
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -236,8 +238,10 @@ class Session:
         while True:
             self._link.alive()
             try:
-                return MmsClient(begin.host, begin.port, timeout_s=begin.timeout_s)
-            except MmsClientError as error:
+                # Read anew each time: files may have been replaced since.
+                tls = client_context(TlsFiles(*map(Path, begin.tls))) if begin.tls else None
+                return MmsClient(begin.host, begin.port, timeout_s=begin.timeout_s, tls=tls)
+            except (MmsClientError, TlsError) as error:
                 if str(error) != said:
                     said = str(error)
                     self._link.send(Noted(f"{error}; tried again, and said once"))

@@ -69,6 +69,7 @@ class Begin:
         objects: what is wanted.
         blocks: where reports tell it.
         entries: EntryID of the last report that is known, by the block's reference.
+        tls: files of certificate, key, authority and, if there is one, revocation list; none for plain TCP.
     """
 
     host: str
@@ -79,6 +80,7 @@ class Begin:
     objects: tuple[Watched, ...]
     blocks: tuple[Blocks, ...]
     entries: dict[str, bytes] = field(default_factory=dict)
+    tls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +247,7 @@ def read_to_worker(body: bytes) -> ToWorker:
             tuple(Watched(x.text("reference"), x.text("fc"), x.texts("leaves")) for x in members.each("objects")),
             tuple(Blocks(x.texts("candidates"), x.truth("buffered")) for x in members.each("blocks")),
             {key: _octets(key, text) for key, text in members.mapping("entries").items()},
+            members.texts("tls"),
         )
     if name == "Order":
         return Order(

@@ -27,7 +27,7 @@ def event_of(
     token, CA, IOA, typeID, value, qualifier, t_ns, *, cause=Cause.SPONTANEOUS, time_invalid=False, elapsed_ms=0,
     test=False, sizes=DEFAULT_SIZES, say=pytest.fail,
 ):  # fmt: skip
-    write = object_writer(CA, typeID, UTC, say)
+    write = object_writer(CA, typeID, sizes, UTC, say)
     octets = write(address_octets(CA, IOA, sizes), value, qualifier, t_ns, time_invalid, elapsed_ms)
     return Event(token, EventHead(CA, typeID, cause, test), octets)
 

@@ -424,7 +424,7 @@ def test_agents_of_the_gateway_at_a_broker(world, require):
         assert world.end(signal.SIGTERM) == 0
         assert until(lambda: desk.client.messages[-1].said.get("status")) == "offline"
     with HistoryReader(str(world.folder / "h.db")) as reader:
-        steps = [each for each in reader.steps(Query(), reader.last_step()) if each.via == "mqtt:cloud"]
+        steps = [each for each in reader.steps(Query(), reader.last_step()) if each.via == "mqtt"]
     ends = [(each.who, each.target, each.step, each.outcome) for each in steps if each.outcome != "asked"]
     free, locked = (f"{ied}FLISR/CSWI1.Pos" for ied in (FREE, LOCKED))
     assert ends == [

@@ -410,3 +410,62 @@ def test_a_host_without_its_certificate_says_so(tmp_path):
     assert run.returncode == 2
     assert "no.pem" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def gateway_of(folder, port, files):
+    """``flisr run`` with the IED behind TLS, its site file, and its log."""
+    folder.mkdir()
+    (folder / "s.scd").write_bytes((SAMPLES / "two_source.scd").read_bytes())
+    site = folder / "s.toml"
+    text = (SAMPLES / "two_source.toml").read_text().replace("two_source.scd", "s.scd")
+    names = {name: str(getattr(files, name)) for name in ("certificate", "key", "authority", "revoked")}
+    tls = ", ".join(f"{name} = {json.dumps(value)}" for name, value in names.items() if value != "None")
+    text += f'\n[[ied]]\nname = "{IED}"\nhost = "127.0.0.1:{port}"\ntls = {{ {tls} }}\n'
+    text += f'\n[[centre]]\nname = "west"\nlisten = "127.0.0.1"\nport = {free_port()}\ncommon_address = 1\n'
+    site.write_text(text)
+    words = [sys.executable, "-P", "-m", "tools.cli", "run", str(site), "--json"]
+    with (folder / "log").open("wb") as log:
+        child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=log)
+    if not child.stdout.readline():
+        child.communicate()
+        raise AssertionError((folder / "log").read_text())
+    return child, site
+
+
+@contextlib.contextmanager
+def followed(folder, port, files):
+    """Asks a gateway how the IED is, until it says what is waited for."""
+    child, site = gateway_of(folder, port, files)
+
+    def until(found):
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            words = [sys.executable, "-P", "-m", "tools.cli", "status", str(site), "--json"]
+            said = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
+            (ied,) = said["ieds"]
+            if found(ied):
+                return ied
+            assert time.monotonic() < deadline, (ied, (folder / "log").read_text())
+
+    try:
+        yield until
+    finally:
+        child.terminate()
+        child.communicate(timeout=PATIENCE_S)
+
+
+def test_a_gateway_follows_an_ied_over_tls_and_says_why_it_does_not(hosted, authority, foreign, tmp_path):
+    with followed(tmp_path / "good", hosted.port, authority.files("anna")) as until:
+        assert until(lambda ied: ied["heard_ns"])["connected"]
+    stranger = replace(foreign.files("anna"), authority=authority.folder / "ca.pem", revoked=None)
+    with followed(tmp_path / "stranger", hosted.port, stranger) as until:
+        assert "TLS: " in until(lambda ied: "TLS" in ied["why"])["why"]
+    other = replace(authority.files("anna"), authority=foreign.folder / "ca.pem", revoked=None)
+    with followed(tmp_path / "other", hosted.port, other) as until:
+        assert "CERTIFICATE_VERIFY_FAILED" in until(lambda ied: "TLS" in ied["why"])["why"]
+
+
+def test_files_of_tls_that_are_not_there_are_named_before_anything_is_started(authority, tmp_path):
+    files = replace(authority.files("anna"), key=tmp_path / "none.key")
+    with pytest.raises(AssertionError, match=rf"ied {IED}: {tmp_path}/none.key"):
+        gateway_of(tmp_path / "s", 1, files)

@@ -33,6 +33,7 @@ ORDERS = [
         (m.Watched("LD/A.B", "ST", ("stVal", "q")),),
         (m.Blocks(("b",), True),),
         {"b": b"12"},
+        ("own.pem", "own.key", "authority.pem"),
     ),
     *(m.Order(1, "execute", "LD/A.B", value, False, "west/3", 12.5) for value in (True, 2, 2.5)),
 ]

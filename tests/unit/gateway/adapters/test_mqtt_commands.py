@@ -19,10 +19,8 @@ NOW = BEGAN + 100 * S
 
 class Desk:
     def __init__(self, began=BEGAN):
-        self.asked, self.said = [], []
-        self.turned_away = []
-        away = lambda name, why: self.turned_away.append((name, why))  # noqa: E731
-        self.commands = BrokerCommands(config(), self.asked.append, self.said.append, away, began)
+        self.asked, self.said, self.kept = [], [], []
+        self.commands = BrokerCommands(config(), self.asked.append, self.said.append, self.kept.append, began)
 
     def take(self, value="on", *, at=NOW, now=NOW, name=BREAKER, correlation=b"1", payload=None, **more):
         text = {"value": value, "time": _text(at)} | more.pop("said", {})
@@ -66,6 +64,15 @@ def test_an_answer_is_of_its_command():
     assert desk.answer(Cause.TERMINATION) == []  # nothing is said after what was final
     desk.commands.answered(Answer(None, b"77", Cause.TERMINATION, negative=False), NOW)
     assert desk.replies() == []
+
+
+def test_what_does_not_come_as_far_as_the_desk_is_in_the_audit_trail():
+    desk = Desk()
+    ((_, why),) = desk.take(retained=True)
+    (kept,) = desk.kept
+    assert (kept.via, kept.outcome, kept.name, kept.why) == ("mqtt", "refused", BREAKER, why)
+    desk.take()
+    assert len(desk.kept) == 1, "the rest is the desk's"
 
 
 @pytest.mark.parametrize(("ahead_s", "taken"), [(-10.5, False), (-9.5, True), (9.5, True), (10.5, False)])
@@ -131,8 +138,6 @@ def test_garbage_is_not_logged_without_end(caplog):
     for _ in range(300):
         assert desk.take(payload=b"{")[0][0] == "refused"
     assert len(caplog.records) == 100
-    assert len(desk.turned_away) == 300
-    assert desk.turned_away[0] == (BREAKER, "b'{' is no JSON; expected an object in UTF-8")
 
 
 def test_a_correlation_or_id_that_is_none_of_ours():

@@ -196,7 +196,7 @@ class Story:
         for start in range(starts):
             with EventLog.open(self.folder, consumers(), now_ns=start * 10**9, **BOUNDS) as log:
                 self.disk.killed = False
-                log._most_octets = 3000  # so that what waits is moved from file to file
+                log._most_octets = 3300  # so that what waits is moved from file to file
                 going = []
                 for _ in range(rounds):
                     new = []

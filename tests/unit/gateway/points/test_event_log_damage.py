@@ -127,7 +127,7 @@ def test_one_damaged_octet_in_an_event_costs_that_event(sound):
         offered, trouble, names = read_back(changed)
         assert waiting["backup"] - offered["backup"] == {victim}
         (line,) = trouble
-        assert f"/{name}: offset {at - 44}: damaged, {44 + 100} octets cannot be read" in line
+        assert f"/{name}: offset {at - 48}: damaged, {48 + 100} octets cannot be read" in line
         assert f"{name}.damaged" in names
         break
     else:
@@ -203,13 +203,13 @@ def test_a_newer_format_is_refused_by_name(folder):
         filled(log, "a0")
     (path,) = folder.glob("events-*.log")
     octets = bytearray(path.read_bytes())
-    octets[9] = 2
+    octets[9] = 3
     path.write_bytes(octets)
     with opened(folder) as log:  # the checksum says that this is damage
         assert log.consumer("scada").waiting == 1
     octets[20:24] = event_segments.zlib.crc32(octets[:20]).to_bytes(4, "big")
     path.write_bytes(octets)
-    with pytest.raises(StoreTooNew, match=f"{path}: offset 8: written in format 2, this program reads up to 1"):
+    with pytest.raises(StoreTooNew, match=f"{path}: offset 8: written in format 3, this program reads up to 2"):
         opened(folder)
     octets[9] = 1
     octets[20:24] = event_segments.zlib.crc32(octets[:20]).to_bytes(4, "big")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from gateway.iec104 import image
 from gateway.iec104.asdu import InformationObject, untagged
-from gateway.iec104.commands import Command, CommandDesk, CommandSettings
+from gateway.iec104.commands import CommandDesk, CommandSettings
 from gateway.iec104.event import Event, EventHead, address_octets, object_writer
 from gateway.iec104.server import Centre, Iec104Server
 from gateway.iec104.station import ControlledStation, StationSettings
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
     from pathlib import Path
 
-    from gateway.iec104.commands import Answer, CommandRequested, CommandStep
+    from gateway.iec104.commands import Answer, Command, CommandRequested
     from gateway.iec104.event import ObjectWriter
     from gateway.iec104.station import StationAsked
     from gateway.points.event_log import LoggedRun
@@ -113,16 +113,14 @@ class Requester(NamedTuple):
         outlet: name of the outlet that he commands through; it is told the answers.
         who: he is, among those of that outlet; a selection is his.
         origin: what devices, logs and the audit trail are told.
-        via: the protocol, for the trail.
     """
 
     outlet: str
     who: str
     origin: str
-    via: str
 
 
-class _AsItIs(NamedTuple):
+class AsItIs(NamedTuple):
     """Detail of a control whose value need not be translated."""
 
     name: str
@@ -502,7 +500,7 @@ class Outlet:
     def command(self, request: CommandRequested) -> None:
         """Called by the server: translate a command, and pass it on."""
         control, master = request.control.detail, request.master
-        if isinstance(control, _AsItIs):
+        if isinstance(control, AsItIs):
             assert isinstance(request.value, bool | int | float)
             name, command = control.name, CommandValue(request.value, request.step == "select", request.qualifier)
         else:
@@ -529,29 +527,9 @@ class Outlet:
         """Answers to who commands through another outlet, of this name, go there."""
         self._answered[outlet] = answered
 
-    def ask_desk(
-        self,
-        requester: Requester,
-        token: bytes,
-        row: PointRow,
-        step: CommandStep,
-        value: bool | float,
-        *,
-        test: bool,
-    ) -> None:
-        """Somebody commands by another protocol: at the same desk, so that he and the masters meet at the device.
-
-        Args:
-            requester: who.
-            token: is in the answers.
-            row: what he commands.
-            step: select, execute or cancel.
-            value: by its common data class.
-            test: nothing may move.
-        """
-        control = image.Control(0, 0, untagged(row.typeID), row.name, row.select, _AsItIs(row.name))
-        who = requester.origin, requester.via
-        self.desk.command(Command(requester, token, control, step, value, 0, test, 0, *who), self.server.now())
+    def ask_desk(self, asked: Command) -> None:
+        """A :class:`Requester` commands: at the desk of all masters, so that he and they meet at the device."""
+        self.desk.command(asked, self.server.now())
         self.server.serve()
 
     def _answer(self, answer: Answer) -> None:

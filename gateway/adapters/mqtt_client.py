@@ -20,10 +20,13 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from gateway.adapters.iec104_outlet import Requester
+from gateway.adapters.iec104_outlet import AsItIs, Requester
 from gateway.adapters.mqtt_commands import MQTT, BrokerCommands, CommandMessage
 from gateway.adapters.mqtt_feed import BrokerFeed, Publication
 from gateway.adapters.mqtt_messages import MOST_OCTETS, status_json
+from gateway.iec104.asdu import untagged
+from gateway.iec104.commands import Command, ControlStep
+from gateway.iec104.image import Control
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -350,8 +353,10 @@ class MqttBroker:
 
     def _ask(self, command: DeskCommand) -> None:
         assert self._outlet is not None
-        requester = Requester(self.config.name, command.who, command.origin, MQTT)
-        self._outlet.ask_desk(requester, command.token, command.row, command.step, command.value, test=command.test)
+        requester, row = Requester(self.config.name, command.who, command.origin), command.row
+        control = Control(0, 0, untagged(row.typeID), row.name, row.select, AsItIs(row.name))
+        asked = command.token, control, command.step, command.value, 0, command.test, 0
+        self._outlet.ask_desk(Command(requester, *asked, command.origin, MQTT))
 
     def _record(self, step: ControlStep) -> None:
         assert self._outlet is not None

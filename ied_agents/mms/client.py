@@ -21,6 +21,7 @@ from ied_agents.mms.library import FC, load
 from ied_agents.mms.tls_front import INNER_HOST
 from ied_agents.mms.tls_line import TlsLine
 from ied_agents.mms.values import Cause, Shape, strings, to_data, to_mms
+from ied_agents.runtime.tls import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -150,7 +151,11 @@ class MmsClient:
                 self._line = TlsLine(address, port, self._tls, timeout_ms / 1000)
             except OSError as error:
                 tls = "TLS: " if isinstance(error, ssl.SSLError) else ""
-                why = f"{tls}{error}" if str(error) else "TLS: the server says nothing"
+                # Where the other end closes in the handshake, asyncio's error has no words.
+                silence = (
+                    "says nothing" if isinstance(error, TimeoutError) else "ended the handshake: has it TLS there?"
+                )
+                why = f"{tls}{in_words(error)}" if str(error) else f"TLS: the server {silence}"
                 raise MmsClientError(self.peer, "connect", Cause.CONNECTION_REJECTED, why) from None
             address, port = INNER_HOST, self._line.port
         self._handle = self.library.IedConnection_create()

@@ -16,6 +16,20 @@ _CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"
 """Of TLS 1.2: forward secrecy and authenticated encryption only. TLS 1.3 has no others."""
 
 
+_WORDS: Final = {
+    "certificate has expired": "the server's certificate has expired: renew it, or set the clock here",
+    "certificate is not yet valid": "the server's certificate is not valid yet: is the clock here, or there, wrong?",
+    "certificate revoked": "the server's certificate is revoked: it needs another",
+    "CRL has expired": "the revocation list has run out: fetch a new one",
+    "unable to get certificate CRL": "there is no revocation list of the authority of the server's certificate",
+    "unable to get local issuer certificate": "the server's certificate comes from none of our authorities",
+    "self-signed certificate": "the server's certificate comes from none of our authorities, but from itself",
+    "self-signed certificate in certificate chain": "the server's certificate comes from none of our authorities",
+    "WRONG_VERSION_NUMBER": "the server answers without TLS: wrong port, or its TLS is not on",
+}
+"""What a client is told of its server, by OpenSSL's word for it."""
+
+
 class TlsError(ValueError):
     """A certificate, key or revocation list that can't be used; the message names the file."""
 
@@ -78,6 +92,19 @@ def named_server_context(
         return _load(context, TlsFiles(*own, authority, revoked))
     _harden(context)
     return _trust(context, authority, revoked)
+
+
+def in_words(error: OSError) -> str:
+    """What a client's handshake failed of, for its user; OpenSSL's own words behind it.
+
+    Args:
+        error: as ``ssl`` raises it; of another kind, or with no words here, it is told as it is.
+    """
+    if not isinstance(error, ssl.SSLError):
+        return str(error)
+    # Only an error of verification has the first.
+    words = _WORDS.get(getattr(error, "verify_message", "") or error.reason or "")
+    return f"{words} ({error})" if words else str(error)
 
 
 def _load(context: ssl.SSLContext, files: TlsFiles) -> ssl.SSLContext:

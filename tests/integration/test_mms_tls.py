@@ -258,10 +258,11 @@ def until_it_goes(line):
 @pytest.mark.parametrize(
     ("server", "why"),
     [
-        ("expired", "certificate has expired"),
-        ("revoked", "certificate revoked"),
-        ("foreign", "unable to get local issuer certificate"),
-        ("plain", "WRONG_VERSION_NUMBER"),
+        ("expired", r"the server's certificate has expired: renew it.*\(.*certificate has expired"),
+        ("revoked", r"the server's certificate is revoked: .*\(.*certificate revoked"),
+        ("foreign", r"comes from none of our authorities \(.*unable to get local issuer certificate"),
+        ("plain", r"the server answers without TLS: .*\(.*WRONG_VERSION_NUMBER"),
+        ("hangs up", "the server ended the handshake|[Cc]onnection reset"),
         ("silent", "the server says nothing"),
     ],
 )
@@ -279,6 +280,7 @@ def test_our_own_client_refuses_a_server_and_says_why(authority, foreign, server
 
     foreigner = replace(foreign.files("anna"), authority=authority.folder / "ca.pem", revoked=None)
     by_kind = {"foreign": secured(foreigner), "plain": garbage, "silent": until_it_goes}
+    by_kind["hangs up"] = lambda near: near.recv(10_000)
     with_client = by_kind.get(server) or secured(authority.files(server))
     with answering(with_client) as port, pytest.raises(MmsClientError, match=why):
         MmsClient("127.0.0.1", port, timeout_s=1.0, tls=client_context(authority.files("anna")))
@@ -463,6 +465,61 @@ def test_a_gateway_follows_an_ied_over_tls_and_says_why_it_does_not(hosted, auth
     other = replace(authority.files("anna"), authority=foreign.folder / "ca.pem", revoked=None)
     with followed(tmp_path / "other", hosted.port, other) as until:
         assert "CERTIFICATE_VERIFY_FAILED" in until(lambda ied: "TLS" in ied["why"])["why"]
+
+
+@contextlib.contextmanager
+def serving(port, with_client):
+    """A server at this port, one client after another, each treated so."""
+    with socket.create_server(("127.0.0.1", port)) as server:
+        server.settimeout(0.2)
+        over = threading.Event()
+
+        def run():
+            while not over.is_set():
+                with contextlib.suppress(OSError):
+                    near, _ = server.accept()
+                    near.settimeout(PATIENCE_S)
+                    with near:
+                        with_client(near)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join(PATIENCE_S)
+
+
+def test_a_gateway_says_why_it_refuses_a_server_and_comes_back_by_itself(hosted, authority, tmp_path):
+    def expired(near):
+        with server_context(authority.files("expired")).wrap_socket(near, server_side=True) as line:
+            until_it_goes(line)
+
+    def plain(near):
+        near.sendall(b"MMS, in the clear")
+        near.recv(10_000)
+
+    def right(near):
+        with socket.create_connection(("127.0.0.1", hosted.port)) as far:
+            back = threading.Thread(target=Line._pass, args=(far, near))
+            back.start()
+            Line._pass(near, far)
+            back.join(PATIENCE_S)
+
+    port = free_port()
+    with contextlib.ExitStack() as gateway:
+        with serving(port, expired):
+            until = gateway.enter_context(followed(tmp_path / "site", port, authority.files("anna")))
+            assert not until(lambda ied: "certificate has expired: renew it" in ied["why"])["connected"]
+        with serving(port, plain):
+            assert not until(lambda ied: "the server answers without TLS" in ied["why"])["connected"]
+        with serving(port, right):
+            assert until(lambda ied: ied["connected"])["heard_ns"]
+            gateway.close()
+    log = (tmp_path / "site" / "log").read_text()
+    # Once each, however often it was tried.
+    assert [log.count(words) for words in ("certificate has expired: renew it", "answers without TLS")] == [1, 1]
 
 
 def test_files_of_tls_that_are_not_there_are_named_before_anything_is_started(authority, tmp_path):

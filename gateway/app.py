@@ -21,7 +21,7 @@ from gateway.embedded import EmbeddedAgents
 from gateway.points.table import PointTable
 from gateway.site import SiteError
 from gateway.status import GatewayStatus
-from gateway.supervision import Supervision, centres_of, consumer_of, event_log_of, socket_of
+from gateway.supervision import Supervision, centres_of, event_log_of, socket_of
 from ied_agents.runtime.tls import TlsError, client_context, server_context
 
 if TYPE_CHECKING:
@@ -150,7 +150,6 @@ class Gateway:
         self._brokers: list[MqttBroker] = []
         self._outlet: Outlet | None = None
         self._agent_trail: AgentTrail | None = None
-        self._others: list[str] = []
         self._started_ns = 0
         self._supervision = Supervision(self.status)
         self.metrics = site.metrics()
@@ -192,7 +191,6 @@ class Gateway:
         configs = [centre.config for centre in self._centres]
         devices = _Devices(self._rtus, self._ieds)
         self._outlet = outlet = Outlet(self._table, store, configs, devices, listeners=consumers)
-        self._others = [each.config.name for each in consumers if each is not self._history]
         if self._history is not None:
             outlet.server.trail = AuditTrail(outlet.keep).note
             if self._embedded.journals:
@@ -231,7 +229,7 @@ class Gateway:
             agents=agents,
             hosts=self._embedded.hosts(),
             history=None if self._history is None else self._history.status(),
-            others=tuple(consumer_of(self._outlet.log, name) for name in self._others),
+            brokers=tuple(broker.status() for broker in self._brokers),
             event_log=event_log_of(self._outlet.log),
         )
 

@@ -89,10 +89,12 @@ _HISTORY: Final = (
     _Figure("flisr_history_events_limit", "most", _MOST),
     _Figure("flisr_history_events_lost", "lost", _LOST, counter=True),
 )
-_OTHER: Final = (
-    _Figure("flisr_consumer_events_waiting", "waiting", _WAITING),
-    _Figure("flisr_consumer_events_limit", "most", _MOST),
-    _Figure("flisr_consumer_events_lost", "lost", _LOST, counter=True),
+_BROKER: Final = (
+    _Figure("flisr_broker_connected", "connected", "1: it takes what it is given."),
+    _Figure("flisr_broker_changed_timestamp_seconds", "since_ns", "When that began or ended."),
+    _Figure("flisr_broker_events_waiting", "waiting", _WAITING),
+    _Figure("flisr_broker_events_limit", "most", _MOST),
+    _Figure("flisr_broker_events_lost", "lost", _LOST, counter=True),
 )
 _EVENT_LOG: Final = (
     _Figure("flisr_event_log_bytes", "octets", "All files of the event log."),
@@ -124,7 +126,7 @@ class StatusCollector(Collector):
         yield from _families(_AGENT, "ied", status.agents)
         yield from _families(_HOST, "host", status.hosts)
         yield from _families(_HISTORY, "", () if status.history is None else (status.history,))
-        yield from _families(_OTHER, "consumer", status.others)
+        yield from _families(_BROKER, "broker", status.brokers)
         yield from _families(_EVENT_LOG, "", (status.event_log,))
 
 

@@ -210,6 +210,23 @@ class HistoryStatus(ConsumerStatus):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerStatus(ConsumerStatus):
+    """An MQTT broker.
+
+    Attributes:
+        where: its host and port.
+        connected: it takes what it is given.
+        since_ns: when that began or ended.
+        why: why not.
+    """
+
+    where: str
+    connected: bool
+    since_ns: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventLogStatus:
     """The events on disk.
 
@@ -243,7 +260,7 @@ class GatewayStatus:
         agents: those that the gateway runs.
         hosts: their MMS hosts.
         history: None without one.
-        others: whoever else gets events.
+        brokers: MQTT brokers.
         event_log: the events on disk.
     """
 
@@ -259,7 +276,7 @@ class GatewayStatus:
     agents: tuple[AgentStatus, ...]
     hosts: tuple[ProgramStatus, ...]
     history: HistoryStatus | None
-    others: tuple[ConsumerStatus, ...]
+    brokers: tuple[BrokerStatus, ...]
     event_log: EventLogStatus
 
     def document(self) -> dict[str, Any]:

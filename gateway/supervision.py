@@ -15,7 +15,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.bounded_server import BoundedServer
-from gateway.status import CentreStatus, ConsumerStatus, EventLogStatus, MasterStatus
+from gateway.status import CentreStatus, EventLogStatus, MasterStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -44,12 +44,6 @@ def centres_of(outlet: Outlet) -> tuple[CentreStatus, ...]:
             CentreStatus(name=name, waiting=waits.waiting, most=waits.most, lost=waits.overflowed, masters=told)
         )
     return tuple(found)
-
-
-def consumer_of(log: EventLog, name: str) -> ConsumerStatus:
-    """How somebody else is who gets events."""
-    waits = log.consumer(name)
-    return ConsumerStatus(name=name, waiting=waits.waiting, most=waits.most, lost=waits.overflowed)
 
 
 def event_log_of(log: EventLog) -> EventLogStatus:

@@ -156,7 +156,7 @@ def _lines(said: Mapping[str, Any]) -> Iterator[str]:
         if not history["reachable"]:
             how = f"refuses for {_span(now_ns - history['since_ns'])}: {history['why']}"
         yield from _table("history", [(history["name"], how, _waiting(history))])
-    yield from _table("consumer", ((each["name"], "", _waiting(each)) for each in said["others"]))
+    yield from _table("broker", ((each["name"], _connection(each, now_ns), _waiting(each)) for each in said["brokers"]))
     log = said["event_log"]
     yield from _table(
         "event log",

@@ -27,6 +27,7 @@ from gateway.adapters.mqtt_messages import MOST_OCTETS, status_json
 from gateway.iec104.asdu import untagged
 from gateway.iec104.commands import Command, ControlStep
 from gateway.iec104.image import Control
+from gateway.status import BrokerStatus, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -154,12 +155,15 @@ class MqttBroker:
 
     Attributes:
         config: of the event log's consumer.
+        standing: whether it is connected, since when, and why not.
     """
 
     def __init__(self, config: BrokerConfig, table: PointTable) -> None:
         self._broker = config
         self._feed = BrokerFeed(config, table)
         self.config = self._feed.consumer
+        self.standing = Standing()
+        self._consumer: Consumer | None = None
         self._began_ns = time.time_ns()
         self._connection: _Connection | None = None
         self._closed = asyncio.Event()
@@ -181,6 +185,7 @@ class MqttBroker:
 
     def begin(self, consumer: Consumer, acknowledged: Callable[[], None]) -> None:
         """Take events from the log from now on; called by the outlet."""
+        self._consumer = consumer
         self._feed.begin(consumer, acknowledged)
 
     def events_ready(self) -> None:
@@ -193,6 +198,20 @@ class MqttBroker:
         self._outlet = outlet
         outlet.answers_of(self.config.name, self._answered)
         self._task = self._loop.create_task(self._serve())
+
+    def status(self) -> BrokerStatus:
+        """How it is; after :meth:`begin`."""
+        assert self._consumer is not None
+        return BrokerStatus(
+            name=self._broker.name,
+            waiting=self._consumer.waiting,
+            most=self._consumer.most,
+            lost=self._consumer.overflowed,
+            where=f"{self._broker.host}:{self._broker.port}",
+            connected=self.standing.up,
+            since_ns=self.standing.since_ns,
+            why="" if self.standing.up else self.standing.why or "not connected yet",
+        )
 
     async def close(self) -> None:
         """Say that we go, and end the connection; what is not acknowledged stays in the log."""
@@ -229,6 +248,7 @@ class MqttBroker:
                 elif connection.remembered:
                     await connection.unsubscribe(topics.commands)  # they were taken once
                 self._connection = connection
+                self.standing.begin(time.time_ns())
                 self._feed.connected(connection.window, self._loop.time(), remembered=connection.remembered)
                 birth = status_json("online", "", self._began_ns)
                 self._feed.say(Publication(topics.status, birth, retain=True))
@@ -280,6 +300,7 @@ class MqttBroker:
         config = self._broker
         self._wait_s = min(2 * self._wait_s or config.first_s, config.longest_s)
         if error is None:
+            self.standing.end("internal error", time.time_ns())
             return
         cause = error.__cause__ or error
         if isinstance(cause, MqttConnectError):
@@ -292,6 +313,7 @@ class MqttBroker:
             why = f"it has ended the connection: {cause.rc}" if said else "the connection is lost"
         else:
             why = f"not connected: {cause}"
+        self.standing.end(why, time.time_ns())
         self._say(f"{why}; events wait in the event log")
 
     def _say(self, text: str) -> None:

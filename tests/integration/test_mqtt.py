@@ -131,6 +131,8 @@ async def test_a_broker_that_has_forgotten_gets_all_states_and_one_that_is_away_
         await until(lambda: "not connected" in caplog.text, "what the operator is told")
         await asyncio.sleep(0.5)
         assert world.waiting == 3
+        away = world.broker.status()
+        assert (away.connected, away.waiting, away.why[:13]) == (False, 3, "not connected")
         await asyncio.to_thread(broker.start)
         heard = Heard(await subscribed(subscribe, broker.port, "flisr/#"))
         await until(lambda: not world.waiting, "the acknowledgement")
@@ -138,6 +140,9 @@ async def test_a_broker_that_has_forgotten_gets_all_states_and_one_that_is_away_
         await until(lambda: heard.of("state", POWER), "the state")
         assert heard.of("state", BREAKER)[-1]["value"] == "on"
         assert heard.of("state", POWER)[-1]["value"] == 3.0
+        back = world.broker.status()
+        assert (back.connected, back.waiting, back.why) == (True, 0, "")
+        assert back.since_ns > away.since_ns
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(said) == len(set(said)), said
     assert all("events wait in the event log" in each for each in said)

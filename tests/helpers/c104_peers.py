@@ -262,6 +262,10 @@ def check_wire(recorder, path, *, ours_is_server):
 # -- c104 ----------------------------------------------------------------------------------------------------------
 
 
+class CrashedError(AssertionError):
+    """c104 has ended its process by a signal: a fault of its own (2.2.1, when a connection is cut under it)."""
+
+
 class Process:
     """c104 in its own process."""
 
@@ -284,6 +288,8 @@ class Process:
 
     async def _read(self):
         line = await asyncio.wait_for(self.process.stdout.readline(), PATIENCE_S)
+        if not line and await self.process.wait() < 0:
+            raise CrashedError(f"c104's process was ended by signal {-self.process.returncode}")
         assert line, f"c104's process has ended: {self.process.returncode}"
         return json.loads(line)
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import c104
 
 _TICK_MS: Final = 50
-_PATIENCE_S: Final = 20.0
+_PATIENCE_S: Final = 40.0
 _TYPES: Final = {"Pos": "M_DP_TB_1", "BlkCls": "M_SP_TB_1"}
 """By the end of a point's name."""
 _TYPE_AT, _CAUSE_AT, _ADDRESS_AT = 6, 8, 12
@@ -30,7 +30,7 @@ def main() -> int:
     heard: list[dict[str, Any]] = []
     answers: list[bytes] = []
     client = c104.Client(tick_rate_ms=_TICK_MS, command_timeout_ms=round(_PATIENCE_S * 1000))
-    connection = client.add_connection(ip="127.0.0.1", port=setup["port"], init=c104.Init.INTERROGATION)
+    connection = client.add_connection(ip="127.0.0.1", port=setup["port"], init=c104.Init.NONE)
     assert connection is not None
     station = connection.add_station(common_address=1)
     assert station is not None
@@ -75,8 +75,11 @@ def main() -> int:
     client.start()
     deadline = time.monotonic() + _PATIENCE_S
     while connection.state != c104.ConnectionState.OPEN and time.monotonic() < deadline:
+        if connection.state == c104.ConnectionState.OPEN_MUTED:
+            connection.unmute()  # c104 now and then forgets to send STARTDT
         time.sleep(_TICK_MS / 1000)
-    print(json.dumps({"open": connection.state == c104.ConnectionState.OPEN}), flush=True)
+    is_open = connection.state == c104.ConnectionState.OPEN and connection.interrogation(common_address=1)
+    print(json.dumps({"open": is_open}), flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
         if asked["do"] == "heard":

@@ -73,6 +73,7 @@ _LOADS_DATASET: Final = "loads"
 _STATUS: Final = (
     *("SW1.Pos", "CSWI1.Pos", "PTOC1.Str", "PTRC1.Tr", "RBRF1.OpEx", "LLN0.Beh", "LLN0.Loc"),
     *(f"AFSR1.{name}" for name in ("Vlt", "SideA", "SideB", "Sw", "Hold", "Rec", "Rtn", "Out", "Prg")),
+    *(f"AFSR1.{name}" for name in (*agent_model.INDICATIONS, "Stage")),
 )
 """Data objects whose changes are reported."""
 _REPORTS: Final = """\

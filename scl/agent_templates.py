@@ -149,6 +149,7 @@ _STANDARD: Final[dict[str, tuple[str, tuple[_DA, ...]]]] = {
     "ORG": ("ORG", (_DA("setSrcRef", "SP", "ObjRef"),)),
     "VSS": ("VSS", _status("VisString255")),
     "TmSyn": ("ENS", _status("Enum", TYPE_PREFIX + "TmSynKind")),
+    "Stage": ("ENS", _status("Enum", TYPE_PREFIX + "ProgressKind")),
     "SwTyp": ("ENS", _status("Enum", "SwitchFunctionKind", "Load Break")),
     "ACD": ("ACD", (_GENERAL, _DIRECTION, *_QUALITY_AND_TIME)),
     "ACT": ("ACT", (_GENERAL, *_QUALITY_AND_TIME)),
@@ -195,7 +196,13 @@ _LNODES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("RxConfRevNum", "INS"),
         ("GoCBRef", "ORG"),
     ),
-    "AFSR": (*_BEHAVIOUR, ("NamPlt", "LPLA"), ("SwNum", "SwNum")),
+    "AFSR": (
+        *_BEHAVIOUR,
+        ("NamPlt", "LPLA"),
+        ("SwNum", "SwNum"),
+        *((name, "SPS") for name in agent_model.INDICATIONS),
+        ("Stage", "Stage"),
+    ),
     "PIOC": (*_BEHAVIOUR, ("Str", "ACD"), ("Op", "ACT")),
     "MMXU": (*_BEHAVIOUR, ("AvAPhs", "MV"), ("AvPPVPhs", "MV"), ("TotW", "MV")),
 }

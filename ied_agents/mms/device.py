@@ -12,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from ied_agents.control.decision import Behaviour, Reason
+from ied_agents.dflisr.records import LockState, SectionState
 from ied_agents.iec61850.addcause import AddCause
 from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.iec61850.utctime import TimeQuality, UtcTime
@@ -44,6 +45,16 @@ _ACCURACY: Final = 0x1F
 _BLOCKING: Final = ("AFSR1.SideA.st.lock", "AFSR1.SideB.st.lock", "AFSR1.Sw.tags", "AFSR1.Sw.unprv")
 """What of an agent's words blocks every close: a lock, a tag, locks that are not proven."""
 _READY: Final = "AFSR1.Sw.rdy"
+_STAGE: Final = "AFSR1.Prg.st.prg"
+_INDICATED: Final = {
+    **{
+        f"AFSR1.Side{side}.st.sec": ((f"Flt{side}", (SectionState.FAULTED,)), (f"Sus{side}", (SectionState.SUSPECT,)))
+        for side in "AB"
+    },
+    **{f"AFSR1.Side{side}.st.lock": ((f"Lok{side}", (LockState.VOLATILE, LockState.DURABLE)),) for side in "AB"},
+    "AFSR1.Hold.st.on": (("Held", (True,)),),
+}
+"""Private words of an agent, and what they say for everybody, each with the values for which it is so."""
 _OK: Final = 1
 _ALARM: Final = 3
 """Of Health, IEC 61850-7-4."""
@@ -231,6 +242,10 @@ class Device:
             if name in _BLOCKING:
                 self._blocking[name] = bool(value)
                 shown[f"{LDEVICE}/{self._switch}.BlkCls.stVal"] = any(self._blocking.values())
+            for told, meant in _INDICATED.get(name, ()):
+                shown[f"{LDEVICE}/AFSR1.{told}.stVal"] = value in meant
+            if name == _STAGE:
+                shown[f"{LDEVICE}/AFSR1.Stage.stVal"] = value
             if name == _READY:
                 shown[f"{LDEVICE}/LLN0.Health.stVal"] = _OK if value else _ALARM
             if name == "LLN0.Beh.stVal":

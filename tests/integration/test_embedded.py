@@ -43,7 +43,7 @@ C104 = Path(__file__).parents[1] / "helpers" / "c104_process.py"
 PATIENCE_S = 60.0
 MOVED, FREE = 11, "F1R3"
 BLOCKED, LOCKED = 12, "F1L4"
-LOCK, HEALTH = 13, 14
+LOCK, HEALTH, FAULTED = 13, 14, 15
 OPERATE, OPERATE_LOCKED = 111, 112
 OFF, ON = 1, 2
 OLD = 0x40
@@ -81,6 +81,8 @@ IOA = 12
 IOA = 13
 [point."F1R3FLISR/LLN0.Health"]
 IOA = 14
+[point."F1L4FLISR/AFSR1.FltB"]
+IOA = 15
 [point."F1R3FLISR/CSWI1.Pos"]
 control_IOA = 111
 [point."F1L4FLISR/CSWI1.Pos"]
@@ -114,7 +116,7 @@ class Centre:
     """c104's client, in the gateway's network; all that it has heard."""
 
     def __init__(self, world):
-        kinds = {MOVED: "M_DP_TB_1", BLOCKED: "M_DP_TB_1", LOCK: "M_SP_TB_1", HEALTH: "M_ME_TE_1"}
+        kinds = {MOVED: "M_DP_TB_1", BLOCKED: "M_DP_TB_1", LOCK: "M_SP_TB_1", FAULTED: "M_SP_TB_1", HEALTH: "M_ME_TE_1"}
         controls = {OPERATE: "C_DC_TA_1", OPERATE_LOCKED: "C_DC_TA_1"}
         setup = {"port": world.port, "monitored": kinds, "controls": controls, "selected": [*controls]}
         words = [sys.executable, str(C104), "client"]
@@ -260,6 +262,7 @@ def test_agents_of_the_gateway_at_a_control_centre(world, require):
         # A lock is seen, and refuses.
         centre.hears(BLOCKED, OFF, 0)
         centre.hears(LOCK, 1, 0)
+        centre.hears(FAULTED, 1, 0)
         assert not centre.ask("command", ioa=OPERATE_LOCKED, value=ON, at_ms=round(time.time() * 1000))
         assert "AddCause 10" in world.log.read_text()
         # So does an agent that no control centre may operate.

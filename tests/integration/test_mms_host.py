@@ -16,6 +16,7 @@ from mms_hosted import NUMBER, SAMPLES, SITE, Hosted
 from ied_agents.iec61850.addcause import AddCause
 from ied_agents.process.plant import PlantSettings
 from scl.agent_ied import CONF_REV
+from scl.agent_model import INDICATIONS, PROGRESS
 from tools.demo.stage import Stage
 
 REMOTE, AUTOMATIC = 3, 4
@@ -125,6 +126,10 @@ def test_a_locked_switch_is_not_closed_and_the_lock_can_be_read(hosted):
         until(lambda: value(client, "F1R3", "XCBR1$ST$Pos$stVal") == OFF)
         for one in (client, other):
             assert refused(one, "F1R3", close=True) == ("select", AddCause.BLOCKED_BY_INTERLOCKING)
+        # The same for whoever knows no private words.
+        told = {name: value(client, "F1R3", f"AFSR1$ST${name}$stVal") for name in INDICATIONS}
+        assert [name for name, stVal in told.items() if stVal] == ["FltB", "LokB"]
+        until(lambda: value(client, "F1R3", "AFSR1$ST$Stage$stVal") == PROGRESS.index("finished"))
 
 
 def test_what_happened_while_the_host_was_dead_is_reported_with_its_times(hosted):

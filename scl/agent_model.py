@@ -98,8 +98,8 @@ REASON: Final = (
 )
 CLAIM_KIND: Final = ("restore", "return", "manual", "transfer")
 INDICATIONS: Final = ("FltA", "FltB", "SusA", "SusB", "LokA", "LokB", "Held")
-"""Of AFSR1, of common data classes that everybody knows, by MMS alone: whether the section at a side is faulted or
-suspect, whether the switch is locked for it, and whether it is held open. Beside them ``Stage``: how far the agent is."""
+"""Of AFSR1, by MMS alone, of common data classes that everybody knows: whether the section at a side is faulted or
+suspect, whether the switch is locked for it, and whether it is held open. ``Stage`` says how far the agent is."""
 
 
 def _one(ln: str, do: str, da: str, bType: str, literals: tuple[str, ...] = (), *, fc: str = "ST") -> Member:

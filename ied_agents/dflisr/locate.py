@@ -316,8 +316,21 @@ class Locator:
             state = self._now.state(bound.switch)
             # An answer stays one when its sender falls silent; one of a switch in test never was one.
             given = () if state is None or not self._now.usable(state) else state.answers
-            kinds[bound.switch] = next((a.kind for a in given if a[:3] == key), AnswerKind.NONE)
+            kind = next((a.kind for a in given if a[:3] == key), AnswerKind.NONE)
+            if kind is AnswerKind.PASSES_ON and self._began_later(bound.switch):
+                kind = AnswerKind.UNSURE
+            kinds[bound.switch] = kind
         return kinds
+
+    def _began_later(self, switch: int) -> bool:
+        """Whether a peer's fault current was heard of so late that frames lost on the way do not explain it.
+
+        It compares the own question with its current when it hears it, which may be long after the own current began:
+        then it passes on another fault's.
+        """
+        pickup = self.pickup
+        since, _ = self._flowed.get(switch, (-math.inf, 0.0))
+        return pickup is not None and since > pickup.began + ANSWER_PATIENCE_S
 
     def judge(self, now: float) -> tuple[Verdict, float]:
         """What the own pickup comes to.

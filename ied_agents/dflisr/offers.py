@@ -137,6 +137,8 @@ def spare_elements(situation: Situation, bound: Bound, claim: ClaimId) -> tuple[
     supply = situation.supply(bound).sections
     if any(situation.flag(section)[0] is not SectionState.NONE for section in supply):
         return None
+    if sum(map(feeder.is_source, supply)) > 1:
+        return None  # somebody has connected two supplies: which of them would carry how much is not known
     head = head_of(path, bound.switch)
     spare = {bound.switch: feeder.by_number[bound.switch].rating_a}
     for number, load in path_loads(situation, bound, path).items():

@@ -275,6 +275,15 @@ def test_where_nobody_can_spare_enough_the_agent_stops_and_says_so(claimant):
     assert turned.fast.progress[:2] == (Stage.STOPPED, Reason.NO_CAPACITY)
 
 
+@pytest.mark.parametrize("connected", [False, True])
+def test_a_supply_that_somebody_has_connected_with_another_one_is_no_offer(bench, network, connected):
+    """Which of Q5 and Q11 would carry how much of what hangs on T9 or T10 is not known."""
+    agent = isolated(bench(3, also={12: (False, (4, 6), False, 0.0)}).quiet(), network)
+    if connected:
+        agent.hear(12, position=Dbpos.ON)
+    assert (asks_of(all_promised(agent)) == Request(0, 0, 0)) is connected
+
+
 def granted(agent):
     all_promised(agent)
     agent.hear(5, reservations=(Reservation(agent.claim.id, 9, 400, whole=True),))

@@ -310,6 +310,14 @@ def test_what_still_flows_when_the_peer_that_passed_it_on_has_ended_it_fed_a_sec
     assert section_state(entering.turns(0.2)) is SectionState.SUSPECT
 
 
+@pytest.mark.parametrize(("later_s", "passed_on"), [(0.1, True), (0.2, False)])
+def test_what_a_peer_was_heard_to_carry_much_later_is_another_current(entering, later_s, passed_on):
+    """Lost frames explain some of it: it may have been carried for as long as the own one, or not."""
+    entering.turn(after=later_s)
+    passed_on_by(entering, 3)
+    assert section_state(ends(entering).turns(0.2)) is (SectionState.NONE if passed_on else SectionState.SUSPECT)
+
+
 def test_a_little_later_is_not_later(entering):
     opened(passed_on_by(entering, 3), 3)
     entering.turn(after=(LATE_FACTOR - 1) * DETECTION_S)

@@ -9,7 +9,7 @@ import asyncio
 import sys
 import time
 from ipaddress import ip_network
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import pytest
@@ -57,7 +57,7 @@ async def test_their_client_is_told_events_of_every_type_value_quality_and_time(
         told = [message for message in heard if message.get("ioa") == ioa]
         assert {(m["type"], m["cause"], m["test"]) for m in told} == {(kind, "SPONTANEOUS", False)}
         assert [as_ours(message) for message in told] == expected(kind)
-    assert u_frames(recorder, from_server=True) == [UFunction.STARTDT_CON]
+    assert set(u_frames(recorder, from_server=True)) == {UFunction.STARTDT_CON}
 
 
 async def test_their_client_interrogates_station_and_groups(stage):
@@ -220,7 +220,8 @@ async def test_their_client_stops_and_starts_data_transfer(stage):
         assert await client.ask("unmute")
         heard = await client.heard(lambda said: sum("ioa" in message for message in said) >= 50)
         assert [message["value"] for message in heard] == [float(turn * 50 + number) for number in range(50)]
-    confirmed = u_frames(recorder, from_server=True)
+    # Their client is asked to unmute where its STARTDT is slow: then it sends a second one.
+    confirmed = [function for function, _ in groupby(u_frames(recorder, from_server=True))]
     assert confirmed == [UFunction.STARTDT_CON, *[UFunction.STOPDT_CON, UFunction.STARTDT_CON] * 3]
 
 

@@ -91,6 +91,9 @@ def main() -> int:
         now = dt.datetime.now(dt.UTC)
         control.info = c104.DoubleCmd(c104.Double.ON, recorded_at=now)
         carried_out = control.transmit(cause=c104.Cot.ACTIVATION)
+        deadline = time.monotonic() + _TICK_MS / 1000 * 20
+        while not (carried_out or answers) and time.monotonic() < deadline:  # what came is told by another thread
+            time.sleep(_TICK_MS / 1000)
         last = answers[-1] if answers else b""
         said = {
             "carried_out": carried_out,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from gateway.site_agents import FIRST_PORT, MOST_IN_A_HOST
+from ied_agents.iec61850.dbpos import Dbpos
 from ied_agents.mms.host_settings import HostSettings, ServedIed
 from scl.agent_model import LDEVICE
 
@@ -28,6 +29,7 @@ _PORT: Final = 2404
 _POSITIONS, _LOCKS, _CONTROLS = 100, 200, 300
 """Information object addresses, each plus the number of the switch."""
 _PATIENCE_S: Final = 60.0
+_CATCH_UP_S: Final = 20.0
 _PYTHON: Final = (sys.executable, "-P", "-m")
 
 
@@ -142,6 +144,17 @@ class GatewaySide:
         """All that the control centre was told so far: ``name``, ``value``, ``quality``, ``cause``, times in ns."""
         said: list[dict[str, Any]] = self._ask({"do": "heard"})
         return said
+
+    def catch_up(self, statuses: dict[int, dict[str, Any]]) -> None:
+        """Wait, not for ever, until the control centre was told what the agents say of themselves now."""
+        wanted = {self._position(n): Dbpos[said["position"]].value for n, said in statuses.items()}
+        wanted |= {self._lock(n): int(any(lock != "NONE" for lock in said["locked"])) for n, said in statuses.items()}
+        deadline = time.monotonic() + _CATCH_UP_S
+        while time.monotonic() < deadline:
+            last = {message["name"]: message["value"] for message in self.heard()}
+            if wanted.items() <= last.items():
+                return
+            time.sleep(0.1)
 
     def close_from_centre(self, number: int) -> dict[str, Any]:
         """Let the control centre select and close a switch; what it was told, and the gateway's own word for it."""

@@ -179,6 +179,7 @@ def play_on_wire(scene: Scene, out: Path) -> Record:
 
 def _outsiders(stage: Stage, gateway: GatewaySide) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the control centre was told; then an engineer and it try to close a locked switch, preferably a breaker."""
+    gateway.catch_up(stage.statuses())
     heard = [message for message in gateway.heard() if message["cause"] == "SPONTANEOUS"]
     breakers = {number for number, agent in stage.site.agents.items() if agent.config.feeder.by_number[number].breaker}
     locked = [n for n, said in stage.statuses().items() if set(said["locked"]) != {LockState.NONE.name}]

@@ -145,7 +145,9 @@ async def test_what_a_centre_has_not_got_outlives_a_kill(stage, run, tmp_path):
 
     heard = await client.heard(arrived)
     times = [as_ours(each)[3] for each in heard if told(each)]
-    assert [t for t in dict.fromkeys(times) if t in wanted] == wanted, "in their order"
+    # A gateway that was killed before it had read them has them told by the device again, behind the device's last state.
+    told_again = iter(times)
+    assert all(t in told_again for t in wanted), ("in their order", times)
     assert await again.end() == 0
 
 

@@ -41,6 +41,10 @@ from gateway.iec104.station import StationSettings
 from tools.loss import counting_rtu
 
 OUTLET = Path(counting_rtu.__file__)
+CONFIRMED = {
+    UFunction.STARTDT_ACT: UFunction.STARTDT_CON,
+    UFunction.STOPDT_ACT: UFunction.STOPDT_CON,
+}
 
 
 async def test_their_client_is_told_events_of_every_type_value_quality_and_time(stage):
@@ -57,7 +61,17 @@ async def test_their_client_is_told_events_of_every_type_value_quality_and_time(
         told = [message for message in heard if message.get("ioa") == ioa]
         assert {(m["type"], m["cause"], m["test"]) for m in told} == {(kind, "SPONTANEOUS", False)}
         assert [as_ours(message) for message in told] == expected(kind)
-    assert set(u_frames(recorder, from_server=True)) == {UFunction.STARTDT_CON}
+    assert started_and_stopped(recorder) == [UFunction.STARTDT_ACT]
+
+
+def started_and_stopped(recorder):
+    """What their client asked for in turn; each time it asked it was confirmed, once.
+
+    Where its STARTDT is slow it is asked to unmute, and sends a second one.
+    """
+    asked = u_frames(recorder, from_server=False)
+    assert u_frames(recorder, from_server=True) == [CONFIRMED[function] for function in asked]
+    return [function for function, _ in groupby(asked)]
 
 
 async def test_their_client_interrogates_station_and_groups(stage):
@@ -220,9 +234,8 @@ async def test_their_client_stops_and_starts_data_transfer(stage):
         assert await client.ask("unmute")
         heard = await client.heard(lambda said: sum("ioa" in message for message in said) >= 50)
         assert [message["value"] for message in heard] == [float(turn * 50 + number) for number in range(50)]
-    # Their client is asked to unmute where its STARTDT is slow: then it sends a second one.
-    confirmed = [function for function, _ in groupby(u_frames(recorder, from_server=True))]
-    assert confirmed == [UFunction.STARTDT_CON, *[UFunction.STOPDT_CON, UFunction.STARTDT_CON] * 3]
+    asked = [UFunction.STARTDT_ACT, *[UFunction.STOPDT_ACT, UFunction.STARTDT_ACT] * 3]
+    assert started_and_stopped(recorder) == asked
 
 
 async def test_idle_links_are_tested_from_both_ends(stage):

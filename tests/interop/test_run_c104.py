@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import subprocess
@@ -11,6 +12,8 @@ import sys
 import pytest
 from c104_peers import CONTROLS, UTC_NS, as_ours, tagged_ms
 
+from gateway.historian.database import HistoryUnusable
+from gateway.historian.reader import HistoryReader, Query
 from gateway.iec104.asdu import TypeID
 
 WORDS = [sys.executable, "-P", "-m", "tools.cli"]
@@ -126,25 +129,23 @@ async def test_what_a_centre_has_not_got_outlives_a_kill(stage, run, tmp_path):
     server, field = await stage.their_server()
     file = site_file(tmp_path, field.port)
     gateway = await run(file)
-    empty = octets(tmp_path)
+    await has_kept(tmp_path, 1)  # what it had when it was asked: told later, it would be the last of the five
     acknowledged = UTC_NS // 10**6
     for number in range(5):
         await tell(server, 1 + number % 2, acknowledged + number)
-    before = empty
-    while before == empty or octets(tmp_path) != before:  # all five have come, also on a busy machine
-        before = octets(tmp_path)
-        await asyncio.sleep(2.0)
+    wanted = [(acknowledged + number) * 10**6 for number in range(5)]
+    await has_kept(tmp_path, 6)
     await gateway.end(signal.SIGKILL)
     again = await run(file)
     client = await stage.their_client(await stage.record(again.port, ours_is_server=True), selected=())
-    wanted = [(acknowledged + number) * 10**6 for number in range(5)]
 
     def arrived(said):
-        # In their order; what it was killed before it had read the device tells again, behind its last state.
-        times = iter([as_ours(each)[3] for each in said if told(each)])
-        return all(t in times for t in wanted)
+        times = [as_ours(each)[3] for each in said if told(each)]
+        return set(wanted) <= set(times)
 
-    await client.heard(arrived)
+    heard = await client.heard(arrived)
+    times = [as_ours(each)[3] for each in heard if told(each)]
+    assert [t for t in dict.fromkeys(times) if t in wanted] == wanted, "in their order"
     assert await again.end() == 0
 
 
@@ -155,5 +156,11 @@ async def tell(server, value, at_ms):
             await asyncio.sleep(0.05)
 
 
-def octets(folder):
-    return sum(file.stat().st_size for file in folder.glob("store/events-*.log"))
+async def has_kept(folder, events):
+    """Wait until so many are in the history: then they are on the disk of the event log."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            with contextlib.suppress(HistoryUnusable), HistoryReader(str(folder / "history.db")) as reader:
+                if len(list(reader.read(Query(), reader.last()))) >= events:
+                    return
+            await asyncio.sleep(0.1)

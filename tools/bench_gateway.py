@@ -13,8 +13,6 @@ import asyncio
 import contextlib
 import ctypes
 import json
-import os
-import socket
 import sys
 import tempfile
 import threading
@@ -26,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from tools.json_child import JsonChild, answer, requests
+from tools.bench_processes import JsonChild, answer, answer_requests, free_ports, requests, used_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,7 +87,7 @@ def _line(row: dict[str, Any]) -> str:
 def _measure(count: int) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flisr-bench-gateway-")))
-        ports = _free_ports(count + 1)
+        ports = free_ports(count + 1)
         port = ports.pop()
         servers = [
             stack.enter_context(_child("ieds", first, *ports[first : first + _PER_PROCESS]))
@@ -102,14 +100,15 @@ def _measure(count: int) -> dict[str, Any]:
         site.write_text(_site(ports, port), encoding="utf-8")
         began = time.monotonic()
         gateway = stack.enter_context(JsonChild("tools.cli", "run", str(site), "--json", log=folder / "gateway.log"))
+        stack.callback(gateway.stop)
         sink = stack.enter_context(_child("sink", port))
         _until(lambda: sink.ask({"known": True})["known"] == count * _POINTS, folder / "gateway.log")
         known_after_s = time.monotonic() - began
         time.sleep(2.0)
         pids = [gateway.pid, *_children(gateway.pid)]
-        before, at = _used_s(*pids), time.monotonic()
+        before, at = used_s(*pids), time.monotonic()
         time.sleep(_SECONDS)
-        idle = (_used_s(*pids) - before) / (time.monotonic() - at)
+        idle = (used_s(*pids) - before) / (time.monotonic() - at)
         latencies = _latencies(servers, sink)
         rate, (gateway_us, workers_us) = _best_rate(servers, sink, [[gateway.pid], pids[1:]])
         memory_mb = sum(map(_own_mb, pids))
@@ -134,7 +133,7 @@ def _best_rate(servers: list[JsonChild], sink: JsonChild, groups: list[list[int]
     best, used = 0, [0.0] * len(groups)
     for rate in _RATES:
         sink.ask({"reset": True})
-        before = [_used_s(*group) for group in groups]
+        before = [used_s(*group) for group in groups]
         for server in servers:
             server.say({"rate": rate / len(servers), "seconds": _SECONDS})
         said = [server.hear() for server in servers]
@@ -144,7 +143,7 @@ def _best_rate(servers: list[JsonChild], sink: JsonChild, groups: list[list[int]
         if got["received"] < sent or late_s > _LATE_S or sent < 0.9 * rate * _SECONDS:
             break
         best = rate
-        used = [1e6 * (_used_s(*group) - was) / sent for group, was in zip(groups, before, strict=True)]
+        used = [1e6 * (used_s(*group) - was) / sent for group, was in zip(groups, before, strict=True)]
     return best, used
 
 
@@ -180,22 +179,8 @@ def _child(role: str, *numbers: int) -> JsonChild:
     return JsonChild("tools.bench_gateway", role, *map(str, numbers))
 
 
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as probes:  # all at once, so that no port is had twice
-        return [probes.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(count)]
-
-
 def _children(pid: int) -> list[int]:
     return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
-
-
-def _used_s(*pids: int) -> float:
-    """Processor time so far, s."""
-    total = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / os.sysconf("SC_CLK_TCK")
 
 
 def _own_mb(pid: int) -> float:
@@ -388,10 +373,11 @@ async def _sink(port: int) -> None:
     client = Iec104Client(Reach("centre", (("127.0.0.1", port),)), ControllingStation(MasterSettings((1,))), tell)
     client.start()
     answer({"ready": True})
-    loop = asyncio.get_running_loop()
-    while line := await loop.run_in_executor(None, sys.stdin.readline):
-        request = json.loads(line)
-        answer({"known": len(known)} if "known" in request else counted.say(request))
+
+    async def serve(request: dict[str, Any]) -> dict[str, Any]:
+        return {"known": len(known)} if "known" in request else counted.say(request)
+
+    await answer_requests(serve)
     await client.close()
 
 

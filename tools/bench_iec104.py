@@ -11,22 +11,21 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import deque
+from contextlib import ExitStack
 from importlib.util import find_spec
 from ipaddress import ip_network
 from pathlib import Path
 from statistics import median, quantiles
-from typing import TYPE_CHECKING, Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Self
 
 from cyclopts import Parameter
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tools.bench_processes import JsonChild, answer, answer_requests, free_ports, requests
 
 _POINTS: Final = 1000
 _FIRST_MASTER: Final = "127.0.2."
@@ -106,57 +105,20 @@ def _table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-class _Child:
-    """A process that is asked by lines of JSON and answers each with one."""
-
-    def __init__(self, *role: str) -> None:
-        words = [sys.executable, "-P", "-m", "tools.bench_iec104", *role]
-        self._process = subprocess.Popen(  # noqa: S603 - this program itself
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.ready = self._read()
-
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return self._read()
-
-    def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise BenchError(f"a process of the measurement ended with {self._process.wait()}")
-        found: dict[str, Any] = json.loads(line)
-        return found
-
-    def end(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(_PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-
 class _Pair:
     """An outstation and its masters."""
 
     def __init__(self, source: str, sink: str, points: int, masters: int) -> None:
-        self.source = _Child(source, str(points), str(masters))
-        try:
-            self.sink = _Child(sink, str(self.source.ready["port"]), str(points), str(masters))
-        except BaseException:
-            self.source.end()
-            raise
+        with ExitStack() as stack:
+            self.source = stack.enter_context(_child(source, points, masters))
+            self.sink = stack.enter_context(_child(sink, self.source.ready["port"], points, masters))
+            self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.sink.end()
-        self.source.end()
+        self._stack.close()
 
     def run(self, rate: float) -> dict[str, Any]:
         """Changes at this rate; how many were made and have arrived at the last."""
@@ -198,24 +160,15 @@ class _Pair:
         return {"p50": median(found), "p99": quantiles(found, n=100)[98], "arrived": len(found)}
 
 
+def _child(role: str, *numbers: int) -> JsonChild:
+    return JsonChild("tools.bench_iec104", role, *map(str, numbers))
+
+
 # -- the children ---------------------------------------------------------------------------------------------------
-
-
-def _answer(said: dict[str, Any]) -> None:
-    print(json.dumps(said), flush=True)
 
 
 def _memory() -> dict[str, Any]:
     return {"mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
-
-
-async def _requests(serve: Callable[[dict[str, Any]], Any]) -> None:
-    loop = asyncio.get_running_loop()
-    while True:
-        line = await loop.run_in_executor(None, sys.stdin.readline)
-        if not line:
-            return
-        _answer(await serve(json.loads(line)))
 
 
 async def _source(points: int, masters: int) -> None:
@@ -272,8 +225,8 @@ async def _source(points: int, masters: int) -> None:
             return {"sent": sent, "seconds": time.monotonic() - began, "last_ns": time.monotonic_ns()}
 
         port = await outlet.server.listen("127.0.0.1", 0)
-        _answer({"port": port})
-        await _requests(serve)
+        answer({"port": port})
+        await answer_requests(serve)
         await outlet.close()
 
 
@@ -342,8 +295,8 @@ async def _sink(port: int, points: int, masters: int) -> None:
             return {"at": times}
         return {"received": received, "last_ns": last_ns}
 
-    _answer({"ready": True})
-    await _requests(serve)
+    answer({"ready": True})
+    await answer_requests(serve)
     for client in clients:
         await client.close()
 
@@ -351,7 +304,7 @@ async def _sink(port: int, points: int, masters: int) -> None:
 def _c104_source(points: int) -> None:
     import c104  # noqa: PLC0415 - GPL-3.0: in processes of its own
 
-    server = c104.Server(ip="127.0.0.1", port=_free_port(), tick_rate_ms=_C104_TICK_MS)
+    server = c104.Server(ip="127.0.0.1", port=free_ports(1)[0], tick_rate_ms=_C104_TICK_MS)
     station = server.add_station(common_address=1)
     assert station is not None
     all_points = [station.add_point(io_address=1 + n, type=c104.Type.M_ME_TF_1) for n in range(points)]
@@ -367,16 +320,15 @@ def _c104_source(points: int) -> None:
         point.transmit(cause=c104.Cot.SPONTANEOUS)
         return value
 
-    _answer({"port": server.port})
-    for line in sys.stdin:
-        request = json.loads(line)
+    answer({"port": server.port})
+    for request in requests():
         if "latencies" in request:
             at = {}
             for _ in range(request["latencies"]):
                 begun_ns = time.monotonic_ns()
                 at[change()] = begun_ns
                 time.sleep(_LATENCY_GAP_S)
-            _answer({"at": at})
+            answer({"at": at})
             continue
         began, sent = time.monotonic(), 0
         while (elapsed := time.monotonic() - began) < request["seconds"]:
@@ -384,7 +336,7 @@ def _c104_source(points: int) -> None:
                 change()
                 sent += 1
             time.sleep(_TICK_S)
-        _answer({"sent": sent, "seconds": time.monotonic() - began, "last_ns": time.monotonic_ns()})
+        answer({"sent": sent, "seconds": time.monotonic() - began, "last_ns": time.monotonic_ns()})
     server.stop()
 
 
@@ -434,9 +386,8 @@ def _c104_sink(port: int, points: int) -> None:
             connection.unmute()
         time.sleep(0.05)
     time.sleep(1.0)
-    _answer({"ready": True})
-    for line in sys.stdin:
-        request = json.loads(line)
+    answer({"ready": True})
+    for request in requests():
         with lock:
             if "reset" in request:
                 received = 0
@@ -447,21 +398,12 @@ def _c104_sink(port: int, points: int) -> None:
                 said = {"at": dict(times)}
             else:
                 said = {"received": received, "last_ns": got[0] if got else 0}
-        _answer(said)
+        answer(said)
     client.stop()
 
 
 _C104_TICK_MS: Final = 50
 """The shortest that c104 takes."""
-
-
-def _free_port() -> int:
-    import socket  # noqa: PLC0415 - c104 tells nobody which port it got
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _main(role: str, *numbers: str) -> None:

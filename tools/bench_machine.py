@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import select
-import socket
 import statistics
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from rich.console import Console
 
 from ied_agents.mms.host_settings import HostSettings, ServedIed
 from ied_agents.process.plant import PlantSettings
+from tools.bench_processes import free_ports, used_s
 from tools.demo.machine import generated
 from tools.demo.stage import READY_S, Stage, StageError
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 TARGET_MB: Final = 40.0
 TARGET_CPU_PERCENT: Final = 0.5
 TARGET_READY_S: Final = 1.0
-_TICKS_S: Final = os.sysconf("SC_CLK_TCK")
 _MB: Final = 1 << 20
 _STARTS: Final = 5
 
@@ -73,11 +72,11 @@ def machine(
 
 def _measure(stage: Stage, host: subprocess.Popen[bytes], seconds: float) -> dict[str, Any]:
     agents = [child.pid for child in stage.agents.values()]
-    before = {pid: _cpu_s(pid) for pid in (*agents, host.pid)}
+    before = {pid: used_s(pid) for pid in (*agents, host.pid)}
     began = time.monotonic()
     time.sleep(seconds)
     passed = time.monotonic() - began
-    percent = {pid: 100 * (_cpu_s(pid) - cpu) / passed for pid, cpu in before.items()}
+    percent = {pid: 100 * (used_s(pid) - cpu) / passed for pid, cpu in before.items()}
     memory = [_resident_mb(pid) for pid in agents]
     return {
         "agent_mb_median": round(statistics.median(memory), 1),
@@ -99,7 +98,7 @@ def _starts(stage: Stage) -> Iterator[float]:
 
 
 def _start_host(stage: Stage, folder: Path) -> tuple[subprocess.Popen[bytes], float]:
-    ports = _free_ports(len(stage.site.agents))
+    ports = free_ports(len(stage.site.agents))
     served = tuple(
         ServedIed(
             agent.ied, "127.0.0.1", port, str(stage.room / f"{number}.operator"), str(stage.out / f"{agent.ied}.jsonl")
@@ -117,22 +116,6 @@ def _start_host(stage: Stage, folder: Path) -> tuple[subprocess.Popen[bytes], fl
         child.communicate()
         raise StageError("the MMS host did not start; its messages are above")
     return child, time.monotonic() - began
-
-
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS_S
 
 
 def _resident_mb(pid: int) -> float:

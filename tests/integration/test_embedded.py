@@ -40,7 +40,7 @@ from tools.status_command import ask_gateway
 
 SAMPLES = Path(scl.__file__).parent / "samples"
 C104 = Path(__file__).parents[1] / "helpers" / "c104_process.py"
-PATIENCE_S = 60.0
+PATIENCE_S = 30.0
 MOVED, FREE = 11, "F1R3"
 BLOCKED, LOCKED = 12, "F1L4"
 LOCK, HEALTH, FAULTED = 13, 14, 15

@@ -515,7 +515,8 @@ def test_a_gateway_says_why_it_refuses_a_server_and_comes_back_by_itself(hosted,
         with serving(port, plain):
             assert not until(lambda ied: "the server answers without TLS" in ied["why"])["connected"]
         with serving(port, right):
-            assert until(lambda ied: ied["connected"])["heard_ns"]
+            # Connected is said first, and only then the first value read.
+            assert until(lambda ied: ied["heard_ns"])["connected"]
             gateway.close()
     log = (tmp_path / "site" / "log").read_text()
     # Once each, however often it was tried.

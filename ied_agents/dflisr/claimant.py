@@ -20,6 +20,7 @@ from ied_agents.dflisr.offers import drawn_a, expected_loads, spare_elements, ta
 from ied_agents.dflisr.records import (
     EMPTY_CLAIM,
     IDLE,
+    NO_CLAIM,
     NO_EVENT,
     NO_REQUEST,
     Bound,
@@ -93,6 +94,7 @@ class Campaign:
         dead_since: when all that is claimed was first known to be dead, s.
         generating: local generation may still run there, and feed back once there is voltage.
         withheld: a tie is no offer because of that.
+        offered: switches that could supply something when ties were last chosen.
         refused_in_part: after a grant another part was refused; what is left is claimed anew once the first is served.
     """
 
@@ -119,6 +121,7 @@ class Campaign:
     dead_since: float = math.inf
     generating: bool = True
     withheld: bool = False
+    offered: set[int] = field(default_factory=set)
 
     @property
     def whole_until(self) -> float:
@@ -260,6 +263,8 @@ class Claimant:
             anew = Campaign(purpose, (self._now.me.sides[side],), frozenset(), now)
             if self._hopeless(anew, purpose, self._islands(anew)) is Reason.NONE:
                 campaign = self._campaigns[side] = anew
+        elif purpose is not None and (rest := self._rest(campaign, now)) is not None:
+            campaign = self._campaigns[side] = rest
         running = campaign.state in (ClaimState.DONE, ClaimState.GRANTED) or bool(campaign.claim.grants)
         if purpose is None or (running and campaign.state is not ClaimState.SPENT):
             return None
@@ -300,6 +305,28 @@ class Claimant:
             and situation.known_open(me.number)
             and not any(Bound(me.number, side) in claim.boundary for _, claim in situation.claims())
         )
+
+    def _rest(self, campaign: Campaign, now: float) -> Campaign | None:
+        """The campaign for what was left dark, once somebody can supply it who could not when ties were chosen."""
+        situation, left = self._now, campaign.sections - campaign.served
+        if campaign.state is not ClaimState.DONE or campaign.short is Reason.NONE or campaign.opening or not left:
+            return None
+        kept = campaign.kept | {bound.switch for bound in campaign.claim.grants}
+        rest = Campaign(campaign.purpose, since=now, sections=left, kept=kept)
+        rest.excluded, rest.limits, rest.whole = campaign.excluded, campaign.limits, campaign.whole
+        self._start_over(rest)
+        for island in self._islands(rest):
+            around = [bound for section in island.sections for bound in situation.feeder.around[section]]
+            heard = [(situation.heard(bound.switch), bound.side) for bound in around]
+            if any(state is not None and state.voltage[at] is Voltage.PRESENT for state, at in heard):
+                continue
+            others = [b for b in island.boundary if b.switch not in campaign.offered | campaign.excluded.keys()]
+            for bound in others:
+                if self._held(bound.switch) or not self._may_supply(bound):
+                    continue
+                if spare_elements(situation, bound, NO_CLAIM) is not None:
+                    return rest
+        return None
 
     def _ties_to_open(self, side: int) -> list[int]:
         """For a return to normal: the normally open switch through which the island at ``side`` is fed now."""
@@ -508,10 +535,12 @@ class Claimant:
         splits: tuple[int, ...] = ()
         dark: frozenset[int] = frozenset()
         reason = Reason.NO_SUPPLY
+        campaign.offered = set()
         for target in campaign.targets:
             island = situation.island(target, situation.me.number)
             dark |= island.sections
             offers, missing = self._offers(island, campaign, purpose, parts)
+            campaign.offered |= {offer.bound.switch for offer in offers}
             if not offers:
                 reason = missing
                 continue

@@ -174,7 +174,9 @@ class Picture:
             return own.frozen
         recent = [sign for sign in self._signs if now - sign.at <= _SAME_FAULT_S]
         if recent:
-            return recent[0].frozen
+            # A fault that follows another so soon has signs of its own once a switch has closed between them.
+            pickups = [sign for sign in recent if sign.switch]
+            return (pickups[-1] if pickups else recent[0]).frozen
         # Declared by one whose pickup was not heard, and before any voltage was lost: all is as it was before.
         return own.frozen if own is not None else self.now(now)
 

@@ -141,6 +141,22 @@ def test_until_a_switch_closes_a_second_sign_soon_after_belongs_to_the_first_pic
     assert (9 in second.closed) is closed_between
 
 
+def test_an_event_of_which_no_pickup_was_heard_belongs_to_the_last_pickup_and_not_to_a_fault_just_before(
+    bench, network
+):
+    """R5 picks up and is heard; the section is declared by another, whose pickup was lost on the way."""
+    agent = bench(11).quiet()
+    fault(agent, network)
+    agent.hear(9, position=Dbpos.ON)
+    agent.turn(after=0.1)
+    agent.hear(5, pickup=True, pickup_id=agent.peers[5].pickup_id + 1)
+    agent.turn(after=0.01)
+    none = network.flagged(SectionState.NONE, lock=LockState.NONE)
+    agent.hear(3, last_event=EventId(3, 70), sides=(none, network.flagged(event=EventId(3, 70))))
+    agent.turn(after=0.01)
+    assert 9 in agent.situation.frozen[EventId(3, 70)].closed
+
+
 def test_a_reclosing_shot_only_brings_back_what_was_there(bench, network):
     agent = bench(11).quiet()
     fault(agent, network)

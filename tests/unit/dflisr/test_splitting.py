@@ -302,6 +302,55 @@ def test_a_part_refused_after_a_grant_is_claimed_anew_within_what_could_be_had_o
 
 
 @pytest.fixture
+def served_in_part(claimant):
+    """T9's supply is dead: T12 serves sections 2 and 8, section 3 is left dark."""
+    promise(claimant, FIRST, 3, 4, 10, 12)
+    claimant.hear(9, promises=(FIRST, NO_CLAIM), voltage=(DARK, DARK))
+    claimant.turns(SPLIT_PATIENCE_S)
+    assert claimant.turn(after=0.01).fast.claims[1].id == SECOND
+    claimant.hear(3, position=Dbpos.OFF, held=True)
+    promise(claimant, SECOND, 3, 4, 10, 12)
+    claimant.hear(9, promises=(SECOND, NO_CLAIM))
+    claimant.turn(after=0.01)
+    reserved(claimant, 11, (12, 510))
+    assert claimant.turn(after=0.01).fast.claims[1].grants == (Bound(12, 0),)
+    claimant.hear(12, position=Dbpos.ON, voltage=(LIVE, LIVE))
+    claimant.hear(4, voltage=(LIVE, LIVE))
+    claimant.hear(3, voltage=(LIVE, DARK))
+    claimant.feed(voltage=(DARK, LIVE))
+    turned = claimant.turns(5.0)
+    assert turned.fast.claims[1].id == SECOND
+    assert turned.fast.progress[:2] == (Stage.STOPPED, Reason.NO_CAPACITY)
+    return claimant
+
+
+def test_what_is_left_dark_is_claimed_once_somebody_can_supply_it_who_could_not_before(served_in_part):
+    served_in_part.hear(5, voltage=(LIVE, LIVE))
+    served_in_part.hear(9, voltage=(DARK, LIVE))
+    claim = served_in_part.turns(0.5).fast.claims[1]
+    assert (claim.id, set(claim.boundary)) == (ClaimId(0, 3, 2), {Bound(9, 0), Bound(10, 0), Bound(3, 1)})
+    promise(served_in_part, claim.id, 9, 10)
+    served_in_part.hear(3, promises=(NO_CLAIM, claim.id))
+    assert served_in_part.turn(after=0.01).fast.claims[1].request == Request(9, 5, 410)
+
+
+NOBODY_MORE_FOR_THE_REST = {
+    "it is live already": lambda a, n: a.hear(3, voltage=(LIVE, LIVE)),
+    "the switch is held for another split": lambda a, n: a.hear(9, held=True),
+    "the switch is locked": lambda a, n: a.hear(9, sides=(n.flagged(SectionState.NONE), n.flagged(SectionState.NONE))),
+    "the switch is silent": lambda a, n: a.agent.peer_lost(9, fast=True),
+}
+
+
+@pytest.mark.parametrize("what", NOBODY_MORE_FOR_THE_REST)
+def test_but_not_where(served_in_part, network, what):
+    served_in_part.hear(5, voltage=(LIVE, LIVE))
+    served_in_part.hear(9, voltage=(DARK, LIVE))
+    NOBODY_MORE_FOR_THE_REST[what](served_in_part, network)
+    assert served_in_part.turns(0.5).fast.claims[1].id == SECOND
+
+
+@pytest.fixture
 def returning(claimant, network):
     """Section 1 is repaired and live, L2 is to return to normal; the 90 A that it fed are dark and promised."""
     none = network.flagged(SectionState.NONE, lock=LockState.NONE)

@@ -255,23 +255,24 @@ def _decoded(run: LoggedRun) -> Iterator[tuple[str, PointValue]]:
 
 
 class _Overflow:
-    """Whether a centre is losing events, as a point."""
+    """Whether a centre is losing events, as a point if it has a name."""
 
-    def __init__(self, consumer: Consumer, name: str) -> None:
+    def __init__(self, consumer: Consumer, name: str, station: ControlledStation) -> None:
         self.name = name
+        self.station = station
         self._consumer = consumer
         self._lost = consumer.overflowed
-        self._on: bool | None = None
+        self.on: bool | None = None
 
     def changed(self) -> bool | None:
         """What the point is to say now; None: what it said before."""
-        before, lost = self._on, self._lost
+        before, lost = self.on, self._lost
         self._lost = self._consumer.overflowed
         if self._lost > lost:
-            self._on = True
-        elif not self._on or self._consumer.waiting < self._consumer.most / 2:
-            self._on = False
-        return None if self._on is before else self._on
+            self.on = True
+        elif not self.on or self._consumer.waiting < self._consumer.most / 2:
+            self.on = False
+        return None if self.on is before else self.on
 
 
 class Outlet:
@@ -311,7 +312,7 @@ class Outlet:
                 *(each.config for each in listeners),
             ],
         )
-        self._overflows = [_Overflow(self.log.consumer(each.name), each.overflow) for each in centres if each.overflow]
+        self._overflows = []
         served = []
         for each in lists:
             feed = _Feed(self.log, each.centre.name, each.told, self._write_soon)
@@ -319,6 +320,7 @@ class Outlet:
                 self._feeds.setdefault(name, []).append((feed, objects))
             station = ControlledStation(each.centre.station, each.image, feed, self.desk)
             served.append(Centre(each.centre.name, station, each.centre.clients, each.centre.certificates))
+            self._overflows.append(_Overflow(self.log.consumer(each.centre.name), each.centre.overflow, station))
         self.server = Iec104Server(served, self.desk, self)
         self.server.elsewhere = self._answer
         self._answered: dict[str, Callable[[Answer], None]] = {}
@@ -472,8 +474,10 @@ class Outlet:
     def _tell_overflows(self) -> None:
         now_ns = time.time_ns()
         for each in self._overflows:
-            on = each.changed()
-            if on is not None:
+            before, on = each.on, each.changed()
+            if before and on is False:
+                each.station.tell_all()
+            if on is not None and each.name:
                 self.update(each.name, PointValue(on, 0, now_ns, UNSPECIFIED_ACCURACY, now_ns))
 
     async def close(self) -> None:

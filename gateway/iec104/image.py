@@ -194,9 +194,10 @@ class Image:
         entries = self._counters.get(CA, [])
         return entries if request == GENERAL_COUNTERS else [e for e in entries if request in e.config.groups]
 
-    def scanned(self, CA: int, *, background: bool) -> list[Entry]:
+    def scanned(self, CA: int, *, background: bool, all_of_it: bool = False) -> list[Entry]:
         """What a periodic or a background scan tells."""
-        return [e for e in self._told.get(CA, ()) if (e.config.background if background else e.config.cyclic)]
+        entries = self._told.get(CA, ())
+        return [e for e in entries if all_of_it or (e.config.background if background else e.config.cyclic)]
 
     def freeze(self, CA: int, request: int) -> None:
         """Freeze counters as they are now: requests are answered with that until they are frozen again."""

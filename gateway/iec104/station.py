@@ -371,13 +371,18 @@ class ControlledStation:
                 _Job(key, self._teller.interrogation(asdu._replace(CA=ca))) for key, ca in zip(keys, cas, strict=True)
             )
 
-    def _scan(self, *, background: bool) -> None:
+    def tell_all(self) -> None:
+        """Tell how everything stands now, as a background scan does: events were lost, and may have been the newest."""
+        self._scan(background=True, all_of_it=True)
+
+    def _scan(self, *, background: bool, all_of_it: bool = False) -> None:
         cause = Cause.BACKGROUND if background else Cause.PERIODIC
         for connection in self._connections.values():
-            if not connection.started or any(job.key[0] == cause for job in connection.jobs):
+            if not connection.started or any(job.key[::2] == (cause, all_of_it) for job in connection.jobs):
                 continue  # the last scan is still under way: the line is too slow for a second one
             for ca in self.image.CAs:
-                connection.jobs.append(_Job((cause, ca, 0), self._teller.scan(ca, background=background)))
+                scan = self._teller.scan(ca, background=background, all_of_it=all_of_it)
+                connection.jobs.append(_Job((cause, ca, all_of_it), scan))
 
     def _read(self, connection: _Connection, asdu: Asdu, octets: bytes, utc_ns: int, now: float) -> None:
         del utc_ns, now

@@ -75,11 +75,11 @@ class Teller:
                 yield from self._told(asdu, self._image.counters(asdu.CA, request), cause)
         yield encode(asdu._replace(cause=Cause.TERMINATION), sizes)
 
-    def scan(self, CA: int, *, background: bool) -> Iterator[bytes]:
-        """The objects of a periodic or background scan of one station."""
+    def scan(self, CA: int, *, background: bool, all_of_it: bool = False) -> Iterator[bytes]:
+        """The objects of a periodic or background scan of one station, or all that can be asked for."""
         cause = Cause.BACKGROUND if background else Cause.PERIODIC
         head = Asdu(TypeID.M_SP_NA_1, cause, CA, ())
-        return self._told(head, self._image.scanned(CA, background=background), cause)
+        return self._told(head, self._image.scanned(CA, background=background, all_of_it=all_of_it), cause)
 
     def one(self, asdu: Asdu, entry: Entry) -> bytes:
         """The answer to a read command."""

@@ -261,6 +261,22 @@ async def test_a_centre_is_told_first_that_it_has_lost_events(tmp_path):
         await centre.client.close()
 
 
+async def test_what_was_lost_may_have_been_the_newest_of_a_point_so_all_is_told_once_there_is_room(tmp_path):
+    """A/XCBR1 moves once and is lost behind what B/XCBR1 does after it; the centre asks for nothing."""
+    rows = (*SWITCH, row("B/XCBR1.Pos", 901, TypeID.M_DP_TB_1, "DPC"))
+    async with serving(tmp_path, CentreConfig("far away", rows, most_events=4)) as (outlet, _, port):
+        outlet.update("A/XCBR1.Pos", point(2))
+        for value in (1, 2) * 8:
+            outlet.update("B/XCBR1.Pos", point(value))
+            while outlet.log.needs_write:  # noqa: ASYNC110 - it has no event
+                await asyncio.sleep(0.01)
+        centre = Centre(port, interrogate=False)
+        await centre.until(lambda: len(centre.told(Cause.BACKGROUND)) == 2)
+        assert {ioa for ioa, *_ in centre.told()} == {901}
+        assert {value for _, value, *_ in centre.told(Cause.BACKGROUND)} == {2}
+        await centre.client.close()
+
+
 def test_an_overflow_point_that_is_not_in_the_list_is_named(tmp_path):
     async def serve():
         async with serving(tmp_path, CentreConfig("c", SWITCH, overflow="flisr/lost")):

@@ -358,7 +358,8 @@ class Agent:
         """
         refusal = self.refuse_request("open", origin, self._evaluated_at)
         if refusal is Reason.NONE:
-            self._tasks.open_wanted = True
+            for event in self._tasks.open(self._record.returning):
+                self._clear(event)
         self._note_for_next_turn("open requested", {"origin": origin.name, "answer": refusal.name})
         return refusal
 

@@ -46,6 +46,8 @@ class Tasks:
         self._dark_since = math.inf
         self._last_pickup = -math.inf
         self._told_since = math.inf
+        self._left_open = NO_EVENT
+        """The return to normal that is over for this switch, because somebody has opened it meanwhile."""
         self.open_wanted = False
         """An operator wants the switch open."""
         self.deadline = math.inf
@@ -71,6 +73,22 @@ class Tasks:
             if self._now.flag(section)[0] is not SectionState.NONE:
                 return Reason.LOCKED
         return Reason.NONE
+
+    def open(self, returning: EventId) -> list[EventId]:
+        """An operator's opening, not refused: no return to normal closes the switch again.
+
+        Returns:
+            Events of tasks that are over by that.
+        """
+        self.open_wanted = True
+        self._left_open = returning
+        over = []
+        for side, task in enumerate(self._tasks):
+            if task is not None and task.kind is ClaimKind.RETURN:
+                self._tasks[side] = None
+                self._now.tasks.discard(task.event)
+                over.append(task.event)
+        return [event for event in over if event != NO_EVENT]
 
     def close(self, frozen: Frozen) -> None:
         """An operator's close, not refused: towards the dead side, from the live one."""
@@ -143,9 +161,8 @@ class Tasks:
             return False
         self._told_since = min(self._told_since, now)
         told = now >= self._told_since + RETURN_TOLD_S
-        if is_locked:
-            return told  # another event holds the switch
-        if side is None or not is_open:
+        # Another event may hold the switch, or a person have it open.
+        if is_locked or returning == self._left_open or side is None or not is_open:
             self.deadline = min(self.deadline, self._told_since + RETURN_TOLD_S if not told else math.inf)
             return told
         inputs = situation.inputs

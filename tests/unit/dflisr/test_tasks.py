@@ -297,6 +297,37 @@ def test_it_closes_with_capacity_of_its_own_feeder(returning, network):
     assert turned.orders == []
 
 
+def test_what_a_person_opens_while_the_return_is_told_stays_open(returning):
+    given_back(returning, returning.claim)
+    returning.hear(1, reservations=(Reservation(returning.claim.id, 3, 410, whole=True),))
+    assert returning.turns(RELEASE_S + SUPPLY_STEADY_S + 0.1).orders == ["close"]
+    returning.feed(position=Dbpos.ON, voltage=(LIVE, LIVE), flow_a=40.0, current_a=40.0)
+    returning.turns(0.5)
+    assert returning.agent.request_open(Origin.STATION) is Reason.NONE
+    assert returning.turn(after=0.01).orders == ["open"]
+    returning.open((LIVE, DARK))
+    turned = returning.turns(RETURN_TOLD_S + LOADS_SETTLE_S)
+    assert (turned.orders, turned.fast.claims, turned.fast.returning) == ([], NO_CLAIMS, NO_EVENT)
+
+
+def test_nor_is_what_a_person_has_said_is_to_be_open_closed_by_a_return_that_waits_or_is_granted(returning):
+    given_back(returning, returning.claim)
+    returning.turns(RELEASE_S)
+    assert returning.agent.request_open(Origin.STATION) is Reason.NONE
+    returning.hear(1, reservations=(Reservation(returning.claim.id, 3, 410, whole=True),))
+    turned = returning.turns(RETURN_TOLD_S + LOADS_SETTLE_S)
+    assert (turned.orders, turned.fast.claims, turned.fast.returning) == ([], NO_CLAIMS, NO_EVENT)
+
+
+def test_a_grant_for_a_return_is_void_once_a_person_has_opened(returning):
+    given_back(returning, returning.claim)
+    returning.turns(RELEASE_S)
+    returning.hear(1, reservations=(Reservation(returning.claim.id, 3, 410, whole=True),))
+    assert returning.turn(after=0.001).fast.claims[1].grants == (Bound(3, 1),)
+    assert returning.agent.request_open(Origin.STATION) is Reason.NONE
+    assert returning.turns(SUPPLY_STEADY_S + 5.0).orders == []
+
+
 def test_until_nobody_can_believe_its_lock_any_more_a_switch_promises_nothing(opened, network):
     """Who has not heard of the unlock may count it among those that cannot close."""
     repaired(opened, network)

@@ -1059,10 +1059,11 @@ class Agent:
         """What is to be done without a fault: an operator's orders, a return to normal, a loss of supply."""
         tasks, position = self._tasks, self._position(now)
         if tasks.open_wanted:
-            tasks.open_wanted = False
             self._give_up_shots(now)
-            if position != (Dbpos.OFF, 0):
-                self._open(NO_EVENT, now, protecting=False)
+            # A close that is under way cannot be taken back: its end is awaited.
+            tasks.open_wanted = self._orders.close_outstanding
+            if position != (Dbpos.OFF, 0) and self._open(NO_EVENT, now, protecting=False):
+                tasks.open_wanted = False
         closed = position == (Dbpos.ON, 0)
         if tasks.supply_lost(now, closed=closed) and self._open(NO_EVENT, now, protecting=False):
             self._note("supply lost", {"for_s": self.situation.me.transfer_after_s})

@@ -319,13 +319,17 @@ def test_nor_is_what_a_person_has_said_is_to_be_open_closed_by_a_return_that_wai
     assert (turned.orders, turned.fast.claims, turned.fast.returning) == ([], NO_CLAIMS, NO_EVENT)
 
 
-def test_a_grant_for_a_return_is_void_once_a_person_has_opened(returning):
+def test_a_person_who_opens_while_the_close_is_under_way_is_obeyed(returning):
     given_back(returning, returning.claim)
     returning.turns(RELEASE_S)
     returning.hear(1, reservations=(Reservation(returning.claim.id, 3, 410, whole=True),))
-    assert returning.turn(after=0.001).fast.claims[1].grants == (Bound(3, 1),)
+    assert returning.turn(after=0.01).orders == ["close"]
     assert returning.agent.request_open(Origin.STATION) is Reason.NONE
-    assert returning.turns(SUPPLY_STEADY_S + 5.0).orders == []
+    assert returning.turn(after=0.01).orders == [], "of an open switch"
+    returning.feed(position=Dbpos.INTERMEDIATE)
+    assert returning.turn(after=0.01).orders == ["open"]
+    returning.open((LIVE, DARK))
+    assert returning.turns(RETURN_TOLD_S + LOADS_SETTLE_S).orders == []
 
 
 def test_until_nobody_can_believe_its_lock_any_more_a_switch_promises_nothing(opened, network):

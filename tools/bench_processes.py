@@ -29,6 +29,7 @@ class JsonChild:
         module: what it runs.
         words: its arguments.
         log: file of what it says on stderr; None for ours.
+        first: what it is told before it is ready.
 
     Attributes:
         ready: its first line.
@@ -38,7 +39,7 @@ class JsonChild:
         JsonChildError: it ended at once.
     """
 
-    def __init__(self, module: str, *words: str, log: Path | None = None) -> None:
+    def __init__(self, module: str, *words: str, log: Path | None = None, first: dict[str, Any] | None = None) -> None:
         self._name = " ".join((module, *words[:1]))
         self._log: IO[bytes] | None = None if log is None else log.open("wb")
         self._process = subprocess.Popen(  # noqa: S603 - our own program
@@ -49,6 +50,8 @@ class JsonChild:
             text=True,
         )
         self.pid = self._process.pid
+        if first is not None:
+            self.say(first)
         self.ready = self.hear()
 
     def __enter__(self) -> Self:

@@ -392,6 +392,7 @@ class Agent:
         refusal = refuse_origin(self._record.authority, origin)
         if refusal is Reason.NONE:
             self._record = replace(self._record, returning=event)
+            self._returned.append(event)
             self._clear(event)
         self._note_for_next_turn("return requested", {"event": event, "answer": refusal.name})
         return refusal

@@ -321,7 +321,8 @@ class AgentProcess:
             uid, pid = writer_of(ancillary)
             asked = _Asked(sender, self._gatekeeper.who(uid), uid, pid, message.decode("utf-8", "replace"))
             answer, looked = self._answer(message, uid)
-            if not looked:
+            # A control that is refused when it is checked never comes to be asked for.
+            if not (looked and answer["done"]):
                 self._note_answered(asked, answer)
             self._station.touch()
             self._pump()

@@ -402,6 +402,17 @@ def test_the_order_outlives_a_restart_and_is_resumed(returning, bench, network):
     assert claim.id > returning.claim.id
 
 
+def test_who_ordered_a_return_does_not_take_it_for_a_new_one_while_others_still_tell_it(bench, network):
+    first, second = EventId(2, 65), EventId(2, 66)
+    locked = StoredSide(SectionState.FAULTED, first, locked=True)
+    agent = bench(3, replace(COMMISSIONED, sides=(locked, StoredSide()), cleared=(second,))).quiet()
+    for event in (first, second):
+        assert agent.agent.request_return(event, Origin.STATION) is Reason.NONE
+        agent.turn(after=0.01)
+    agent.hear(2, returning=first)
+    assert agent.turn(after=0.01).fast.returning == second
+
+
 def test_a_later_event_overtakes_the_return(returning, network):
     later = EventId(4, 70)
     none = network.flagged(SectionState.NONE, lock=LockState.NONE)

@@ -24,15 +24,25 @@ from cyclopts import Parameter
 
 from gateway.historian.reader import HistoryReader, Query
 from tools.closed.site import CONTROL, TARGET, ClosedError, ClosedSite, missing, until
-from tools.closed.ways import Direct, Master, Mms, Mqtt, SelectingWay, Theirs, Told, Way
+from tools.closed.ways import Master, Mms, Mqtt, SelectingWay, Theirs, Told, Way
 from tools.lab import LabUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+    from gateway.points.audit import AuditStep
 
 _AWay = TypeVar("_AWay", bound=Way)
 _CLOCKS_NS: Final = 10_000_000
 """The gateway counts on from a time that it has asked for now and then; attempts are further apart than that."""
+_WRITTEN_NS: Final = 10_000_000_000
+"""A refusal is written down no later than this."""
+_OTHER: Final = ("selected by another", "for a command before this one")
+"""Words of a refusal because somebody else has it."""
+
+
+_CAUSE: Final = {"tagged": ("AddCause 24", "TAGGED"), "locked": ("AddCause 10", "LOCKED")}
+_NOT_SELECTED: Final = ("selected first", "selection was lost")
 
 
 @dataclass(slots=True)
@@ -43,9 +53,9 @@ class Trial:
         tried: how often.
         refused: how often the one who tried was told that it was not done.
         closed: how often the switch was ordered to close.
-        untrue: how often he was told what the plant contradicts.
-        audited: how many of the refusals the audit trail has.
-        reasons: told, by how often.
+        untrue: how often he was told what the plant contradicts, or a reason that is not the one.
+        audited: how many of the refusals the audit trail has, with their reason.
+        reasons: in the audit trail, by how often.
     """
 
     tried: int = 0
@@ -57,12 +67,24 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class _Attempt:
+class Attempt:
+    """Somebody tried to close the switch.
+
+    Attributes:
+        trial: name of the trial; begins with ``free`` where it must succeed.
+        via: the way, as the audit trail calls it.
+        began_ns: when.
+        ended_ns: when he was answered.
+        told: what.
+        reasons: one of these must be in the reason of a refusal.
+    """
+
     trial: str
     via: str
     began_ns: int
     ended_ns: int
     told: Told
+    reasons: tuple[str, ...] = ()
 
 
 def closed(
@@ -176,10 +198,10 @@ class _Player:
         self._north, self._south = self._own(stack, Master(site, "north")), self._own(stack, Master(site, "south"))
         self._mqtt, self._mms = self._own(stack, Mqtt(site)), self._own(stack, Mms(site))
         self._theirs = self._own(stack, Theirs(site))
-        self._attempts: list[_Attempt] = []
+        self._attempts: list[Attempt] = []
         self._blocked: list[tuple[int, int]] = []
         self._selecting: tuple[SelectingWay, ...] = (self._north, self._mqtt, self._mms)
-        self._ways: tuple[Way, ...] = (Direct(self._north), self._north, self._theirs, self._mqtt, self._mms)
+        self._ways: tuple[Way, ...] = (self._north, self._theirs, self._mqtt, self._mms)
 
     @staticmethod
     def _own(stack: contextlib.ExitStack, way: _AWay) -> _AWay:
@@ -189,21 +211,29 @@ class _Player:
     def round(self) -> None:
         """Every trial once."""
         site = self._site
-        for how in ("tagged", "locked"):
+        for how, cause in _CAUSE.items():
             site.open()
             with self._block(how):
                 for way in self._ways:
-                    self._try(f"{how}, {way.name}", way.via, way.close)
-                self._both(f"{how}, two masters at once")
+                    self._try(f"{how}, {way.name}", way.via, way.close, cause)
+                self._try(f"{how}, 104 without a select", "104", self._north.execute, _NOT_SELECTED)
+                self._both(f"{how}, two masters at once", cause)
             for way in self._selecting:
-                self._after_select(f"{how} after the select, {way.name}", how, way, lambda: None)
+                self._select_first(f"{how} after the select, {way.name}", way)
+                with self._block(how):
+                    self._try(f"{how} after the select, {way.name}", way.via, way.execute, cause)
             for part, kill in (("workers", site.kill_workers), ("gateway", site.kill_gateway)):
-                self._after_select(f"{how} after the select, {part} killed", how, self._north, kill)
+                trial = f"{how} after the select, {part} killed"
+                self._select_first(trial, self._north)
+                with self._block(how):
+                    kill()
+                    self._try(trial, "104", self._north.execute, _NOT_SELECTED)
+                    self._try(f"{trial}, selected again", "104", self._north.close, cause)
         for way in self._ways:
-            if isinstance(way, Direct):
-                continue  # the gateway lets nobody execute what must be selected first
             site.open()
             self._try(f"free, {way.name}", way.via, way.close)
+        site.open()
+        self._both("free, two masters at once", ())
 
     @contextlib.contextmanager
     def _block(self, how: str) -> Iterator[None]:
@@ -214,28 +244,31 @@ class _Player:
         self._blocked.append((since_ns, time.time_ns()))
         free()
 
-    def _after_select(self, trial: str, how: str, way: SelectingWay, between: Callable[[], None]) -> None:
-        """Select a free switch; tag or lock it; execute."""
+    def _select_first(self, trial: str, way: SelectingWay) -> None:
+        """Select the free switch."""
         self._site.open()
         selected = way.select()
         if not selected.done:
             raise ClosedError(f"{trial}: a free switch could not be selected: {selected.why}")
-        with self._block(how):
-            between()
-            self._try(trial, way.via, way.execute)
 
-    def _both(self, trial: str) -> None:
+    def _both(self, trial: str, cause: tuple[str, ...]) -> None:
+        """Both select and execute at once; of a free switch one of them may have it."""
+        masters = (self._north, self._south)
         began_ns = self._later_ns()
-        for master in (self._north, self._south):
+        for master in masters:
             master.begin()
-        told = [master.told() for master in (self._north, self._south)]
-        for each in told:
-            self._attempts.append(_Attempt(trial, "104", began_ns, time.time_ns(), each))
+        told = [master.told() for master in masters]
+        ended_ns = time.time_ns()
+        if cause:
+            self._attempts += [Attempt(trial, "104", began_ns, ended_ns, each, (*cause, *_OTHER)) for each in told]
+        else:
+            one = Told(sum(each.done for each in told) == 1, "; ".join(each.why for each in told))
+            self._attempts.append(Attempt(trial, "104", began_ns, ended_ns, one))
 
-    def _try(self, trial: str, via: str, close: Callable[[], Told]) -> None:
+    def _try(self, trial: str, via: str, close: Callable[[], Told], reasons: tuple[str, ...] = ()) -> None:
         began_ns = self._later_ns()
         told = close()
-        self._attempts.append(_Attempt(trial, via, began_ns, time.time_ns(), told))
+        self._attempts.append(Attempt(trial, via, began_ns, time.time_ns(), told, reasons))
 
     @staticmethod
     def _later_ns() -> int:
@@ -243,41 +276,71 @@ class _Player:
         time.sleep(2 * _CLOCKS_NS / 1e9)
         return time.time_ns()
 
-    # -- judging ------------------------------------------------------------------------------------------------------
-
     def judged(self) -> dict[str, Trial]:
         """What became of all attempts, once the audit trail has what it will have."""
-        orders = self._site.orders()
-        trials: dict[str, Trial] = {}
-        # A refusal is written down as it is told, before the next attempt.
-        begins = sorted({each.began_ns for each in self._attempts} | {time.time_ns()})
-        windows = [(each, begins[bisect_right(begins, each.began_ns)]) for each in self._attempts]
+        refusals = sum(not each.told.done for each in self._attempts)
         with HistoryReader(str(self._site.history)) as reader:
-            with contextlib.suppress(ClosedError):
-                until(lambda: all(self._in(reader, *each) for each in windows if not each[0].told.done), "audit")
-            for attempt, until_ns in windows:
-                trial = trials.setdefault(attempt.trial, Trial())
-                ordered = any(attempt.began_ns <= at_ns <= attempt.ended_ns for at_ns in orders)
-                trial.tried += 1
-                trial.refused += not attempt.told.done
-                trial.closed += ordered
-                trial.untrue += attempt.told.done != ordered
-                trial.audited += not attempt.told.done and bool(why := self._in(reader, attempt, until_ns))
-                if not attempt.told.done:
-                    trial.reasons[why] += 1
-        stray = [at for at in orders if any(since <= at <= end for since, end in self._blocked)]
-        known = [each for each in self._attempts if not each.trial.startswith("free")]
-        stray = [at for at in stray if not any(each.began_ns <= at <= each.ended_ns for each in known)]
-        if stray:
-            trials["closed by nobody's attempt"] = Trial(len(stray), 0, len(stray))
-        return trials
 
-    @staticmethod
-    def _in(reader: HistoryReader, attempt: _Attempt, until_ns: int) -> str:
-        """The reason that the audit trail has for a refusal; empty if it has none."""
-        query = Query(from_ns=attempt.began_ns - _CLOCKS_NS, to_ns=until_ns - _CLOCKS_NS)
+            def steps() -> list[AuditStep]:
+                return [each for each in reader.steps(Query(), reader.last_step()) if each.outcome == "refused"]
+
+            def all_there() -> bool:
+                return sum(each.audited for each in judge(self._attempts, [], [], steps()).values()) == refusals
+
+            with contextlib.suppress(ClosedError):
+                until(all_there, "the audit trail lacks a refusal")
+            return judge(self._attempts, self._blocked, self._site.orders(), steps())
+
+
+def judge(
+    attempts: Sequence[Attempt], blocked: Sequence[tuple[int, int]], orders: Sequence[int], steps: Sequence[AuditStep]
+) -> dict[str, Trial]:
+    """What became of attempts, by trial.
+
+    Args:
+        attempts: in their order.
+        blocked: from when to when the switch was locked or tagged, ns.
+        orders: when it was ordered to close, ns.
+        steps: refusals of the audit trail; each stands for one attempt.
+    """
+    trials: dict[str, Trial] = {}
+    left = list(steps)
+    begins = sorted({each.began_ns for each in attempts})
+    for attempt in attempts:
+        trial = trials.setdefault(attempt.trial, Trial())
+        ordered = any(attempt.began_ns <= at_ns <= attempt.ended_ns for at_ns in orders)
+        trial.tried += 1
+        trial.closed += ordered
+        if attempt.told.done:
+            trial.untrue += not ordered
+            continue
+        trial.refused += 1
+        place = bisect_right(begins, attempt.began_ns)
+        until_ns = begins[place] if place < len(begins) else attempt.ended_ns + _WRITTEN_NS
         target = TARGET if attempt.via == "agent" else CONTROL
-        for step in reader.steps(query, reader.last_step()):
-            if (step.via, step.target) == (attempt.via, target) and step.outcome in ("refused", "failed", "unknown"):
-                return step.reason
-        return ""
+        found = next(
+            (
+                each
+                for each in left
+                if (each.via, each.target) == (attempt.via, target)
+                and attempt.began_ns <= each.t_ns + _CLOCKS_NS < until_ns
+                and each.reason
+            ),
+            None,
+        )
+        right = found is not None and any(words in found.reason for words in attempt.reasons)
+        trial.untrue += ordered or (found is not None and not right)
+        if found is not None:
+            left.remove(found)
+            trial.audited += 1
+            trial.reasons[found.reason] += 1
+    tried = [each for each in attempts if not each.trial.startswith("free")]
+    stray = [
+        at_ns
+        for at_ns in orders
+        if any(since <= at_ns <= end for since, end in blocked)
+        and not any(each.began_ns <= at_ns <= each.ended_ns for each in tried)
+    ]
+    if stray:
+        trials["closed by nobody's attempt"] = Trial(closed=len(stray))
+    return trials

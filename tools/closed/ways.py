@@ -91,8 +91,8 @@ class Master(SelectingWay):
         return self._ask(select=False, execute=True)
 
     def begin(self) -> None:
-        """Execute at once; :meth:`told` says what became of it."""
-        self._child.say({"IOA": CONTROL_IOA, "select": False, "execute": True})
+        """Begin to close, without waiting; :meth:`told` says what became of it."""
+        self._child.say({"IOA": CONTROL_IOA, "select": True, "execute": True})
 
     def told(self) -> Told:
         """The answer to :meth:`begin`."""
@@ -106,23 +106,6 @@ class Master(SelectingWay):
     def end(self) -> None:
         """As :class:`Way` says."""
         self._child.__exit__()
-
-
-class Direct(Way):
-    """The same master, that does not select."""
-
-    via = "104"
-
-    def __init__(self, master: Master) -> None:
-        self.name = f"{master.name} direct"
-        self._master = master
-
-    def close(self) -> Told:
-        """As :class:`Way` says."""
-        return self._master.execute()
-
-    def end(self) -> None:
-        """As :class:`Way` says: nothing is its own."""
 
 
 class Theirs(Way):

@@ -147,10 +147,8 @@ class Gateway:
             problems.append(f"{nobody} in it: nobody to serve, and nobody to hear")
         if problems:
             raise SiteError([f"{site.file}: {problem}" for problem in problems])
-        self.devices = [
-            *(config.name for config in configs),
-            *dict.fromkeys([*(each.name for each in ieds), *(each.name for each in heard)]),
-        ]
+        names = [*(each.name for each in configs), *(each.name for each in ieds), *(each.name for each in heard)]
+        self.devices = list(dict.fromkeys(names))
         self.brokers = {each.name: f"{each.host}:{each.port}" for each in self._broker_configs}
         self._rtus = FieldRtus(configs)
         store = site.file.parent / site.settings.gateway.store

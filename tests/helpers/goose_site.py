@@ -16,7 +16,8 @@ _FCDA = '<FCDA ldInst="LD0" prefix="" lnClass="GGIO" lnInst="2" doName="{}" daNa
 _SET = '<DataSet name="goose">' + "".join(_FCDA.format(*each) for each in _MEMBERS) + "</DataSet>"
 _CONTROL = f'<GSEControl name="gcb1" datSet="goose" confRev="{CONF_REV}" appID="{GO_ID}" type="GOOSE"/>'
 _ADDRESS = """<Communication><SubNetwork name="W"><ConnectedAP iedName="REL1" apName="P1">
-<GSE ldInst="LD0" cbName="gcb1"><Address><P type="MAC-Address">01-0C-CD-01-00-42</P><P type="APPID">3001</P></Address></GSE></ConnectedAP></SubNetwork>
+<GSE ldInst="LD0" cbName="gcb1"><Address>
+<P type="MAC-Address">01-0C-CD-01-00-42</P><P type="APPID">3001</P></Address></GSE></ConnectedAP></SubNetwork>
 </Communication><IED """
 
 

@@ -39,14 +39,18 @@ def read(tmp_path):
     return read_site(file)
 
 
+@pytest.fixture
+def lab(make_lab):
+    return make_lab("ours", "theirs")
+
+
 async def until(true):
     async with asyncio.timeout(PATIENCE_S):
         while not true():  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.02)
 
 
-async def test_a_foreign_publisher_is_heard_lost_and_heard_again(make_lab, libiec61850, read):
-    lab = make_lab("ours", "theirs")
+async def test_a_foreign_publisher_is_heard_lost_and_heard_again(lab, libiec61850, read):
     station = libiec61850(lab, "theirs", "publish", HOST_INTERFACE)
     outlet = Outlet(PointTable(point_list(read.scl, common=1).points()))
     listener = GooseListener(read.goose())

@@ -217,19 +217,11 @@ class Site:
         return self._parts().ieds
 
     def goose(self) -> list[GooseFieldConfig]:
-        """Field devices that are heard by GOOSE.
-
-        Raises:
-            SiteError: with every problem found.
-        """
+        """Field devices that are heard by GOOSE; raises as :meth:`mms`."""
         return self._parts().goose
 
     def mqtt(self) -> list[BrokerOfSite]:
-        """MQTT brokers.
-
-        Raises:
-            SiteError: with every problem found.
-        """
+        """MQTT brokers; raises as :meth:`mms`."""
         return self._parts().brokers
 
     def embedded(self) -> Embedded | None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import time
 from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.adapters.audit_trail import AuditTrail
+from gateway.adapters.goose_listener import GooseListener
 from gateway.adapters.iec104_field import FieldRtus
 from gateway.adapters.iec104_outlet import Outlet
 from gateway.adapters.mms_process import MmsFields
@@ -110,7 +112,7 @@ class Gateway:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._centres, rtus = site.iec104()
-        ieds = site.mms()
+        ieds, heard = site.mms(), site.goose()
         problems = []
         configs: list[FieldRtuConfig] = []
         self._broker_configs: list[BrokerConfig] = []
@@ -129,21 +131,29 @@ class Gateway:
                     client_context(ied.tls)
             except TlsError as error:
                 problems.append(f"ied {ied.name}: {error}")
+        there = [name for _, name in socket.if_nameindex()] if heard else []
+        problems += [
+            f"ied {each.name}: goose: there is no interface {each.interface} here; there are: {', '.join(there)}"
+            for each in heard
+            if each.interface not in there
+        ]
         brokers = site.mqtt()
         for number, broker in enumerate(brokers, 1):
             config, faults = broker.ready()
             self._broker_configs.append(config)
             problems += [f"broker[{number}].{fault}" for fault in faults]
-        if not problems and not any((self._centres, brokers, rtus, ieds)):
-            there = "no [[centre]], no [[broker]], no [[rtu]], no [[ied]] and no [[agent]]"
-            problems.append(f"{there} in it: nobody to serve, and nobody to hear")
+        if not problems and not any((self._centres, brokers, rtus, ieds, heard)):
+            nobody = "no [[centre]], no [[broker]], no [[rtu]], no [[ied]] and no [[agent]]"
+            problems.append(f"{nobody} in it: nobody to serve, and nobody to hear")
         if problems:
             raise SiteError([f"{site.file}: {problem}" for problem in problems])
-        self.devices = [*(config.name for config in configs), *(config.name for config in ieds)]
+        names = [*(each.name for each in configs), *(each.name for each in ieds), *(each.name for each in heard)]
+        self.devices = list(dict.fromkeys(names))
         self.brokers = {each.name: f"{each.host}:{each.port}" for each in self._broker_configs}
         self._rtus = FieldRtus(configs)
         store = site.file.parent / site.settings.gateway.store
         self._ieds = MmsFields(ieds, store.with_name(f"{store.name}-mms"))
+        self._goose = GooseListener(heard)
         self._embedded = EmbeddedAgents(site.embedded())
         self._table = PointTable(site.points())
         self._history: Historian | None = None
@@ -199,6 +209,7 @@ class Gateway:
         self._embedded.start()
         self._rtus.start(outlet)
         self._ieds.start(outlet)
+        self._goose.start(outlet)
         for broker in self._brokers:
             broker.start(outlet)
         served = []
@@ -226,6 +237,7 @@ class Gateway:
             centres=centres_of(self._outlet),
             rtus=self._rtus.status(),
             ieds=self._ieds.status(),
+            goose=self._goose.status(),
             agents=agents,
             hosts=self._embedded.hosts(),
             history=None if self._history is None else self._history.status(),
@@ -236,6 +248,7 @@ class Gateway:
     async def close(self) -> None:
         """End all connections; what is not acknowledged stays on disk."""
         await self._supervision.close()
+        self._goose.close()
         # Devices first: what has come from them is stored and acknowledged while the log is open.
         await asyncio.gather(self._rtus.close(), self._ieds.close())
         await asyncio.gather(*(broker.close() for broker in self._brokers))

@@ -71,6 +71,16 @@ _IED: Final = (
     _Figure("flisr_ied_workers", "workers", "Worker processes, one after the other.", counter=True),
     _Figure("flisr_ied_overflows", "overflows", "Reports before which the IED lost events itself.", counter=True),
 )
+_GOOSE: Final = (
+    _Figure("flisr_goose_connected", "connected", "1: the control block is heard."),
+    _Figure("flisr_goose_changed_timestamp_seconds", "since_ns", _SINCE),
+    _Figure("flisr_goose_heard_timestamp_seconds", "heard_ns", _HEARD),
+    _Figure("flisr_goose_frames", "received", "Frames that named it.", counter=True),
+    _Figure("flisr_goose_states", "states", "Frames that brought a new state.", counter=True),
+    _Figure("flisr_goose_missed", "missed", "Frames and states that were skipped.", counter=True),
+    _Figure("flisr_goose_losses", "lost", "How often its time to live ran out.", counter=True),
+    _Figure("flisr_goose_refused", "refused", "Frames that were not taken.", counter=True),
+)
 _AGENT: Final = (
     _Figure("flisr_agent_process_up", "up", "1: there is a process."),
     _Figure("flisr_agent_process_changed_timestamp_seconds", "since_ns", "When that began or ended."),
@@ -123,6 +133,7 @@ class StatusCollector(Collector):
         yield from _families(_CENTRE, "centre", status.centres)
         yield from _families(_RTU, "rtu", status.rtus)
         yield from _families(_IED, "ied", status.ieds)
+        yield from _families(_GOOSE, "gocb", status.goose)
         yield from _families(_AGENT, "ied", status.agents)
         yield from _families(_HOST, "host", status.hosts)
         yield from _families(_HISTORY, "", () if status.history is None else (status.history,))

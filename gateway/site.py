@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from gateway.adapters.goose_field import GooseFieldConfig
     from gateway.adapters.mms_field import MmsFieldConfig
     from gateway.points.point import PointConfig
     from gateway.site_iec104 import ServedCentre
@@ -215,12 +216,12 @@ class Site:
         """
         return self._parts().ieds
 
-    def mqtt(self) -> list[BrokerOfSite]:
-        """MQTT brokers.
+    def goose(self) -> list[GooseFieldConfig]:
+        """Field devices that are heard by GOOSE; raises as :meth:`mms`."""
+        return self._parts().goose
 
-        Raises:
-            SiteError: with every problem found.
-        """
+    def mqtt(self) -> list[BrokerOfSite]:
+        """MQTT brokers; raises as :meth:`mms`."""
         return self._parts().brokers
 
     def embedded(self) -> Embedded | None:
@@ -363,6 +364,7 @@ class _Parts(NamedTuple):
     centres: list[ServedCentre]
     rtus: list[RtuOfSite]
     ieds: list[MmsFieldConfig]
+    goose: list[GooseFieldConfig]
     brokers: list[BrokerOfSite]
     problems: list[str]
 
@@ -374,14 +376,14 @@ def _resolve(content: SiteFile, scl: SCL, folder: Path) -> _Parts:
     brokers, faults = resolve_brokers(content.broker, content.point, scl, folder, rows, content.site.name)
     wanted = [row for centre in centres for row in centre.points.rows]
     wanted += [row for broker in brokers for row in broker.config.rows]
-    ieds, wrong = resolve_ieds(content.ied, scl, wanted, folder)
+    ieds, heard, wrong = resolve_ieds(content.ied, scl, wanted, folder)
     agents = tuple(each for each in followed(content.agents, content.agent) if scl.ied(each.name) is not None)
-    own, ours = resolve_ieds(agents, scl, wanted, folder, "agent")
+    own, _, ours = resolve_ieds(agents, scl, wanted, folder, "agent")
     # They are near, and come back soon.
     own = [replace(each, first_s=0.2, longest_s=1.0) for each in own]
     # A point that is wrong is so for everybody who has it.
     problems = list(dict.fromkeys([*more, *problems, *faults, *wrong, *ours]))
-    return _Parts(centres, rtus, [*ieds, *own], brokers, problems)
+    return _Parts(centres, rtus, [*ieds, *own], heard, brokers, problems)
 
 
 def _path(location: Iterable[int | str]) -> str:

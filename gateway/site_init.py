@@ -116,7 +116,7 @@ def _problem(scl: SCL, ied: IED, folder: Path) -> str:
         given = SiteIed(name=ied.name)
     except ValueError:
         return "its name has characters that a site file does not take"
-    devices, problems = resolve_ieds((given,), scl, [], folder)
+    devices, _, problems = resolve_ieds((given,), scl, [], folder)
     if problems:
         return "; ".join(problem.partition(": ")[2] for problem in problems)
     return "" if devices[0].points else "none of its data objects are points"

@@ -147,6 +147,31 @@ class IedStatus(DeviceStatus):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GooseStatus(DeviceStatus):
+    """A GOOSE control block that is heard; ``name`` is its gocbRef.
+
+    Attributes:
+        ied: the field device.
+        interface: where it is heard.
+        points: how many it tells.
+        received: frames that named it.
+        states: those that brought a new state.
+        missed: frames and states that were skipped.
+        lost: how often its time to live ran out.
+        refused: frames that were not taken: not as the SCD says, unreadable, simulated, old, or in conflict.
+    """
+
+    ied: str
+    interface: str
+    points: int
+    received: int
+    states: int
+    missed: int
+    lost: int
+    refused: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProgramStatus:
     """A process that the gateway keeps running.
 
@@ -257,6 +282,7 @@ class GatewayStatus:
         centres: control centres.
         rtus: field devices that speak IEC 60870-5-104.
         ieds: field devices that speak MMS.
+        goose: GOOSE control blocks that are heard.
         agents: those that the gateway runs.
         hosts: their MMS hosts.
         history: None without one.
@@ -278,6 +304,7 @@ class GatewayStatus:
     history: HistoryStatus | None
     brokers: tuple[BrokerStatus, ...]
     event_log: EventLogStatus
+    goose: tuple[GooseStatus, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """The same for JSON."""

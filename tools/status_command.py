@@ -145,6 +145,13 @@ def _lines(said: Mapping[str, Any]) -> Iterator[str]:
             for each in said["ieds"]
         ),
     )
+    yield from _table(
+        "GOOSE",
+        (
+            (each["name"], _connection(each, now_ns), f"{each['states']} states, {each['refused']} frames refused")
+            for each in said["goose"]
+        ),
+    )
     yield from _table("agent", ((each["name"], _agent(each), _process(each, now_ns)) for each in said["agents"]))
     yield from _table(
         "MMS host",

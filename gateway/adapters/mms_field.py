@@ -224,7 +224,7 @@ class MmsField:
         for number, (_, command) in list(self._running.items()):
             # Nobody knows how far it came: whether it was sent, and what the device made of it.
             self._ended(Ended(number, why, unknown=command.step == "execute"))
-        events = self._outlet.table.invalidate(self.config.name, utc_ns)
+        events = self._outlet.table.invalidate(self.config.name, utc_ns, self._points)
         _LOG.warning("%s: lost: %s; %d points are old", self.config.name, why, len(events))
         self._outlet.tell(events)
 

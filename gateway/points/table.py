@@ -16,7 +16,7 @@ from gateway.points.point import PLAIN, TIME_UNKNOWN, UNSPECIFIED_ACCURACY, Kind
 from ied_agents.iec61850.quality import Quality, Validity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
 
     from gateway.points.point import PointConfig, Value
 
@@ -193,12 +193,13 @@ class PointTable:
             return None
         return self._show(entry, point)
 
-    def invalidate(self, source: str, now_ns: int) -> list[tuple[str, PointValue]]:
+    def invalidate(self, source: str, now_ns: int, only: Container[str] | None = None) -> list[tuple[str, PointValue]]:
         """The source is lost: what it said last is questionable and old from now on.
 
         Args:
             source: the device.
             now_ns: time of the loss, ns since 1970; the time of the events.
+            only: names of its points that are lost, where the others come another way; None for all.
 
         Returns:
             The events. A point without a value has nothing that could grow old.
@@ -206,7 +207,7 @@ class PointTable:
         events = []
         for entry in self._by_source.get(source, ()):
             point = entry.process
-            if point is None or point.quality & _OLD:
+            if point is None or point.quality & _OLD or (only is not None and entry.config.name not in only):
                 continue
             quality = _worsened(point.quality, _OLD)
             entry.process = PointValue(point.value, quality, now_ns, UNSPECIFIED_ACCURACY, now_ns)

@@ -5,7 +5,7 @@
 * A value has the time of its own ``t`` where the data set has it, else that of the frame, which is when the publisher's
   state changed last.
 * A block that is lost makes its points questionable and old, until it is heard again.
-* What is refused is said once until the block is lost and comes back, and counted always.
+* What is refused is said once until the block is lost and comes back, at most once a minute, and counted always.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from gateway.adapters.field_news import tell_event
 from gateway.adapters.mms_values import MmsPoint, MmsValueError
@@ -46,9 +46,14 @@ if TYPE_CHECKING:
     from ied_agents.iec61850.data import Data
     from scl.types import TypedAttribute
 
+    _Members: TypeAlias = tuple[dict[str, Data], ...]
+    """The leaves of a block's points, in its order; they have been read once, so that they can be."""
+
 _LOG: Final = logging.getLogger(__name__)
 _MEASURED: Final = frozenset((Kind.INTEGER, Kind.FLOAT, Kind.COUNTER))
 _BITS: Final = {"Dbpos": 2, "Tcmd": 2, "Quality": QUALITY_SIZE}
+_QUIET_NS: Final = 60 * 10**9
+"""A block that comes and goes is said to be heard, and lost, once in so long."""
 _NO_FRAME: Final = "nothing has been heard of it"
 
 
@@ -103,14 +108,10 @@ class _Stream:
         self.names = frozenset(point.config.name for point in block.points)
         self.standing = Standing(why=_NO_FRAME)
         self.said: set[str] = set()
+        self.loud = True
+        self.quiet_until_ns = 0
         self.state: tuple[_Members, UtcTime] | None = None
         self.subscriber = Subscriber(block.config, partial(_decode, block))
-
-
-class _Members(NamedTuple):
-    """The leaves of a block's points, in its order; they have been read once, so that they can be."""
-
-    leaves: tuple[dict[str, Data], ...]
 
 
 class GooseField:
@@ -201,13 +202,16 @@ class GooseField:
         """Tell the points what the last state says; of one that is known so already nothing comes of it."""
         if not stream.standing.up:
             stream.standing.begin(utc_ns)
-            stream.said.clear()
-            _LOG.info("%s: %s is heard", self.config.name, stream.block.config.gocbRef)
+            stream.loud = utc_ns >= stream.quiet_until_ns
+            if stream.loud:
+                stream.quiet_until_ns = utc_ns + _QUIET_NS
+                stream.said.clear()
+                _LOG.info("%s: %s is heard", self.config.name, stream.block.config.gocbRef)
         stream.standing.heard_ns = utc_ns
         if stream.state is None:
             return
         members, t = stream.state
-        for point, leaves in zip(stream.block.points, members.leaves, strict=True):
+        for point, leaves in zip(stream.block.points, members, strict=True):
             state = KINDS[point.config.cdc] not in _MEASURED
             value = _value(point, leaves, t, utc_ns)
             tell_event(self._outlet, point.config.name, value, state=state, timed="t" in leaves)
@@ -219,7 +223,8 @@ class GooseField:
             return
         events = self._outlet.table.invalidate(self.config.name, utc_ns, stream.names)
         gocbRef = stream.block.config.gocbRef
-        _LOG.warning("%s: %s is lost: %s; %d points are old", self.config.name, gocbRef, why, len(events))
+        if stream.loud:
+            _LOG.warning("%s: %s is lost: %s; %d points are old", self.config.name, gocbRef, why, len(events))
         self._outlet.tell(events)
 
     def _refused(self, stream: _Stream, event: Event[_Members]) -> None:
@@ -272,11 +277,13 @@ def _decode(block: GooseBlock, all_data: bytes) -> _Members:
             _value(point, given, UtcTime(0), 0)
         except MmsValueError as error:
             raise GooseDecodeError(point.config.name, 0, str(error)) from None
-    return _Members(leaves)
+    return leaves
 
 
 def _value(point: GoosePoint, leaves: Mapping[str, Data], t: UtcTime, utc_ns: int) -> PointValue:
-    return point.config.value({"t": t, **leaves}, 0, utc_ns)
+    """As the data says, or else the frame; a publisher without a clock, whose frames are of 1970, says no time."""
+    frame: dict[str, Data] = {"t": t} if t.seconds else {}
+    return point.config.value({**frame, **leaves}, 0, utc_ns)
 
 
 def _at(values: tuple[Data, ...], place: tuple[int, ...]) -> Data:

@@ -10,6 +10,7 @@ from goose_site import DST, GOCB, at, members, publisher
 from iec104_field_world import Outlet
 
 from gateway.adapters.goose_field import GooseField
+from gateway.points.point import TIME_UNKNOWN
 from gateway.points.point_list import point_list
 from gateway.points.table import PointTable
 from gateway.site import SiteError, read_site
@@ -130,3 +131,24 @@ def test_damaged_frames_never_stop_it(world):
 def test_an_unknown_control_block_is_located(site):
     with pytest.raises(SiteError, match=r"ied\[1\].goose_blocks: gcb9: REL1 has no such GOOSE control block"):
         read_site(site(IED + 'goose_blocks = ["gcb9"]\n')).goose()
+
+
+def test_a_publisher_without_a_clock_says_no_time_so_it_is_that_of_its_arrival(world):
+    world.hear(publisher(), members(2, at(100)), at(0), 0.0)
+    assert sorted(world.heard()) == sorted([(POS, 2, 0, 100), (IND, False, 0, 100), (NUMBER, 0, 0, NOW_NS // S)])
+    assert world.outlet.table.get(NUMBER).time_quality == TIME_UNKNOWN
+
+
+def test_a_stream_that_comes_and_goes_does_not_fill_the_log(world, caplog):
+    caplog.set_level("INFO")
+    source = publisher()
+    world.hear(source, members(1, at(100)), at(100), 1.0)
+    for _ in range(50):
+        world.field.handle_timer(world.field.next_deadline, NOW_NS)
+        assert not world.status.connected
+        world.field.receive(source.handle_timer(source.next_deadline), 900.0, NOW_NS)
+        assert world.status.connected
+    assert [record.getMessage().split(":")[1].split()[1:3] for record in caplog.records] == [
+        ["is", "heard"],
+        ["is", "lost"],
+    ]

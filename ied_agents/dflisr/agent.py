@@ -1056,14 +1056,22 @@ class Agent:
             return
         self._order("close", self._orders.close(order.claim, now), {"claim": order.claim}, now)
 
+    def _before_a_shot(self) -> bool:
+        """Whether fault current may be back while this switch, which cannot break it, moves: a breaker is reclosing."""
+        inputs, views = self.situation.inputs, self.situation.views
+        if self.situation.me.breaker or inputs is None or Voltage.PRESENT in inputs.voltage:
+            return False
+        return any(state.reclosing for n in views if (state := self.situation.heard(n)) is not None)
+
     def _follow_tasks(self, now: float) -> None:
         """What is to be done without a fault: an operator's orders, a return to normal, a loss of supply."""
         tasks, position = self._tasks, self._position(now)
         if tasks.open_wanted:
             self._give_up_shots(now)
+            shot = self._before_a_shot()
             # A close that is under way cannot be taken back: its end is awaited.
-            tasks.open_wanted = self._orders.close_outstanding
-            if position != (Dbpos.OFF, 0) and self._open(NO_EVENT, now, protecting=False):
+            tasks.open_wanted = shot or self._orders.close_outstanding
+            if not shot and position != (Dbpos.OFF, 0) and self._open(NO_EVENT, now, protecting=False):
                 tasks.open_wanted = False
         closed = position == (Dbpos.ON, 0)
         if tasks.supply_lost(now, closed=closed) and self._open(NO_EVENT, now, protecting=False):

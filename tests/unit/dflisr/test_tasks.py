@@ -335,6 +335,29 @@ def test_a_person_who_opens_while_the_close_is_under_way_is_obeyed(returning):
     assert returning.turns(RETURN_TOLD_S + LOADS_SETTLE_S).orders == []
 
 
+@pytest.mark.parametrize("how_it_ends", [{"position": Dbpos.ON}, {"position": Dbpos.OFF}], ids=["closed", "gave up"])
+def test_who_cannot_break_a_fault_opens_for_a_person_only_after_the_shot_of_a_breaker(bench, how_it_ends):
+    agent = bench(2).quiet()
+    agent.hear(1, position=Dbpos.OFF, reclosing=True)
+    agent.feed(voltage=(DARK, DARK), flow_a=0.0, current_a=0.0)
+    agent.turn(after=0.01)
+    assert agent.agent.request_open(Origin.STATION) is Reason.NONE
+    assert agent.turns(0.3).orders == []
+    agent.hear(1, reclosing=False, **how_it_ends)
+    assert agent.turn(after=0.01).orders == ["open"]
+
+
+def test_nor_does_it_wait_for_a_breaker_that_is_silent_or_where_it_is_live(bench):
+    for make in (lambda a: a.agent.peer_lost(1, fast=True), lambda a: a.feed(voltage=(LIVE, LIVE))):
+        agent = bench(2).quiet()
+        agent.hear(1, position=Dbpos.OFF, reclosing=True)
+        agent.feed(voltage=(DARK, DARK), flow_a=0.0, current_a=0.0)
+        agent.turn(after=0.01)
+        make(agent)
+        agent.agent.request_open(Origin.STATION)
+        assert agent.turn(after=0.01).orders == ["open"]
+
+
 def test_until_nobody_can_believe_its_lock_any_more_a_switch_promises_nothing(opened, network):
     """Who has not heard of the unlock may count it among those that cannot close."""
     repaired(opened, network)
